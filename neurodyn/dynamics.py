@@ -1,0 +1,195 @@
+"""`Dynamics`: a pure ``step`` and the buffers that remember its states between calls."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import units
+from .fields import Param, Parametrised, State, check, show
+
+_default_dt = 1.0
+
+
+def get_default_dt() -> units.Quantity:
+    """The time step that new models get when ``dt=`` is not given."""
+    return units.quantity(_default_dt, "ms")
+
+
+def set_default_dt(dt: units.Quantity) -> None:
+    """Set the time step of models that are built from now on; existing ones keep theirs."""
+    global _default_dt
+    _default_dt = _as_dt(dt, "set_default_dt: dt")
+
+
+@contextlib.contextmanager
+def default_dt(dt: units.Quantity) -> Iterator[None]:
+    """``with nd.default_dt(0.1 * u.ms):`` sets the time step of the models built inside."""
+    before = get_default_dt()
+    set_default_dt(dt)
+    try:
+        yield
+    finally:
+        set_default_dt(before)
+
+
+def _as_dt(dt: Any, label: str) -> float:
+    value = float(check(dt, units.canonical_unit("ms"), (), label, None, torch.float64))
+    if value <= 0:
+        raise ValueError(f"{label} must be positive, got {value:g} ms")
+    return value
+
+
+class UnsetState(RuntimeError):
+    """A state is read before `reset_state`."""
+
+
+class Dynamics(Parametrised):
+    """Base of every model with hidden states.
+
+    A model declares parameters (`neurodyn.fields.param`) and states (`neurodyn.fields.state`) and defines
+    ``step(input, *states) -> (output, *new_states)``, a pure function. Calling the module steps it and keeps the new
+    states in non-persistent buffers of the same names: they follow ``.to()`` and stay out of ``state_dict``.
+
+    Inputs, outputs and states have the shape ``(*batch, *size)``. Inputs are floating point; bool counts as 0 and 1.
+    Half and bfloat16 inputs are computed in the dtype of the model, and the output has the dtype of the input.
+
+    Args:
+        size: shape of the population.
+        dt: time step, a quantity; `get_default_dt()` at construction if not given.
+        learn, device, dtype, values: see `neurodyn.fields.Parametrised`. Besides the declared parameters there is
+            ``<state>_initializer`` for each state.
+
+    Raises:
+        ValueError: at a call, when the shape of the input is not that of the states.
+        TypeError: at a call, when the input has another dtype than the model.
+        RuntimeError: at a call, when the input is on another device.
+    """
+
+    states: dict[str, State] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        own = {name: field for name, field in vars(cls).items() if isinstance(field, State)}
+        for name, field in own.items():
+            delattr(cls, name)
+            if not isinstance(field.default, str):
+                initializer = Param(field.default)
+                initializer.name = field.initializer = f"{name}_initializer"
+                setattr(cls, initializer.name, initializer)
+        cls.states = cls.states | own
+        super().__init_subclass__(**kwargs)
+
+    def __init__(self, size: int | tuple[int, ...], *, dt: Any = None, **values: Any):
+        super().__init__(size, **values)
+        self.dt = _as_dt(get_default_dt() if dt is None else dt, f"{self._label()}: dt")
+        for name in self.states:
+            self.register_buffer(name, None, persistent=False)
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """Trailing shape of the input; the population's, unless a model says otherwise."""
+        return self.size
+
+    def step(self, *inputs_and_states: Any, **inputs: Any) -> tuple[Tensor, ...]:
+        """One time step as a pure function: ``(input, *states) -> (output, *new_states)``."""
+        raise NotImplementedError(f"{type(self).__name__} defines no step()")
+
+    def forward(self, input: Any, **inputs: Any) -> Tensor:
+        """Step once and keep the new states; without earlier `reset_state` they start for the input's batch."""
+        if not self.is_set:
+            self.reset_state(*self.batch_of(input))
+        output, *new = self.advance(input, *(self._buffers[name] for name in self.states), **inputs)
+        for name, value in zip(self.states, new, strict=True):
+            self._buffers[name] = value
+        return output
+
+    def advance(self, input: Any, *states: Any, **inputs: Any) -> tuple[Tensor, ...]:
+        """`step`, with the input checked against the states and converted to their dtype; pure as well."""
+        batch, dtype = self.batch_of(input), input.dtype
+        for name, value in zip(self.states, states, strict=True):
+            self._check_match(name, value, input, batch)
+        if dtype != states[0].dtype and isinstance(input, Tensor):
+            input = input.to(states[0].dtype)
+        output, *new = self.step(input, *states, **inputs)
+        return (output.to(dtype) if dtype.is_floating_point else output, *new)
+
+    def reset_state(self, *batch: int) -> None:
+        """Set every state to its initial value, with shape ``(*batch, *size)``."""
+        for name, field in self.states.items():
+            value = getattr(self, field.initializer)
+            self._buffers[name] = value.expand(*batch, *self.size).clone()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the states have values."""
+        return all(self._buffers[name] is not None for name in self.states)
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The batch shape of the states.
+
+        Raises:
+            UnsetState: before `reset_state`.
+        """
+        value = self._buffers[next(iter(self.states))]
+        if value is None:
+            raise UnsetState(f"{self._label()} has no state yet; call reset_state(*batch) first")
+        return tuple(value.shape[: value.dim() - len(self.size)])
+
+    def unset_state(self) -> None:
+        """Forget the states, as before the first call."""
+        for name in self.states:
+            self._buffers[name] = None
+
+    def detach_state(self) -> None:
+        """Cut the states from the graph that computed them."""
+        for name in self.states:
+            value = self._buffers[name]
+            self._buffers[name] = None if value is None else value.detach()
+
+    def batch_of(self, input: Any) -> tuple[int, ...]:
+        """The batch shape of an input."""
+        size = self.input_size
+        shape = tuple(input.shape)
+        if shape[len(shape) - len(size) :] != size or len(shape) < len(size):
+            wanted = ", ".join(["*batch", *map(str, size)])
+            raise ValueError(f"{self._label()}: the input has shape {shape}, wanted ({wanted})")
+        return shape[: len(shape) - len(size)]
+
+    def _check_match(self, name: str, value: Tensor, input: Any, batch: tuple[int, ...]) -> None:
+        if tuple(value.shape) != batch + self.size:
+            held = tuple(value.shape[: value.dim() - len(self.size)])
+            raise ValueError(
+                f"{self._label()}: {name} holds batch {held} and the input has batch {batch}; call "
+                f"reset_state({', '.join(map(str, batch))}), or nd.reset_states on the network, to start a new batch"
+            )
+        if value.device != input.device:
+            raise RuntimeError(
+                f"{self._label()}: the input is on {input.device} and {name} on {value.device}; "
+                f"move one of them, for example with .to({str(input.device)!r}) on the network"
+            )
+        if input.dtype not in (value.dtype, torch.bool, torch.float16, torch.bfloat16):
+            raise TypeError(
+                f"{self._label()}: the input is {input.dtype} and the model {value.dtype}; "
+                f"convert the input with .to({value.dtype}), or the network with .to({input.dtype})"
+                if input.dtype.is_floating_point
+                else f"{self._label()}: the input is {input.dtype}, wanted a floating dtype; use .to({value.dtype})"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles hold detached states: a graph cannot be copied.
+        buffers = {name: b.detach() if name in self.states and b is not None else b for name, b in self._buffers.items()}
+        return self.__dict__ | {"_buffers": buffers}
+
+    def extra_repr(self) -> str:
+        """Size, parameters with units, what is learned, and dt."""
+        shown = [str(self.size[0] if len(self.size) == 1 else self.size)]
+        for name, field in self.params.items():
+            learned = name in self._parameters or f"raw_{name}" in self._parameters
+            text = show(getattr(self, name), field.unit)
+            shown.append(f"{name}={text}{' (learned)' if learned else ''}")
+        return ", ".join([*shown, f"dt={self.dt:g} ms"])

@@ -1,0 +1,71 @@
+"""What a traced program depends on besides its tensors: two modules with equal fingerprints run the same code."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, enum.Enum, type)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_SKIPPED = frozenset(vars(nn.Module())) - {"training"}
+
+
+class _Same:
+    """An object that is only equal to itself."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def fingerprint(net: nn.Module) -> Hashable:
+    """Types, plain attributes and tensor layouts of every module in `net`."""
+    return tuple((name, _of_module(module)) for name, module in net.named_modules())
+
+
+def hooked(net: nn.Module) -> str | None:
+    """The name of a module inside `net` that has hooks, which a compiled program would skip."""
+    for name, module in net.named_modules():
+        if any(getattr(module, hooks) for hooks in _HOOKS):
+            return name or type(module).__name__
+    return None
+
+
+def _of_module(module: nn.Module) -> Hashable:
+    states = getattr(module, "states", ())
+    attributes = tuple((k, _of_value(v)) for k, v in vars(module).items() if k not in _SKIPPED)
+    tensors = [(k, p) for k, p in module._parameters.items()]
+    tensors += [(k, b) for k, b in module._buffers.items() if k not in states]
+    return type(module), attributes, tuple((k, layout(t)) for k, t in tensors)
+
+
+def layout(tensor: Tensor | None) -> Hashable:
+    """Shape, dtype, device and whether a gradient is wanted."""
+    if tensor is None:
+        return None
+    return tuple(tensor.shape), tensor.dtype, tensor.device, tensor.requires_grad
+
+
+def _of_value(value: Any) -> Hashable:
+    if isinstance(value, _PLAIN):
+        return type(value), value
+    if isinstance(value, (tuple, list)):
+        return type(value), tuple(_of_value(v) for v in value)
+    if isinstance(value, dict):
+        return dict, tuple((_of_value(k), _of_value(v)) for k, v in value.items())
+    if dataclasses.is_dataclass(value) and type(value).__hash__ is not None:
+        return type(value), tuple(_of_value(getattr(value, f.name)) for f in dataclasses.fields(value))
+    if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)) and not getattr(value, "__closure__", None):
+        return value
+    return _Same(value)

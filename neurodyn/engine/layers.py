@@ -1,0 +1,60 @@
+"""How a module is cut into pieces that run over the whole sequence one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from ..current import SynapticOutput
+from ..dynamics import Dynamics
+from ..states import named_dynamics
+
+
+def layers(module: nn.Module) -> list[nn.Module]:
+    """The modules that run over the whole sequence one after the other.
+
+    An ``nn.Sequential`` is opened, and so is every module with a method ``stages()``, which lists the modules that its
+    forward calls in a row. Neighbouring `Dynamics` and synaptic outputs become one module.
+    """
+    found: list[nn.Module] = []
+    run: list[nn.Module] = []
+    for stage in (*_stages(module), None):
+        if isinstance(stage, (Dynamics, SynapticOutput)):
+            run.append(stage)
+            continue
+        if run:
+            found.append(run[0] if len(run) == 1 else nn.Sequential(*run))
+            run = []
+        if stage is not None:
+            found.append(stage)
+    return found
+
+
+def _stages(module: nn.Module) -> Iterator[nn.Module]:
+    if type(module).forward is nn.Sequential.forward:
+        children = module.children()
+    elif hasattr(module, "stages"):
+        children = module.stages()
+    else:
+        yield module
+        return
+    for child in children:
+        yield from _stages(child)
+
+
+def is_stateless(module: nn.Module) -> bool:
+    """Whether `module` may run on all time steps at once."""
+    return not isinstance(module, SynapticOutput) and next(named_dynamics(module), None) is None
+
+
+def is_elementary(module: nn.Module) -> bool:
+    """Whether `module` is one `Dynamics` with no other inside."""
+    return [found for _, found in named_dynamics(module)] == [module]
+
+
+def flattened(module: nn.Module, xs: Tensor) -> Tensor:
+    """A stateless module on all steps at once, as on a batch of ``T * batch``; without a batch, T is the batch."""
+    if xs.dim() < 3:
+        return module(xs)
+    return module(xs.flatten(0, 1)).unflatten(0, xs.shape[:2])

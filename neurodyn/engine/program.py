@@ -1,0 +1,218 @@
+"""A `Program` is a module's chunk of K time steps: traced once as a pure function, compiled by Inductor.
+
+The forward chunk takes states, constants (parameters and buffers) and K inputs; it writes K outputs and returns the new
+states. The backward chunk starts from the same states, recomputes the K steps and pulls the gradients back through
+them; it writes the gradient of the inputs and adds to the gradients of the parameters.
+
+Batch dimensions are symbols in the trace, so every batch size runs the same code, and T never enters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo.source import ConstantSource
+from torch._guards import TracingContext, tracing
+from torch._inductor.compile_fx import compile_fx_inner
+from torch._inductor.decomposition import select_decomp_table
+from torch._inductor.virtualized import V
+from torch._subclasses import FakeTensorMode
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
+from torch.utils import _pytree as pytree
+
+from ..states import get_states, pure
+
+#: (nodes in the traced graph of one step, steps in a chunk): larger steps get shorter chunks, which bounds compile time.
+CHUNK = ((45, 8), (110, 4), (250, 2))
+
+Compiled = Callable[[list[Tensor]], Sequence[Tensor]]
+
+
+class NotCompilable(Exception):
+    """Why a module cannot run as a compiled program."""
+
+
+class BatchSpecialised(Exception):
+    """The trace holds for one batch size only."""
+
+
+class Layout(NamedTuple):
+    """Shape, dtype and device of a tensor; a size of -1 - i stands for the i-th batch dimension."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, tensor: Tensor, batch: tuple[int, ...] = ()) -> Layout:
+        n = len(batch) if tuple(tensor.shape[: len(batch)]) == batch else 0
+        return cls((*range(-1, -1 - n, -1), *tensor.shape[n:]), tensor.dtype, tensor.device)
+
+    def empty(self, batch: Sequence[Any], *lead: int) -> Tensor:
+        shape = [batch[-1 - n] if n < 0 else n for n in self.shape]
+        return torch.empty((*lead, *shape), dtype=self.dtype, device=self.device)
+
+
+def constants(net: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers of `net` that are not states."""
+    states = get_states(net)
+    return {**dict(net.named_parameters()), **{k: b for k, b in net.named_buffers() if k not in states}}
+
+
+class Program:
+    """The compiled chunks of one kind of module for one layout of its inputs.
+
+    Args:
+        net: a module of this kind, its states set.
+        x, spec: the inputs of one step, as tensors and the pytree of arguments that they came from.
+        batch: the leading sizes that may vary from call to call; empty to compile for the shapes at hand alone.
+
+    Raises:
+        NotCompilable: the step draws random numbers or writes to a buffer.
+        BatchSpecialised: the step does different things for different batch sizes.
+    """
+
+    def __init__(self, net: nn.Module, x: Sequence[Tensor], spec: pytree.TreeSpec, batch: tuple[int, ...]):
+        states, constant = get_states(net), constants(net)
+        self.spec, self.batch = spec, batch
+        self.state_names, self.constant_names = list(states), list(constant)
+        self.learned = [i for i, value in enumerate(constant.values()) if value.requires_grad]
+        self.states = [Layout.of(value, batch) for value in states.values()]
+        self.constants = [Layout.of(value) for value in constant.values()]
+        self.xs = [Layout.of(value, batch) for value in x]
+        self.outs: list[Layout] = []
+        self._compiled: dict[Any, Compiled] = {}
+
+        def probe(states, constant, xs):
+            new, outs, self.output_spec = self._loop(net, states, constant, xs)
+            return [*new, *outs]
+
+        graph, _, symbols = self._trace(probe, _plain(self.states), _plain(self.constants), _timed(self.xs, 1))
+        _refuse_impure(graph)
+        for value in _outputs(graph)[len(states) :]:
+            shape = [d if isinstance(d, int) else _index(d, symbols) for d in value.shape[1:]]
+            self.outs.append(Layout(tuple(shape), value.dtype, value.device))
+        self.steps = next((steps for limit, steps in CHUNK if len(graph.graph.nodes) <= limit), 1)
+
+    def forward(self, net: nn.Module, steps: int) -> Compiled:
+        """``[*states, *constants, *xs, *outs] -> states``, writing the outs."""
+
+        def chunk(states, constant, xs, outs):
+            with torch.no_grad():
+                states, values, _ = self._loop(net, states, constant, xs)
+            for out, value in zip(outs, values, strict=True):
+                out.copy_(value)
+            return states
+
+        states, fixed = _plain(self.states), _plain(self.constants)
+        return self._compile(("forward", steps), chunk, states, fixed, _timed(self.xs, steps), _timed(self.outs, steps))
+
+    def backward(self, net: nn.Module, steps: int, wanted: tuple[bool, ...]) -> Compiled:
+        """``[*states, *constants, *xs, *grad_states, *grad_outs, *grad_xs, *sums] -> grad_states``.
+
+        Writes the gradients of those xs that are `wanted` and adds to the sums of the parameters' gradients.
+        """
+
+        def chunk(states, constant, xs, grad_states, grad_outs, grad_xs, sums):
+            def run(states, learned, selected):
+                values, given = list(constant), iter(selected)
+                for index, value in zip(self.learned, learned, strict=True):
+                    values[index] = value
+                mixed = [next(given) if want else x for x, want in zip(xs, wanted, strict=True)]
+                return self._loop(net, states, values, mixed)[:2]
+
+            selected = [x for x, want in zip(xs, wanted, strict=True) if want]
+            _, pull = torch.func.vjp(run, list(states), [constant[i] for i in self.learned], selected)
+            grad_start, grad_learned, grads = pull((list(grad_states), list(grad_outs)))
+            totals = [total + grad for total, grad in zip(sums, grad_learned, strict=True)]
+            for out, grad in zip([*grad_xs, *sums], [*grads, *totals], strict=True):
+                out.copy_(grad)
+            return grad_start
+
+        states, fixed, xs, outs = _plain(self.states), _plain(self.constants), _timed(self.xs, steps), _timed(self.outs, steps)
+        grad_xs = [x for x, want in zip(xs, wanted, strict=True) if want]
+        sums = [fixed[i] for i in self.learned]
+        key = ("backward", steps, wanted)
+        return self._compile(key, chunk, states, fixed, xs, states, outs, grad_xs, sums)
+
+    def _loop(self, net: nn.Module, states: Sequence[Tensor], constant: Sequence[Tensor], xs: Sequence[Tensor]) -> Any:
+        """Steps of the pure function of `net`: the new states, the stacked outputs, the pytree of one output."""
+        fixed, outs, spec = dict(zip(self.constant_names, constant, strict=True)), [], None
+        for x in zip(*(t.unbind(0) for t in xs), strict=True):
+            tensors = fixed | dict(zip(self.state_names, states, strict=True))
+            y, new = pure(net, tensors, *pytree.tree_unflatten(list(x), self.spec))
+            states = [new[name] for name in self.state_names]
+            leaves, spec = pytree.tree_flatten(y)
+            outs.append(leaves)
+        return list(states), [torch.stack(leaf) for leaf in zip(*outs, strict=True)], spec
+
+    def _trace(self, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> tuple[GraphModule, list, list]:
+        """The ATen graph of `chunk`, the fake inputs that it was traced with, and the symbols of the batch."""
+        env = ShapeEnv(specialize_zero_one=False, duck_shape=False)
+        batch, symbols = [], []
+        for i, size in enumerate(self.batch):
+            source, hint = ConstantSource(f"batch{i}"), max(size, 2)  # 1 would be taken for a broadcast dimension
+            symbols.append(env.create_symbol(hint, source, dynamic_dim=DimDynamic.DYNAMIC))
+            batch.append(env.create_symintnode(symbols[-1], hint=hint, source=source))
+        with FakeTensorMode(shape_env=env), torch.enable_grad():
+            fakes = [[layout.empty(batch, *lead) for layout, lead in kind] for kind in inputs]
+            flat, spec = pytree.tree_flatten(fakes)
+            graph = make_fx(
+                lambda *args: pytree.tree_leaves(chunk(*pytree.tree_unflatten(list(args), spec))),
+                decomposition_table=select_decomp_table(),
+            )(*flat)
+        if symbols and not _holds_for_every_batch(env, symbols):
+            raise BatchSpecialised
+        return graph, flat, symbols
+
+    def _compile(self, key: Any, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> Compiled:
+        if key not in self._compiled:
+            graph, fakes, _ = self._trace(chunk, *inputs)
+            mode = fakes[0].fake_mode
+            with V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
+                self._compiled[key] = compile_fx_inner(graph, fakes)
+        return self._compiled[key]
+
+
+def _plain(layouts: list[Layout]) -> list[tuple[Layout, tuple[int, ...]]]:
+    return [(layout, ()) for layout in layouts]
+
+
+def _timed(layouts: list[Layout], steps: int) -> list[tuple[Layout, tuple[int, ...]]]:
+    return [(layout, (steps,)) for layout in layouts]
+
+
+def _outputs(graph: GraphModule) -> list[Tensor]:
+    return [node.meta["val"] for node in graph.graph.output_node().args[0]]
+
+
+def _index(size: torch.SymInt, symbols: list[Any]) -> int:
+    if size.node.expr not in symbols:
+        raise BatchSpecialised
+    return -1 - symbols.index(size.node.expr)
+
+
+def _holds_for_every_batch(env: ShapeEnv, symbols: list[Any]) -> bool:
+    """Whether what the trace assumed of the batch is true of any batch; that a size is not 1 may be assumed."""
+    if any(symbol in env.replacements for symbol in symbols):
+        return False
+    return all(guard.expr.subs(dict.fromkeys(symbols, n)) for guard in env.guards for n in (2, 3, 97, 65537))
+
+
+def _refuse_impure(graph: GraphModule) -> None:
+    for node in graph.graph.nodes:
+        target = node.target
+        if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
+            continue
+        if torch.Tag.nondeterministic_seeded in target.tags or "inductor_random" in str(target):
+            raise NotCompilable(
+                f"its step draws random numbers ({target}), and the backward pass would draw others; "
+                "draw them before the loop and pass them as inputs"
+            )
+        if target._schema.is_mutable:
+            raise NotCompilable(f"its step writes to a tensor in place ({target})")

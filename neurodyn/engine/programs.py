@@ -1,0 +1,75 @@
+"""The programs of this process, found by what they depend on."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ..dynamics import Dynamics
+from ..states import get_states, named_dynamics, pure
+from .fingerprint import fingerprint, hooked
+from .program import BatchSpecialised, NotCompilable, Program
+
+_KEPT = 256
+_programs: OrderedDict[Hashable, Program | str] = OrderedDict()
+_ONE_BATCH = "compiled for each batch size"
+
+
+def program_for(net: nn.Module, x: Sequence[Tensor], spec: pytree.TreeSpec) -> Program:
+    """The program for a module whose states are set and for the input `x` of one step; traced at its first use.
+
+    Raises:
+        NotCompilable: with the reason.
+    """
+    if (name := hooked(net)) is not None:
+        raise NotCompilable(f"{name} has hooks, which have to be called at every step")
+    batch = _common_batch(net)
+    device = x[0].device.type
+    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+    tensors = [*get_states(net).values(), *x]
+    kind = fingerprint(net), spec, len(batch), autocast
+    found = _lookup((kind, _layouts(tensors, batch)), net, x, spec, batch)
+    if found == _ONE_BATCH:
+        found = _lookup((kind, _layouts(tensors, ())), net, x, spec, ())
+    if isinstance(found, str):
+        raise NotCompilable(found)
+    return found
+
+
+def _lookup(key: Hashable, net: nn.Module, x: Sequence[Tensor], spec: Any, batch: tuple[int, ...]) -> Program | str:
+    if key not in _programs:
+        _programs[key] = _build(net, x, spec, batch)
+        if len(_programs) > _KEPT:
+            _programs.popitem(last=False)
+    _programs.move_to_end(key)
+    return _programs[key]
+
+
+def _build(net: nn.Module, x: Sequence[Tensor], spec: Any, batch: tuple[int, ...]) -> Program | str:
+    try:
+        return Program(net, x, spec, batch)
+    except BatchSpecialised:
+        return _ONE_BATCH if batch else "the shape of its output depends on values"
+    except NotCompilable as reason:
+        return str(reason)
+    except Exception as error:
+        with torch.no_grad():  # a mistake in the module or its input shows here, in its own words
+            pure(net, get_states(net), *pytree.tree_unflatten(list(x), spec))
+        return f"it cannot be traced ({type(error).__name__}: {error})"
+
+
+def _common_batch(net: nn.Module) -> tuple[int, ...]:
+    """The batch shape of all layers, if they agree."""
+    found = {module.batch for _, module in named_dynamics(net)}
+    return found.pop() if len(found) == 1 else ()
+
+
+def _layouts(tensors: Sequence[Tensor], batch: tuple[int, ...]) -> Hashable:
+    n = len(batch)
+    lead = [tuple(t.shape[:n]) == batch for t in tensors]
+    return tuple((is_led, t.shape[n * is_led :], t.dtype, t.device) for is_led, t in zip(lead, tensors, strict=True))

@@ -1,0 +1,54 @@
+"""Initial states for a module that is about to be unrolled."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from ..dynamics import Dynamics, UnsetState
+from ..states import named_dynamics, pure
+
+#: For each composite module and shape of its input, the batch shape of every layer inside.
+_seen: weakref.WeakKeyDictionary[nn.Module, dict[Any, dict[str, tuple[int, ...]]]] = weakref.WeakKeyDictionary()
+
+
+def reset_for(net: nn.Module, arguments: tuple[Any, ...]) -> None:
+    """Reset the states of `net` for the batch of one step's input.
+
+    A layer, or a row of layers, has the batch of its input. Inside any other module the layers may see inputs of
+    other shapes, so one step is tried, without gradients and without a trace in the module.
+    """
+    first = net[0] if isinstance(net, nn.Sequential) else net
+    if isinstance(first, Dynamics):
+        batch = first.batch_of(arguments[0])
+        batches = {name: batch for name, _ in named_dynamics(net)}
+    else:
+        shapes = tuple(leaf.shape for leaf in pytree.tree_leaves(arguments))
+        known = _seen.setdefault(net, {})
+        if shapes not in known:
+            known[shapes] = _try_step(net, arguments)
+        batches = known[shapes]
+    for name, module in named_dynamics(net):
+        module.reset_state(*batches[name])
+
+
+def _try_step(net: nn.Module, arguments: tuple[Any, ...]) -> dict[str, tuple[int, ...]]:
+    modules = dict(named_dynamics(net))
+    leaf = pytree.tree_leaves(arguments)[0]
+    ranks = {len(module.batch) for module in modules.values() if module.is_set}
+    for module in modules.values():
+        module.unset_state()
+    tensors = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            pure(net, tensors, *arguments)
+    except UnsetState:
+        # A state is read before the layer has seen an input, as in a recurrent loop: every layer gets the batch of the
+        # input, with as many dimensions as the last reset had, or all but the last.
+        rank = ranks.pop() if len(ranks) == 1 else leaf.dim() - 1
+        return dict.fromkeys(modules, tuple(leaf.shape[:rank]))
+    return {name: module.batch for name, module in modules.items()}

@@ -1,0 +1,180 @@
+"""`unroll`: run a module over time."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._higher_order_ops import scan
+from torch.utils import _pytree as pytree
+from torch.utils.checkpoint import checkpoint as checkpointed
+
+from ..states import check_dt, detach_states, get_states, pure, set_states
+from ..current import SynapticOutput
+from .layers import flattened, is_elementary, is_stateless, layers
+from .program import NotCompilable, constants
+from .programs import program_for
+from .sequence import run
+from .start import reset_for
+
+
+class EagerWarning(UserWarning):
+    """A time loop runs step by step in Python, for the reason that the message gives."""
+
+
+def unroll(
+    module: nn.Module,
+    xs: Any,
+    *,
+    states: Mapping[str, Tensor] | None = None,
+    return_states: bool = False,
+    compile: bool = True,
+    checkpoint: int | None = None,
+) -> Any:
+    """Run `module` over the time steps of `xs`.
+
+    Modules without states inside an ``nn.Sequential`` run once on all steps, flattened to ``(T * batch, ...)``; each
+    run of `Dynamics` between them, and every recurrent or composite module, runs step by step in compiled chunks. The
+    numbers are the same on every path. The final states stay in the module, detached.
+
+    Args:
+        module: any module; its forward takes one step.
+        xs: the inputs, time first: ``(T, *batch, ...)``, or a tuple of such tensors for several arguments.
+        states: where to start, as `get_states` gives them; by default from `reset_state`.
+        return_states: return ``(ys, states)``, where the final states carry their graph, as for truncated
+            backpropagation through time.
+        compile: False runs eagerly, with derivatives of any order.
+        checkpoint: keep states for the backward pass only every so many steps, and compute the others again.
+
+    Returns:
+        What the module returns, each tensor with time in front.
+
+    Raises:
+        ValueError: no time step, layers with different dt, a start state of the wrong shape.
+    """
+    arguments = (xs,) if isinstance(xs, Tensor) else tuple(xs)
+    leaves = pytree.tree_leaves(arguments)
+    if not leaves or not all(isinstance(x, Tensor) and x.dim() and len(x) == len(leaves[0]) for x in leaves):
+        raise ValueError("unroll: xs must be tensors with the same number of time steps in front")
+    if len(leaves[0]) == 0:
+        raise ValueError(f"unroll: xs has no time step, its shape is {tuple(leaves[0].shape)}")
+    if checkpoint is not None and checkpoint < 1:
+        raise ValueError(f"unroll: checkpoint must be a positive number of steps, got {checkpoint}")
+    check_dt(module)
+    if states is not None:
+        set_states(module, states)
+        get_states(module)
+
+    ys: Any = arguments
+    for layer in layers(module):
+        ys = ys if isinstance(ys, tuple) else (ys,)
+        if is_stateless(layer):
+            ys = flattened(layer, *ys)
+        else:
+            if states is None:
+                reset_for(layer, pytree.tree_map(lambda x: x[0], ys))
+            ys = _run(layer, ys, compile, checkpoint)
+    final = get_states(module)
+    detach_states(module)
+    return (ys, final) if return_states else ys
+
+
+class Unroll(nn.Module):
+    """`unroll` as a module, for use inside ``nn.Sequential``: input and output have time in front.
+
+    Args:
+        module: runs over time; its states are reset at every call.
+        options: keywords of `unroll`.
+    """
+
+    def __init__(self, module: nn.Module, **options: Any):
+        super().__init__()
+        self.module, self.options = module, options
+
+    def forward(self, xs: Any) -> Any:
+        return unroll(self.module, xs, **self.options)
+
+
+def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, checkpoint: int | None) -> Any:
+    """All steps of a module with states; its new states stay in its buffers, with their graph."""
+    if torch.compiler.is_compiling():
+        return _scanned(net, arguments, checkpoint)
+    if compile and torch._C._functorch.peek_interpreter_stack() is None:
+        leaves, spec = pytree.tree_flatten(arguments)
+        try:
+            outs = _compiled(net, leaves, spec, checkpoint)
+        except NotCompilable as reason:
+            _say_once(net, str(reason))
+        else:
+            return outs
+    return _eager(net, arguments, checkpoint)
+
+
+def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, checkpoint: int | None) -> Any:
+    program = program_for(net, [leaf[0] for leaf in leaves], spec)
+    states, fixed = get_states(net), constants(net)
+    outs, final = run(program, net, list(states.values()), list(fixed.values()), leaves, checkpoint or 1)
+    set_states(net, dict(zip(states, final, strict=True)))
+    return pytree.tree_unflatten(outs, program.output_spec)
+
+
+def _scanned(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None) -> Any:
+    """Inside torch.compile or torch.export: one scan over time in the graph that is being made.
+
+    A scan may not write to buffers, so this takes a row of layers; other modules have their steps written out.
+    """
+    row = list(net) if isinstance(net, nn.Sequential) else [net]
+    if len(arguments) > 1 or not all(isinstance(m, SynapticOutput) or is_elementary(m) for m in row):
+        return _eager(net, arguments, checkpoint)
+
+    def step(values: list[Tensor], x: Tensor) -> tuple[list[Tensor], Tensor]:
+        given, new = iter(values), []
+        for module in row:
+            if isinstance(module, SynapticOutput):
+                x = module(x)
+            else:
+                x, *states = module.advance(x, *(next(given) for _ in module.states))
+                new += states
+        return [value.clone() for value in new], x.clone()
+
+    start = get_states(net)
+    final, ys = scan(step, list(start.values()), arguments[0])
+    set_states(net, dict(zip(start, final, strict=True)))
+    return ys
+
+
+def _eager(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None) -> Any:
+    T = len(pytree.tree_leaves(arguments)[0])
+    names = list(get_states(net))
+
+    def block(first: int, last: int, *values: Tensor) -> tuple[list[Any], list[Tensor]]:
+        states, ys = dict(zip(names, values, strict=True)), []
+        for t in range(first, last):
+            y, states = pure(net, states, *pytree.tree_map(lambda x, t=t: x[t], arguments))
+            ys.append(y)
+        return ys, list(states.values())
+
+    values, outs = list(get_states(net).values()), []
+    steps = checkpoint or T
+    for first in range(0, T, steps):
+        last = min(first + steps, T)
+        if checkpoint and torch.is_grad_enabled():
+            ys, values = checkpointed(block, first, last, *values, use_reentrant=False)
+        else:
+            ys, values = block(first, last, *values)
+        outs += ys
+    set_states(net, dict(zip(names, values, strict=True)))
+    return pytree.tree_map(lambda *ys: torch.stack(ys), *outs)
+
+
+_said: set[str] = set()
+
+
+def _say_once(net: nn.Module, reason: str) -> None:
+    message = f"{type(net).__name__} runs step by step in Python: {reason}"
+    if message not in _said:
+        _said.add(message)
+        warnings.warn(message, EagerWarning, stacklevel=4)

@@ -1,0 +1,193 @@
+"""Declared fields: ``param`` and ``state`` in a class body, and `Parametrised`, which builds modules from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, dataclass_transform
+
+import pint
+import torch
+from torch import Tensor, nn
+
+from . import units
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The values a parameter may take, and the map by which a trained one is kept among them.
+
+    A learned parameter is stored as ``raw_<name> = to_raw(value)``, any real number, and read as ``from_raw(raw)``.
+    """
+
+    name: str
+    contains: Callable[[Tensor], Tensor]
+    to_raw: Callable[[Tensor], Tensor]
+    from_raw: Callable[[Tensor], Tensor]
+
+
+#: Time constants, resistances, ...: learned as the logarithm; the bound keeps exp() positive and finite in float32.
+positive = Domain("positive", lambda x: x > 0, torch.log, lambda raw: raw.clamp(-40.0, 40.0).exp())
+#: Probabilities and fractions such as U of short-term plasticity: learned as the logit.
+fraction = Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), torch.logit, lambda raw: raw.sigmoid())
+
+
+class Param:
+    """A declared parameter; reading it from an instance gives the value in canonical units."""
+
+    def __init__(self, default: Any, unit: Any = None, domain: Domain | None = None):
+        self.default, self.domain = default, domain
+        self.unit = units.canonical_unit(unit if unit is not None else getattr(default, "units", "dimensionless"))
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def read(self, module: nn.Module) -> Tensor:
+        raw = module._parameters.get(f"raw_{self.name}")
+        if raw is not None and self.domain is not None:
+            return self.domain.from_raw(raw)
+        value = module._parameters.get(self.name)
+        return value if value is not None else module._buffers[self.name]  # type: ignore[return-value]
+
+
+def param(default: Any = None, *, unit: Any = None, domain: Domain | None = None) -> Any:
+    """Declare a parameter: its default (with its unit), and the domain that it may not leave.
+
+    Without a default the keyword is required; then `unit` says the dimension.
+    """
+    return Param(default, unit, domain)
+
+
+class State:
+    """A declared hidden state; its initial value is the parameter ``<name>_initializer``."""
+
+    def __init__(self, default: Any):
+        self.default = default
+        self.initializer: str = default  # the parameter's name; `Dynamics` replaces a value by the name it makes
+
+
+def state(default: Any) -> Any:
+    """Declare a hidden state by its default initial value: a quantity, or the name of a parameter."""
+    return State(default)
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(param,))
+class Parametrised(nn.Module):
+    """A module whose parameters are declared in the class body with `param`.
+
+    The generated constructor takes each one by keyword: a quantity (scalar, or an array or tensor that broadcasts to
+    `size`), an ``nn.Parameter`` inside a quantity, or an initialiser ``f(size) -> quantity``; bare numbers only where
+    the parameter is dimensionless.
+
+    Args:
+        size: shape of the population, an int or a tuple; ``()`` for one value.
+        learn: names of the parameters to train. Others are buffers. A parameter with a domain is trained as
+            ``raw_<name>`` and cannot leave the domain; an ``nn.Parameter`` of your own is used as it is.
+        device, dtype: as in torch.nn.
+
+    Raises:
+        TypeError: an unknown keyword, or a bare number for a parameter with a dimension.
+        pint.DimensionalityError: a value of another dimension.
+        ValueError: NaN or infinity, a shape that does not broadcast to `size`, a value outside the domain.
+    """
+
+    params: dict[str, Param] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = {name: field for name, field in vars(cls).items() if isinstance(field, Param)}
+        for name, field in own.items():
+            setattr(cls, name, property(field.read))
+        cls.params = cls.params | own
+
+    def __init__(
+        self,
+        size: int | tuple[int, ...] = (),
+        *,
+        learn: Iterable[str] = (),
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **values: Any,
+    ):
+        super().__init__()
+        self.size = _as_size(size, type(self).__name__)
+        dtype = dtype or torch.get_default_dtype()
+        learn = (learn,) if isinstance(learn, str) else tuple(learn)
+        valid = list(self.params)
+        for word in (*values, *learn):
+            if word not in self.params:
+                raise TypeError(f"{self._label()} has no parameter {word!r}; it takes {', '.join(valid)}")
+        for name, field in self.params.items():
+            self._build(name, field, values.get(name, field.default), name in learn, device, dtype)
+
+    def _label(self) -> str:
+        inside = ", ".join(map(str, self.size))
+        return f"{type(self).__name__}({inside})"
+
+    def _build(self, name: str, field: Param, value: Any, learned: bool, device: Any, dtype: torch.dtype) -> None:
+        tensor = check(value, field.unit, self.size, f"{self._label()}: {name}", device, dtype)
+        if field.domain is not None and not bool(field.domain.contains(tensor.detach()).all()):
+            raise ValueError(f"{self._label()}: {name} must be {field.domain.name}, got {show(tensor, field.unit)}")
+        if isinstance(tensor, nn.Parameter):
+            self._parameters[name] = tensor
+        elif not learned:
+            self._buffers[name] = tensor
+        elif field.domain is None:
+            self._parameters[name] = nn.Parameter(tensor)
+        else:
+            raw = field.domain.to_raw(tensor)
+            if not bool(raw.isfinite().all()):
+                raise ValueError(
+                    f"{self._label()}: {name} is learned, so it must lie strictly inside its domain "
+                    f"({field.domain.name}), got {show(tensor, field.unit)}"
+                )
+            self._parameters[f"raw_{name}"] = nn.Parameter(raw)
+
+
+def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device: Any, dtype: torch.dtype) -> Tensor:
+    """`value` as a tensor in canonical units that broadcasts to `size`, or an error that says what was wanted."""
+    example = f"for example {label.rpartition(' ')[2]}=" + ("0.5" if unit.dimensionless else f"1.0 * u.{unit:~}")
+    if callable(value) and not isinstance(value, Tensor):
+        value = value(size)
+    if value is None:
+        raise TypeError(f"{label} is required, {example}")
+    if isinstance(value, units.registry.Unit) or not (units.is_quantity(value) or unit.dimensionless):
+        raise TypeError(f"{label} needs a unit of dimension {unit.dimensionality}, got {value!r}; {example}")
+    got = getattr(value, "units", units.registry.dimensionless)
+    if got.dimensionality != unit.dimensionality:
+        raise pint.DimensionalityError(
+            got, unit, got.dimensionality, unit.dimensionality, extra_msg=f": {label}, got {value!r}; {example}"
+        )
+    source = getattr(value, "magnitude", value)
+    number = units.to_canonical(value)
+    if isinstance(source, nn.Parameter) and number is not source:
+        raise ValueError(f"{label}: an nn.Parameter must be in {unit:~}, so that it can be used as it is; got {got:~}")
+    if isinstance(number, nn.Parameter):
+        if number.dtype != dtype:
+            raise TypeError(f"{label}: the nn.Parameter is {number.dtype}, the model {dtype}; pass dtype={number.dtype}")
+        tensor: Tensor = number
+    else:
+        if isinstance(number, Tensor) and number.requires_grad:
+            raise TypeError(f"{label}: the tensor carries a gradient; wrap it as nn.Parameter, or pass .detach()")
+        tensor = torch.as_tensor(number).to(device=device, dtype=dtype, copy=True)
+    if not bool(tensor.detach().isfinite().all()):
+        raise ValueError(f"{label} must be finite, got {show(tensor, unit)}")
+    shape = tuple(tensor.shape)
+    if len(shape) > len(size) or any(n not in (1, m) for n, m in zip(shape[::-1], size[::-1], strict=False)):
+        raise ValueError(f"{label} has shape {shape}, which does not broadcast to the size {size}")
+    return tensor
+
+
+def _as_size(size: Any, model: str) -> tuple[int, ...]:
+    axes = tuple(size) if isinstance(size, (tuple, list)) else (size,)
+    if not all(hasattr(n, "__index__") and not isinstance(n, bool) and int(n) > 0 for n in axes):
+        raise ValueError(f"{model}: size must be a positive int or a tuple of them, got {size!r}")
+    return tuple(int(n) for n in axes)
+
+
+def show(tensor: Tensor, unit: pint.Unit) -> str:
+    """A parameter's value with its unit, for messages and ``repr``."""
+    if tensor.numel() == 1:
+        return f"{tensor.item():g} {unit:~}".strip()
+    low, high = tensor.detach().aminmax()
+    return f"values from {low.item():g} to {high.item():g} {unit:~}".strip()

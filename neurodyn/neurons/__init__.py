@@ -1,0 +1,1 @@
+from .lif import LIF

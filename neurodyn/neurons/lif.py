@@ -1,0 +1,38 @@
+"""Leaky integrate-and-fire."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .. import units as u
+from ..current import Current
+from ..fields import param, positive, state
+from .base import Spiking, integrate
+
+
+class LIF(Spiking):
+    r"""Leaky integrate-and-fire neuron.
+
+    $\tau\,\dot V = V_{rest} - V + R\,I$; then ``delta`` is added; where $V \ge V_{th}$ the neuron spikes and V is
+    reset in the same step.
+
+    Input: current I in pA (a tensor or a `Current`), and optionally ``delta`` in mV; ``(*batch, *size)``.
+    Output: spikes, 0 or 1, of the same shape.
+
+    Source: Gerstner, Kistler, Naud and Paninski (2014), Neuronal Dynamics, ch. 1.3.
+    """
+
+    R: Tensor = param(1 * u.Gohm, domain=positive)
+    tau: Tensor = param(5 * u.ms, domain=positive)
+    V_th: Tensor = param(1 * u.mV)
+    V_reset: Tensor = param(0 * u.mV)
+    V_rest: Tensor = param(0 * u.mV)
+
+    V: Tensor = state(0 * u.mV)
+
+    def step(self, I: Tensor | Current, V: Tensor, delta: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        V = integrate(V, I, V_rest=self.V_rest, R=self.R, tau=self.tau, dt=self.dt)
+        if delta is not None:
+            V = V + delta
+        spike = self.surrogate((V - self.V_th) / (self.V_th - self.V_reset))
+        return spike, self.reset_potential(V, spike, self.V_th, self.V_reset)

@@ -1,0 +1,1 @@
+from .stp import STD, STP

@@ -1,0 +1,87 @@
+"""Short-term plasticity of Tsodyks and Markram."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import Tensor
+
+from .. import units as u
+from ..dynamics import Dynamics
+from ..fields import fraction, param, positive, state
+from ..solve import relax
+
+Rule = Literal["tsodyks-markram", "brainstate"]
+
+
+class ShortTermPlasticity(Dynamics):
+    """Base of STP and STD: `rule` says which variant of the update is meant, see the classes."""
+
+    def __init__(self, size: int | tuple[int, ...], *, rule: Rule = "tsodyks-markram", **values: Any):
+        super().__init__(size, **values)
+        if rule not in ("tsodyks-markram", "brainstate"):
+            raise ValueError(f"{self._label()}: rule must be 'tsodyks-markram' or 'brainstate', got {rule!r}")
+        self.rule = rule
+
+
+class STP(ShortTermPlasticity):
+    r"""Short-term plasticity with facilitation u and depression x.
+
+    $\dot u = -u/\tau_f$ and $\dot x = (1 - x)/\tau_d$ between spikes. At a spike $s$, with the decayed values:
+    $u^+ = u^- + s\,U(1 - u^-)$, the release is $s\,u^+ x^-$, and $x^+ = x^- - s\,u^+ x^-$.
+    u starts at 0 and x at 1.
+
+    ``rule="brainstate"`` gives the numbers of brainstate 0.1.3: jumps and depletion use u and x from before the
+    decay, the release is $s\,u^+ x^+$, and u starts at U.
+
+    Input: spikes, ``(*batch, *size)``, graded ones scale the jump. Output: release, same shape.
+
+    Source: Tsodyks, Pawelzik and Markram (1998), Neural networks with dynamic synapses, Neural Computation 10.
+    """
+
+    U: Tensor = param(0.15, domain=fraction)
+    tau_f: Tensor = param(1500 * u.ms, domain=positive)
+    tau_d: Tensor = param(200 * u.ms, domain=positive)
+
+    u: Tensor = state(0.0)
+    x: Tensor = state(1.0)
+
+    def __init__(self, size: int | tuple[int, ...], *, rule: Rule = "tsodyks-markram", **values: Any):
+        if rule == "brainstate":
+            values.setdefault("u_initializer", values.get("U", self.params["U"].default))
+        super().__init__(size, rule=rule, **values)
+
+    def step(self, spike: Tensor, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        u_rest, x_rest = relax(u, 0.0, self.tau_f, self.dt), relax(x, 1.0, self.tau_d, self.dt)
+        if self.rule == "brainstate":
+            u_new = u_rest + spike * self.U * (1 - u)
+            x_new = x_rest - spike * u_new * x
+            return spike * u_new * x_new, u_new, x_new
+        u_new = u_rest + spike * self.U * (1 - u_rest)
+        release = spike * u_new * x_rest
+        return release, u_new, x_rest - release
+
+
+class STD(ShortTermPlasticity):
+    r"""Short-term depression: $\dot x = (1 - x)/\tau$; a spike $s$ releases $s\,U x^-$ and takes it from x.
+
+    ``rule="brainstate"`` gives the numbers of brainstate 0.1.3: the release is $s\,x^+$, without the factor U, and
+    the depletion uses x from before the decay.
+
+    Input: spikes, ``(*batch, *size)``. Output: release, same shape.
+
+    Source: Abbott, Varela, Sen and Nelson (1997), Synaptic depression and cortical gain control, Science 275.
+    """
+
+    U: Tensor = param(0.07, domain=fraction)
+    tau: Tensor = param(200 * u.ms, domain=positive)
+
+    x: Tensor = state(1.0)
+
+    def step(self, spike: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        x_rest = relax(x, 1.0, self.tau, self.dt)
+        if self.rule == "brainstate":
+            x_new = x_rest - spike * self.U * x
+            return spike * x_new, x_new
+        release = spike * self.U * x_rest
+        return release, x_rest - release

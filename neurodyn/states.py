@@ -1,0 +1,102 @@
+"""The states of a whole network: get, set, reset and detach them, and call the network as a pure function of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from .dynamics import Dynamics, UnsetState
+
+
+def named_dynamics(net: nn.Module) -> Iterator[tuple[str, Dynamics]]:
+    """Every `Dynamics` inside `net` with its qualified name; the name of `net` itself is empty."""
+    for name, module in net.named_modules():
+        if isinstance(module, Dynamics):
+            yield name, module
+
+
+def _qualified(net: nn.Module) -> Iterator[tuple[str, Dynamics, str]]:
+    for path, module in named_dynamics(net):
+        for name in module.states:
+            yield f"{path}.{name}" if path else name, module, name
+
+
+def get_states(net: nn.Module) -> dict[str, Tensor]:
+    """All states of `net` by qualified name, such as ``{"encoder.lif.V": tensor}``.
+
+    Raises:
+        UnsetState: a layer has no state yet.
+    """
+    found = {}
+    for key, module, name in _qualified(net):
+        value = module._buffers[name]
+        if value is None:
+            raise UnsetState(f"{module._label()}: {key} has no value yet; call nd.reset_states(net, *batch) first")
+        found[key] = value
+    return found
+
+
+def set_states(net: nn.Module, states: Mapping[str, Tensor]) -> None:
+    """Set states of `net` by qualified name; those not named keep their value.
+
+    Raises:
+        KeyError: a name that `net` has no state for.
+        ValueError: a value whose trailing shape is not the size of its population.
+    """
+    known = {key: (module, name) for key, module, name in _qualified(net)}
+    for key, value in states.items():
+        if key not in known:
+            raise KeyError(f"set_states: no state {key!r}; the network has {', '.join(known) or 'none'}")
+        module, name = known[key]
+        shape, size = tuple(value.shape), module.size
+        if shape[len(shape) - len(size) :] != size or len(shape) < len(size):
+            raise ValueError(f"set_states: {key} of {module._label()} must end in {size}, got shape {shape}")
+    for key, value in states.items():
+        module, name = known[key]
+        module._buffers[name] = value
+
+
+def reset_states(net: nn.Module, *batch: int) -> None:
+    """Set every state of `net` to its initial value for a batch of shape `batch`."""
+    check_dt(net)
+    for _, module in named_dynamics(net):
+        module.reset_state(*batch)
+
+
+def detach_states(net: nn.Module) -> None:
+    """Cut every state of `net` from its graph, as between two windows of truncated backpropagation."""
+    for _, module in named_dynamics(net):
+        module.detach_state()
+
+
+def check_dt(net: nn.Module) -> float:
+    """The one time step of `net`, in ms.
+
+    Raises:
+        ValueError: two layers with different time steps.
+    """
+    first: tuple[str, float] | None = None
+    for path, module in named_dynamics(net):
+        label = f"{module._label()} {path!r}".replace(" ''", "")
+        if first is not None and module.dt != first[1]:
+            raise ValueError(
+                f"one network, two time steps: {first[0]} has dt={first[1]:g} ms, {label} dt={module.dt:g} ms; "
+                "build both with the same dt=, or inside `with nd.default_dt(...)`"
+            )
+        first = first or (label, module.dt)
+    if first is None:
+        raise ValueError(f"{type(net).__name__} contains no neurodyn layer, so it has no time step")
+    return first[1]
+
+
+def pure(net: nn.Module, tensors: Mapping[str, Tensor], *inputs: Any) -> tuple[Any, dict[str, Tensor]]:
+    """Call `net` with its parameters and states taken from `tensors`; returns the output and the new states.
+
+    `net` itself is left as it was.
+    """
+    swapped = dict(tensors)
+    output = functional_call(net, swapped, inputs)
+    return output, {key: swapped[key] for key, _, _ in _qualified(net)}

@@ -1,0 +1,1 @@
+from .expon import Expon

@@ -1,0 +1,29 @@
+"""Exponential synapse."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .. import units as u
+from ..dynamics import Dynamics
+from ..fields import param, positive, state
+from ..solve import relax
+
+
+class Expon(Dynamics):
+    r"""Exponentially decaying conductance: $\tau\,\dot g = -g$, and g jumps by the input.
+
+    The jump comes after the decay and is part of the same step's output.
+
+    Input: jump of g in nS, ``(*batch, *size)``. Output: g in nS, same shape.
+
+    Source: Dayan and Abbott (2001), Theoretical Neuroscience, ch. 5.8.
+    """
+
+    tau: Tensor = param(8 * u.ms, domain=positive)
+
+    g: Tensor = state(0 * u.nS)
+
+    def step(self, jump: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        g = relax(g, 0.0, self.tau, self.dt) + jump
+        return g, g

@@ -1,0 +1,90 @@
+"""Physical units: pint checks them when a model is built; after that there are plain tensors.
+
+``from neurodyn import units as u`` gives every unit that pint knows: ``20 * u.ms``, ``u.nS``, ``u.Gohm``.
+They come from pint's application registry, so quantities of your own code mix freely with neurodyn's.
+
+Inside a model every number is in one coherent set, in which products need no factors::
+
+    ms  mV  pA  nS  Gohm  pF  mM  1/ms        nS * mV = pA    Gohm * pA = mV    pF / nS = ms
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import pint
+import torch
+from torch import Tensor
+
+registry = pint.get_application_registry()
+Quantity = pint.Quantity
+
+#: The units that carry a name of their own in the coherent set; others are products of these.
+NAMED = ("ms", "mV", "pA", "nS", "Gohm", "pF", "mM", "1/ms", "um", "K", "dimensionless")
+
+
+def __getattr__(name: str) -> pint.Unit:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    try:
+        return getattr(registry, name)
+    except pint.UndefinedUnitError as error:
+        raise AttributeError(f"neurodyn.units: pint knows no unit {name!r}") from error
+
+
+@functools.lru_cache(maxsize=None)
+def _canonical(dimensions: frozenset[tuple[str, float]]) -> str:
+    for named in NAMED:
+        if frozenset(registry.Unit(named).dimensionality.items()) == dimensions:
+            return named
+    power = dict(dimensions)
+    mass, length, time, current, amount, temperature = (
+        power.pop(f"[{name}]", 0) for name in ("mass", "length", "time", "current", "substance", "temperature")
+    )
+    if power:
+        raise pint.UndefinedUnitError(sorted(power))
+    # mV = mass length^2 / (time^3 current) and mM = substance / length^3 fix the exponents one by one.
+    exponents = {
+        "mV": mass,
+        "pA": current + mass,
+        "ms": time + 3 * mass,
+        "mM": amount,
+        "um": length - 2 * mass + 3 * amount,
+        "K": temperature,
+    }
+    return " * ".join(f"{unit}**{n}" for unit, n in exponents.items() if n)
+
+
+def canonical_unit(unit: str | pint.Unit) -> pint.Unit:
+    """The unit in which neurodyn stores values of this dimension: ``canonical_unit("s") == u.ms``."""
+    return registry.Unit(_canonical(frozenset(registry.Unit(unit).dimensionality.items())))
+
+
+def is_quantity(value: Any) -> bool:
+    """Whether `value` carries a pint unit, of any registry."""
+    return isinstance(value, pint.Quantity)
+
+
+def quantity(value: Any, unit: str | pint.Unit) -> Any:
+    """`value` (a tensor, an ``nn.Parameter``, an array or a number) with a unit: ``u.quantity(lif.V, "mV")``."""
+    return registry.Quantity(value, unit)
+
+
+def to_canonical(value: Any) -> Tensor | float:
+    """The magnitude of `value` in the coherent set: a float for a scalar, a tensor for an array or tensor.
+
+    A tensor that is already in its canonical unit is returned as it is, so an ``nn.Parameter`` stays the same object.
+    """
+    if isinstance(value, (pint.Unit, str)):
+        value = registry.Quantity(value)
+    if not is_quantity(value):
+        value = registry.Quantity(value, "dimensionless")
+    target = canonical_unit(value.units)
+    magnitude = value.magnitude if value.units == target else value.to(target).magnitude
+    if isinstance(magnitude, Tensor):
+        return magnitude
+    if isinstance(magnitude, (np.ndarray, list, tuple)) and np.ndim(magnitude):
+        return torch.as_tensor(np.asarray(magnitude))
+    return float(magnitude)
