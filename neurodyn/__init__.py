@@ -1,11 +1,57 @@
-"""neurodyn: neuro-dynamics for PyTorch."""
+"""neurodyn: neuro-dynamics for PyTorch.
 
-from . import surrogate, units
-from .current import COBA, CUBA, Current
-from .dynamics import Dynamics, default_dt, get_default_dt, set_default_dt
+Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn`` modules, with units checked when they
+are built. Start with `LIF`, `Projection` and `unroll`.
+"""
+
+from . import init, surrogate, units
+from .current import COBA, CUBA, Current, SynapticOutput
+from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
+from .fields import fraction, param, positive, state
 from .neurons import LIF
 from .plasticity import STD, STP
+from .projection import Projection
+from .readouts import LeakyRateReadout
+from .recurrent import Recurrent
 from .solve import exp_euler, phi, relax
 from .states import detach_states, get_states, reset_states, set_states
 from .synapses import Expon
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "COBA",
+    "CUBA",
+    "LIF",
+    "STD",
+    "STP",
+    "Current",
+    "Dynamics",
+    "EagerWarning",
+    "Expon",
+    "LeakyRateReadout",
+    "Projection",
+    "Recurrent",
+    "SynapticOutput",
+    "Unroll",
+    "UnsetState",
+    "default_dt",
+    "detach_states",
+    "exp_euler",
+    "fraction",
+    "get_default_dt",
+    "get_states",
+    "init",
+    "param",
+    "phi",
+    "positive",
+    "relax",
+    "reset_states",
+    "set_default_dt",
+    "set_states",
+    "state",
+    "surrogate",
+    "units",
+    "unroll",
+]

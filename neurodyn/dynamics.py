@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import units
-from .fields import Param, Parametrised, State, check, show
+from .fields import Param, Parametrised, State, check
 
 _default_dt = 1.0
 
@@ -182,14 +182,11 @@ class Dynamics(Parametrised):
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles hold detached states: a graph cannot be copied.
-        buffers = {name: b.detach() if name in self.states and b is not None else b for name, b in self._buffers.items()}
+        buffers = {
+            name: b.detach() if name in self.states and b is not None else b for name, b in self._buffers.items()
+        }
         return self.__dict__ | {"_buffers": buffers}
 
     def extra_repr(self) -> str:
-        """Size, parameters with units, what is learned, and dt."""
-        shown = [str(self.size[0] if len(self.size) == 1 else self.size)]
-        for name, field in self.params.items():
-            learned = name in self._parameters or f"raw_{name}" in self._parameters
-            text = show(getattr(self, name), field.unit)
-            shown.append(f"{name}={text}{' (learned)' if learned else ''}")
-        return ", ".join([*shown, f"dt={self.dt:g} ms"])
+        """Size, parameters that differ from their defaults or are learned, with units, and dt."""
+        return f"{super().extra_repr()}, dt={self.dt:g} ms"

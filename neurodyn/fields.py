@@ -124,6 +124,15 @@ class Parametrised(nn.Module):
         inside = ", ".join(map(str, self.size))
         return f"{type(self).__name__}({inside})"
 
+    def extra_repr(self) -> str:
+        """Size and parameters with units; which are learned."""
+        shown = [", ".join(map(str, self.size))] if self.size else []
+        for name, field in self.params.items():
+            learned = name in self._parameters or f"raw_{name}" in self._parameters
+            if learned or not name.endswith("_initializer"):
+                shown.append(f"{name}={show(getattr(self, name), field.unit)}{' (learned)' if learned else ''}")
+        return ", ".join(shown)
+
     def _build(self, name: str, field: Param, value: Any, learned: bool, device: Any, dtype: torch.dtype) -> None:
         tensor = check(value, field.unit, self.size, f"{self._label()}: {name}", device, dtype)
         if field.domain is not None and not bool(field.domain.contains(tensor.detach()).all()):
@@ -164,7 +173,9 @@ def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device
         raise ValueError(f"{label}: an nn.Parameter must be in {unit:~}, so that it can be used as it is; got {got:~}")
     if isinstance(number, nn.Parameter):
         if number.dtype != dtype:
-            raise TypeError(f"{label}: the nn.Parameter is {number.dtype}, the model {dtype}; pass dtype={number.dtype}")
+            raise TypeError(
+                f"{label}: the nn.Parameter is {number.dtype}, the model {dtype}; pass dtype={number.dtype}"
+            )
         tensor: Tensor = number
     else:
         if isinstance(number, Tensor) and number.requires_grad:

@@ -134,7 +134,12 @@ class Program:
                 out.copy_(grad)
             return grad_start
 
-        states, fixed, xs, outs = _plain(self.states), _plain(self.constants), _timed(self.xs, steps), _timed(self.outs, steps)
+        states, fixed, xs, outs = (
+            _plain(self.states),
+            _plain(self.constants),
+            _timed(self.xs, steps),
+            _timed(self.outs, steps),
+        )
         grad_xs = [x for x, want in zip(xs, wanted, strict=True) if want]
         sums = [fixed[i] for i in self.learned]
         key = ("backward", steps, wanted)

@@ -61,7 +61,7 @@ class TimeLoop(torch.autograd.Function):
         n = len(program.outs)
         constants, xs = ctx.saved_tensors[: len(program.constants)], ctx.saved_tensors[len(program.constants) :]
         wanted = ctx.needs_input_grad[-len(xs) :] if xs else ()
-        grad_outs, grad_states = grads[:n], list(grads[n:])
+        grad_outs, grad_states = [g.contiguous() for g in grads[:n]], [g.contiguous() for g in grads[n:]]
         grad_xs = [torch.empty_like(x) for x, want in zip(xs, wanted, strict=True) if want]
         sums = [torch.zeros_like(constants[i]) for i in program.learned]
         x_of, grad_out_of, grad_x_of = chunks.split(xs), chunks.split(grad_outs), chunks.split(grad_xs)
@@ -87,7 +87,8 @@ class TimeLoop(torch.autograd.Function):
 
 def _parts(program: Program, tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     n, m = len(program.states), len(program.states) + len(program.constants)
-    return list(tensors[:n]), list(tensors[n:m]), list(tensors[m:])
+    laid_out = [tensor.contiguous() for tensor in tensors]  # the layout that the program was traced with
+    return laid_out[:n], laid_out[n:m], laid_out[m:]
 
 
 def run(program: Program, net: nn.Module, states: list[Tensor], constants: list[Tensor], xs: list[Tensor], keep: int):

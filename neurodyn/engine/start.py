@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from ..dynamics import Dynamics, UnsetState
-from ..states import named_dynamics, pure
+from ..states import named_dynamics
 
 #: For each composite module and shape of its input, the batch shape of every layer inside.
 _seen: weakref.WeakKeyDictionary[nn.Module, dict[Any, dict[str, tuple[int, ...]]]] = weakref.WeakKeyDictionary()
@@ -45,7 +46,7 @@ def _try_step(net: nn.Module, arguments: tuple[Any, ...]) -> dict[str, tuple[int
     tensors = {name: buffer.clone() for name, buffer in net.named_buffers()}
     try:
         with torch.no_grad(), torch.random.fork_rng():
-            pure(net, tensors, *arguments)
+            functional_call(net, tensors, arguments)
     except UnsetState:
         # A state is read before the layer has seen an input, as in a recurrent loop: every layer gets the batch of the
         # input, with as many dimensions as the last reset had, or all but the last.

@@ -1,1 +1,5 @@
+"""Neuron models."""
+
 from .lif import LIF
+
+__all__ = ["LIF"]

@@ -47,9 +47,7 @@ class Spiking(Dynamics):
         return surrogates.straight_through(after, V - (V.detach() - V_reset) * spike)
 
 
-def integrate(
-    V: Tensor, I: Tensor | Current, *, V_rest: Tensor | float, R: Tensor, tau: Tensor, dt: float
-) -> Tensor:
+def integrate(V: Tensor, I: Tensor | Current, *, V_rest: Tensor | float, R: Tensor, tau: Tensor, dt: float) -> Tensor:
     r"""One step of the leaky membrane $\tau\,\dot V = V_{rest} - V + R\,I(V)$."""
     if isinstance(I, Current):
         return exp_euler(lambda v: (V_rest - v + R * I(v)) / tau, V, dt=dt)

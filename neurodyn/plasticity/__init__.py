@@ -1,1 +1,5 @@
+"""Short-term plasticity."""
+
 from .stp import STD, STP
+
+__all__ = ["STD", "STP"]

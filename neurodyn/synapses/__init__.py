@@ -1,1 +1,5 @@
+"""Synapse models."""
+
 from .expon import Expon
+
+__all__ = ["Expon"]

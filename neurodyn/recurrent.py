@@ -1,0 +1,33 @@
+"""A population that feeds back on itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from . import units as u
+from .dynamics import Dynamics
+from .fields import state
+
+
+class Recurrent(Dynamics):
+    r"""A cell that also gets its own output of the previous step: $y_t = cell(x_t + feedback(y_{t-1}))$.
+
+    Input: ``(*batch, *size)`` of the cell. Output: that of the cell; $y_{-1} = 0$.
+
+    Args:
+        cell: a neuron, or any `Dynamics` whose output has its own size.
+        feedback: from outputs to inputs of the cell: an ``nn.Linear``, a `Projection`, ...
+    """
+
+    y: Tensor = state(0.0)
+
+    def __init__(self, cell: Dynamics, feedback: nn.Module):
+        first = next(iter(cell.parameters()), next(iter(cell.buffers())))
+        super().__init__(cell.size, dt=cell.dt * u.ms, device=first.device, dtype=first.dtype)
+        self.cell, self.feedback = cell, feedback
+
+    def step(self, x: Any, y: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.cell(self.feedback(y) + x)
+        return y, y

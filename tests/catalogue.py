@@ -1,0 +1,57 @@
+"""Every model of neurodyn, once: the contract tests walk over this list. A new model adds one entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import neurodyn as nd
+from neurodyn import units as u
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model, how to build it, and an input that makes it do something.
+
+    Attributes:
+        build: ``build(size, **values)``.
+        drive: kind of input, a key of `DRIVES`.
+        values: keywords without which the model is not interesting, or not complete.
+        spiking: whether its output is a spike train (its step has a jump).
+    """
+
+    name: str
+    build: Callable[..., nd.Dynamics]
+    drive: str
+    values: dict[str, Any] = field(default_factory=dict)
+    spiking: bool = False
+
+    def __call__(self, size: int | tuple[int, ...] = 5, **values: Any) -> nd.Dynamics:
+        return self.build(size, **(self.values | values))
+
+    def input(self, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+        """An input of this shape, the same for the same seed."""
+        generator = torch.Generator().manual_seed(seed)
+        return DRIVES[self.drive](torch.rand(shape, generator=generator, dtype=torch.float64)).to(dtype)
+
+
+#: From uniform random numbers in [0, 1) to inputs.
+DRIVES: dict[str, Callable[[Tensor], Tensor]] = {
+    "current": lambda r: 3 * r,  # pA into 1 Gohm: crosses a threshold of 1 mV
+    "spikes": lambda r: (r < 0.2).to(r.dtype),
+    "jumps": lambda r: torch.where(r < 0.3, r, 0.0),  # nS
+}
+
+MODELS = [
+    Model("LIF", nd.LIF, "current", spiking=True),
+    Model("LIF-hard", nd.LIF, "current", {"reset": "hard", "V_reset": -0.3 * u.mV}, spiking=True),
+    Model("Expon", nd.Expon, "jumps"),
+    Model("STP", nd.STP, "spikes"),
+    Model("STP-brainstate", nd.STP, "spikes", {"rule": "brainstate"}),
+    Model("STD", nd.STD, "spikes"),
+    Model("STD-brainstate", nd.STD, "spikes", {"rule": "brainstate"}),
+]

@@ -1,0 +1,30 @@
+"""Fixtures of the whole suite."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+
+# One compile cache for all workers and runs of the suite, apart from the user's own.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(tempfile.gettempdir(), "neurodyn-test-inductor"))
+
+import pytest
+import torch
+from catalogue import MODELS, Model
+
+
+@pytest.fixture(autouse=True)
+def _fixed() -> Iterator[None]:
+    """Fixed seeds, float64 by default, and nothing of it left behind."""
+    before = torch.get_default_dtype()
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture(params=MODELS, ids=lambda model: model.name)
+def model(request: pytest.FixtureRequest) -> Model:
+    """Each model of the catalogue in turn."""
+    return request.param
