@@ -31,10 +31,10 @@ def relax(x: Tensor, x_inf: Tensor | float, tau: Tensor, dt: float) -> Tensor:
 
 
 def exp_euler(f: Callable[..., Tensor], x: Tensor, *args: Tensor, dt: float) -> Tensor:
-    r"""One exponential-Euler step of $\dot x = f(x, \ldots)$: $x + dt\,\varphi(dt\,\lambda)\,f(x)$, $\lambda = \partial f/\partial x$.
+    r"""One exponential-Euler step of $\dot x = f(x, \ldots)$: $x + dt\,\varphi(dt\,\lambda)\,f(x)$.
 
-    `f` acts elementwise on `x`, so that its slope is one derivative along a vector of ones; the slope stays in the
-    graph. Exact for `f` affine in `x`; first order otherwise.
+    $\lambda = \partial f/\partial x$; `f` acts elementwise on `x`, so that this slope is one derivative along a vector
+    of ones, and it stays in the graph. Exact for `f` affine in `x`; first order otherwise.
 
     Source: Hochbruck and Ostermann (2010), Exponential integrators, Acta Numerica 19.
     """
@@ -46,7 +46,7 @@ def exp_euler(f: Callable[..., Tensor], x: Tensor, *args: Tensor, dt: float) -> 
 
 @contextlib.contextmanager
 def without_saved_tensor_hooks() -> Iterator[None]:
-    """Suspend hooks on saved tensors, such as those of torch.utils.checkpoint, which torch.func refuses to work under."""
+    """Suspend hooks on saved tensors, such as torch.utils.checkpoint's: torch.func refuses to work under them."""
     autograd, hooks = torch._C._autograd, []
     while (top := autograd._top_saved_tensors_default_hooks(True)) is not None:
         hooks.append(top)

@@ -233,7 +233,10 @@ class ReluGrad(Surrogate):
 
 @dataclass(frozen=True)
 class GaussianGrad(Surrogate):
-    r"""$s = \alpha\,\mathcal N(x; 0, \sigma)$ (brainstate: the exponent is multiplied by $\sigma^2$). Yin et al. (2021)."""
+    r"""$s = \alpha\,\mathcal N(x; 0, \sigma)$ (brainstate: the exponent is multiplied by $\sigma^2$).
+
+    Yin, Corradi and Bohte (2021).
+    """
 
     sigma: float = 0.5
     alpha: float = 0.5

@@ -34,7 +34,7 @@ def __getattr__(name: str) -> pint.Unit:
         raise AttributeError(f"neurodyn.units: pint knows no unit {name!r}") from error
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _canonical(dimensions: frozenset[tuple[str, float]]) -> str:
     for named in NAMED:
         if frozenset(registry.Unit(named).dimensionality.items()) == dimensions:
@@ -87,4 +87,4 @@ def to_canonical(value: Any) -> Tensor | float:
         return magnitude
     if isinstance(magnitude, (np.ndarray, list, tuple)) and np.ndim(magnitude):
         return torch.as_tensor(np.asarray(magnitude))
-    return float(magnitude)
+    return float(magnitude)  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ from torch.utils import _pytree as pytree
 
 from ..states import get_states, pure
 
-#: (nodes in the traced graph of one step, steps in a chunk): larger steps get shorter chunks, which bounds compile time.
+#: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((45, 8), (110, 4), (250, 2))
 
 Compiled = Callable[[list[Tensor]], Sequence[Tensor]]

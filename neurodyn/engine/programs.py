@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ..dynamics import Dynamics
 from ..states import get_states, named_dynamics, pure
 from .fingerprint import fingerprint, hooked
 from .program import BatchSpecialised, NotCompilable, Program

@@ -12,8 +12,8 @@ from torch._higher_order_ops import scan
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint as checkpointed
 
-from ..states import check_dt, detach_states, get_states, pure, set_states
 from ..current import SynapticOutput
+from ..states import check_dt, detach_states, get_states, pure, set_states
 from .layers import flattened, is_elementary, is_stateless, layers
 from .program import NotCompilable, constants
 from .programs import program_for
