@@ -26,8 +26,9 @@ def phi(z: Tensor) -> Tensor:
 
 
 def relax(x: Tensor, x_inf: Tensor | float, tau: Tensor, dt: float) -> Tensor:
-    r"""One step of $\tau\,\dot x = x_\infty - x$, exact: $x_\infty + (x - x_\infty)\,e^{-dt/\tau}$."""
-    return x_inf + (x - x_inf) * torch.exp(-dt / tau)
+    r"""One step of $\tau\,\dot x = x_\infty - x$, exact: $x\,e^{-dt/\tau} + x_\infty\,(1 - e^{-dt/\tau})$."""
+    gain = -torch.expm1(-dt / tau)
+    return x * (1 - gain) + x_inf * gain
 
 
 def exp_euler(f: Callable[..., Tensor], x: Tensor, *args: Tensor, dt: float) -> Tensor:

@@ -38,7 +38,8 @@ def _vowels(arrays: dict[str, np.ndarray]) -> tuple[Split, Split]:
         length = torch.as_tensor(arrays[f"length_{name}"])
         frames = torch.as_tensor((arrays[f"x_{name}"] - mean) / std)
         x = torch.nn.utils.rnn.pad_sequence(frames.split(length.tolist()), batch_first=True)
-        return Split(torch.nn.functional.pad(x, (0, 0, 0, 29 - x.shape[1])), length, torch.as_tensor(arrays[f"y_{name}"]))
+        x = torch.nn.functional.pad(x, (0, 0, 0, 29 - x.shape[1]))
+        return Split(x, length, torch.as_tensor(arrays[f"y_{name}"]))
 
     return part("train"), part("test")
 

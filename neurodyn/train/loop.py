@@ -86,7 +86,8 @@ def train(
         }
         metrics.append(row)
         bar.set_postfix(epoch=epoch, loss=f"{row['train_loss']:.3f}", test=f"{row['test_accuracy']:.1f} %")
-        checkpoint.save(out / f"epoch_{epoch:03}.safetensors", net, optimizer, scheduler, settings | {"metrics": metrics})
+        record = settings | {"metrics": metrics}
+        checkpoint.save(out / f"epoch_{epoch:03}.safetensors", net, optimizer, scheduler, record)
         _write_metrics(out, metrics)
     bar.close()
 

@@ -23,6 +23,8 @@ def learning_curve(metrics: list[dict[str, Any]], path: Path) -> None:
     epochs = [row["epoch"] for row in metrics]
     left.plot(epochs, [row["train_loss"] for row in metrics], color="#0072B2")
     left.set(xlabel="epoch", ylabel="training loss (cross entropy)", ylim=(0, None))
+    left.xaxis.get_major_locator().set_params(integer=True)
+    right.xaxis.get_major_locator().set_params(integer=True)
     for key, color in (("train_accuracy", "#0072B2"), ("test_accuracy", "#D55E00")):
         right.plot(epochs, [row[key] for row in metrics], color=color, label=key.removesuffix("_accuracy"))
     right.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(None, 100.5))
@@ -44,7 +46,8 @@ def spikes(net: Classifier, split: Split, path: Path, sample: int = 0) -> None:
 
     figure = Figure(figsize=(7, 7), layout="constrained", dpi=150)
     top, *rasters, bottom = figure.subplots(4, 1, sharex=True, height_ratios=(1, 2, 2, 1.4))
-    top.imshow(currents[:, 0].T.cpu(), aspect="auto", origin="lower", cmap="cividis", extent=(0, T, 0, currents.shape[2]))
+    extent = (0, T, 0, currents.shape[2])
+    top.imshow(currents[:, 0].T.cpu(), aspect="auto", origin="lower", cmap="cividis", extent=extent)
     top.set(ylabel="input channel", title=f"one {'utterance' if split.x.shape[2] == 12 else 'image'} of the test set")
     for ax, layer, name in zip(rasters, (first, second), ("first", "second"), strict=True):
         plot.raster(layer, ax=ax).set(xlabel="", ylabel=f"neuron, {name} layer")
