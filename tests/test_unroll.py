@@ -31,11 +31,13 @@ def assert_same(a, b, tolerance=1e-10):
 
 
 def chain(size=6):
+    connection = nn.Linear(size, size, bias=False)
+    nn.init.uniform_(connection.weight, 0.0, 3.0)
     return nn.Sequential(
         nn.Linear(5, size),
         nn.Sigmoid(),
         nd.Projection(
-            nn.Linear(size, size, bias=False),
+            connection,
             plasticity=nd.STP(size, learn=("U", "tau_d")),
             synapse=nd.Expon(size, learn="tau"),
             output=nd.COBA(E=3 * u.mV, learn="E"),
@@ -64,6 +66,7 @@ NETS = {"chain": chain, "composite": Composite}
 @pytest.mark.parametrize("make", NETS.values(), ids=NETS)
 def test_paths_agree_for_networks(make):
     net = make()
+    assert nd.unroll(net, torch.rand(30, 4, 5) * 3).abs().sum() > 1  # it spikes
     for T, batch in ((21, (3,)), (7, (1,)), (1, (4,)), (16, (2,))):
         xs = torch.rand(T, *batch, 5) * 3
         compiled = outcome(net, xs)
@@ -108,7 +111,9 @@ def test_gradcheck_through_the_smooth_part():
         nd.STP(3, learn=("U", "tau_f", "tau_d")),
         nd.Expon(3, learn="tau"),
         nd.COBA(E=3 * u.mV, learn="E"),
-        nd.LIF(3, V_th=50 * u.mV, tau=9 * u.ms, learn=("tau", "R", "V_rest")),
+        nd.LIF(
+            3, V_th=50 * u.mV, tau=9 * u.ms, learn=("tau", "R", "V_rest"), surrogate=nd.surrogate.ReluGrad(width=0.1)
+        ),
     )
     names = [name for name, _ in net.named_parameters()]
     nd.unroll(net, torch.rand(2, 2, 3), compile=False)
@@ -164,7 +169,9 @@ def test_stateless_layers_run_on_all_steps_at_once():
     nd.unroll(net, torch.rand(6, 3, 5))
     nd.unroll(net, torch.rand(6, 5))
     assert calls == [(18, 5), (6, 5)]
-    images = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nd.LIF((2, 4, 4)), nn.Flatten(), nn.Linear(32, 2))
+    images = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nd.LIF((2, 4, 4)), nn.Flatten(), nn.Linear(32, 2)
+    )
     assert nd.unroll(images, torch.rand(6, 3, 1, 4, 4)).shape == (6, 3, 2)
 
 
@@ -247,7 +254,7 @@ def test_a_failing_compiler_is_said_and_survived(monkeypatch):
 
     monkeypatch.setattr(program, "compile_fx_inner", broken)
     xs = torch.rand(5, 2, 13)
-    ys = fallback(nd.LIF(13), xs, r"no working C\+\+ compiler")
+    ys = fallback(nd.LIF(13), xs, r"no working C\+\+ compiler; install one")
     assert torch.equal(ys, nd.unroll(nd.LIF(13), xs, compile=False))
 
 
@@ -295,7 +302,11 @@ def test_inside_torch_func():
     parameters = {k: v.detach() for k, v in net.named_parameters()}
 
     def loss(parameters, x):
-        return torch.func.functional_call(nd.Unroll(net), {f"module.{k}": v for k, v in parameters.items()}, (x,)).square().sum()
+        return (
+            torch.func.functional_call(nd.Unroll(net), {f"module.{k}": v for k, v in parameters.items()}, (x,))
+            .square()
+            .sum()
+        )
 
     grads = torch.func.grad(loss)(parameters, x)
     direct = torch.autograd.grad(nd.unroll(net, x).square().sum(), list(net.parameters()))

@@ -78,6 +78,7 @@ class Program:
         self.xs = [Layout.of(value, batch) for value in x]
         self.outs: list[Layout] = []
         self._compiled: dict[Any, Compiled] = {}
+        self._failure: str | None = None
 
         def probe(states, constant, xs):
             new, outs, self.output_spec = self._loop(net, states, constant, xs)
@@ -167,12 +168,24 @@ class Program:
         return graph, flat, symbols
 
     def _compile(self, key: Any, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> Compiled:
+        if self._failure is not None:
+            raise NotCompilable(self._failure)
         if key not in self._compiled:
             graph, fakes, _ = self._trace(chunk, *inputs)
             mode = fakes[0].fake_mode
-            with V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
-                self._compiled[key] = compile_fx_inner(graph, fakes)
+            try:
+                with V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
+                    self._compiled[key] = compile_fx_inner(graph, fakes)
+            except Exception as error:
+                self._failure = _explain(error)
+                raise NotCompilable(self._failure) from error
         return self._compiled[key]
+
+
+def _explain(error: Exception) -> str:
+    if "InvalidCxxCompiler" in f"{type(error).__name__} {error}":
+        return "there is no working C++ compiler; install one (apt-get install g++), or name it in the variable CXX"
+    return f"Inductor failed ({type(error).__name__}: {error})"
 
 
 def _plain(layouts: list[Layout]) -> list[tuple[Layout, tuple[int, ...]]]:
