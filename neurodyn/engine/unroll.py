@@ -31,7 +31,8 @@ def unroll(
 
     Modules without states inside an ``nn.Sequential`` run once on all steps, flattened to ``(T * batch, ...)``; each
     run of `Dynamics` between them, and every recurrent or composite module, runs step by step in compiled chunks. The
-    numbers are the same on every path. The final states stay in the module, detached.
+    numbers are the same on every path. The final states stay in the module, detached. Inside ``torch.compile`` the
+    steps are written out into the graph, inside ``torch.export`` they become a scan.
 
     Args:
         module: any module; its forward takes one step.
@@ -93,8 +94,10 @@ class Unroll(nn.Module):
 
 def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, checkpoint: int | None) -> Any:
     """All steps of a module with states; its new states stay in its buffers, with their graph."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_exporting():
         return _scanned(net, arguments, checkpoint)
+    if torch.compiler.is_compiling():  # write the steps out; Inductor compiles several scans in one graph wrongly
+        return _eager(net, arguments, checkpoint)
     if compile and torch._C._functorch.peek_interpreter_stack() is None:
         leaves, spec = pytree.tree_flatten(arguments)
         try:
@@ -120,7 +123,7 @@ def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, check
 
 
 def _scanned(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None) -> Any:
-    """Inside torch.compile or torch.export: one scan over time in the graph that is being made.
+    """Inside torch.export: one scan over time in the graph that is being made, for any T.
 
     A scan may not write to buffers, so this takes a row of layers; other modules have their steps written out.
     """
