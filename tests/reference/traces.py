@@ -1,7 +1,8 @@
 """Reference traces of brainstate 0.1.3 (float64): ``traces/<case>.json`` describes the arrays in ``traces/<case>.npz``.
 
-Keys: ``in_*`` is the input of each step, ``init_*`` the state before the first step, ``st_*`` the state after each step,
-``out_*`` the return value of each step, ``grad_*`` the gradient of ``out_loss``, ``w_*`` weights ``(n_in, n_out)``.
+Keys: ``in_*`` is the input of each step, ``init_*`` the state before the first step, ``st_*`` the state after each
+step, ``out_*`` the return value of each step, ``grad_*`` the gradient of ``out_loss``, ``p_*`` array parameters (see
+`Trace.params`), ``w_*`` weights ``(n_in, n_out)``.
 
 brainstate has mA and ohm where neurodyn has pA and Gohm. Reading a trace renames them, and with them S to nS, so that
 every product keeps its number: a current of 2 mA becomes 2 pA, into 1 Gohm instead of 1 ohm.
