@@ -35,8 +35,9 @@ def exp_euler(f: Callable[..., Tensor], x: Tensor, *args: Tensor, dt: float, lim
     r"""One exponential-Euler step of $\dot x = f(x, \ldots)$: $x + dt\,\varphi(dt\,\lambda)\,f(x)$.
 
     $\lambda = \partial f/\partial x$; `f` acts elementwise on `x`, so that this slope is one derivative along a vector
-    of ones, and it stays in the graph. Exact for `f` affine in `x`; first order otherwise. For an equation that runs
-    away to infinity, `limit` bounds $dt\,\lambda$ from above, so that the step and its gradient stay finite.
+    of ones, and it stays in the graph. Exact for `f` affine in `x`; otherwise of second order for one equation with a
+    constant input, and of first order for systems. For an equation that runs away to infinity, `limit` bounds
+    $dt\,\lambda$ from above, so that the step and its gradient stay finite.
 
     Source: Hochbruck and Ostermann (2010), Exponential integrators, Acta Numerica 19.
     """
