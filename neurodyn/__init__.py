@@ -8,8 +8,8 @@ from . import init, surrogate, units
 from .current import COBA, CUBA, Current, SynapticOutput
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
-from .fields import fraction, param, positive, state
-from .neurons import LIF
+from .fields import fraction, nonnegative, param, positive, state
+from .neurons import ALIF, GIF, HH, IF, LIF, AdEx, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .plasticity import STD, STP
 from .projection import Projection
 from .readouts import LeakyRateReadout
@@ -21,17 +21,27 @@ from .synapses import Expon
 __version__ = "0.1.0"
 
 __all__ = [
+    "ALIF",
     "COBA",
     "CUBA",
+    "GIF",
+    "HH",
+    "IF",
     "LIF",
     "STD",
     "STP",
+    "AdEx",
     "Current",
     "Dynamics",
     "EagerWarning",
+    "ExpIF",
     "Expon",
+    "Izhikevich",
+    "LIFRef",
     "LeakyRateReadout",
+    "MorrisLecar",
     "Projection",
+    "QuaIF",
     "Recurrent",
     "SynapticOutput",
     "Unroll",
@@ -43,6 +53,7 @@ __all__ = [
     "get_default_dt",
     "get_states",
     "init",
+    "nonnegative",
     "param",
     "phi",
     "positive",
