@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, dataclass_transform
+from typing import Any
 
 import pint
 import torch
@@ -73,7 +73,6 @@ def state(default: Any) -> Any:
     return State(default)
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(param,))
 class Parametrised(nn.Module):
     """A module whose parameters are declared in the class body with `param`.
 
@@ -167,7 +166,11 @@ def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device
     got = getattr(value, "units", units.registry.dimensionless)
     if got.dimensionality != unit.dimensionality:
         raise pint.DimensionalityError(
-            got, unit, got.dimensionality, unit.dimensionality, extra_msg=f": {label}, got {value!r}; {example}"
+            got,
+            unit,
+            str(got.dimensionality),
+            str(unit.dimensionality),
+            extra_msg=f": {label}, got {value!r}; {example}",
         )
     source = getattr(value, "magnitude", value)
     number = units.to_canonical(value)

@@ -42,7 +42,7 @@ def exp_euler(f: Callable[..., Tensor], x: Tensor, *args: Tensor, dt: float, lim
     Source: Hochbruck and Ostermann (2010), Exponential integrators, Acta Numerica 19.
     """
     with contextlib.nullcontext() if torch.compiler.is_compiling() else without_saved_tensor_hooks():
-        rate, pull = torch.func.vjp(lambda y: f(y, *args), x)
+        rate, pull, *_ = torch.func.vjp(lambda y: f(y, *args), x)
         (slope,) = pull(torch.ones_like(rate))
     z = dt * slope
     return x + dt * phi(z if limit is None else z.clamp(max=limit)) * rate
@@ -51,7 +51,7 @@ def exp_euler(f: Callable[..., Tensor], x: Tensor, *args: Tensor, dt: float, lim
 @contextlib.contextmanager
 def without_saved_tensor_hooks() -> Iterator[None]:
     """Suspend hooks on saved tensors, such as torch.utils.checkpoint's: torch.func refuses to work under them."""
-    autograd, hooks = torch._C._autograd, []
+    autograd, hooks = torch._C._autograd, []  # type: ignore[attr-defined]
     while (top := autograd._top_saved_tensors_default_hooks(True)) is not None:
         hooks.append(top)
         autograd._pop_saved_tensors_default_hooks()

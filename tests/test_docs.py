@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,3 +33,15 @@ def test_examples(module: str) -> None:
 def test_every_neuron_has_an_example(name: str) -> None:
     neuron = getattr(nd, name)
     assert any(test.name.endswith(f".{name}") and test.examples for test in examples(neuron.__module__))
+
+
+def test_the_code_of_the_readme_runs(capsys) -> None:
+    torch.set_default_dtype(torch.float32)
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["ys"].shape == (100, 16, 4)
+    assert all(parameter.grad is not None for parameter in names["net"].parameters())
+    assert names["spikes"].sum() > 0
+    assert "LIF(10): tau, got <Quantity(20, 'millivolt')>; for example tau=1.0 * u.ms" in capsys.readouterr().out

@@ -58,7 +58,7 @@ def test_killed_and_resumed_it_gives_the_same_numbers(undisturbed, tmp_path, epo
 
 @pytest.mark.slow
 def test_resume_refuses_another_run(undisturbed, capsys):
-    with pytest.raises(ValueError, match="holds a run with .*'seed': 0.*, not with .*'seed': 1"):
+    with pytest.raises(ValueError, match=r"holds a run with .*'seed': 0.*, not with .*'seed': 1"):
         main(["train", "--epochs", "3", "--seed", "1", "--resume", "--out", str(undisturbed[0])])
 
 

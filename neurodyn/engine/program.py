@@ -29,7 +29,7 @@ from ..states import constants, get_states, pure
 from .errors import NotCompilable
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
-CHUNK = ((45, 8), (110, 4), (250, 2))
+CHUNK = ((70, 8), (95, 4), (250, 2))
 
 Compiled = Callable[[list[Tensor]], Sequence[Tensor]]
 
@@ -77,6 +77,7 @@ class Program:
         self.constants = [Layout.of(value) for value in constant.values()]
         self.xs = [Layout.of(value, batch) for value in x]
         self.outs: list[Layout] = []
+        self.output_spec: Any = None
         self._compiled: dict[Any, Compiled] = {}
         self._failure: str | None = None
 
@@ -119,7 +120,7 @@ class Program:
                 return self._loop(net, states, values, mixed)[:2]
 
             selected = [x for x, want in zip(xs, wanted, strict=True) if want]
-            _, pull = torch.func.vjp(run, list(states), [constant[i] for i in self.learned], selected)
+            _, pull, *_ = torch.func.vjp(run, list(states), [constant[i] for i in self.learned], selected)
             grad_start, grad_learned, grads = pull((list(grad_states), list(grad_outs)))
             totals = [total + grad for total, grad in zip(sums, grad_learned, strict=True)]
             for out, grad in zip([*grad_xs, *sums], [*grads, *totals], strict=True):
@@ -197,7 +198,7 @@ def _timed(layouts: list[Layout], steps: int) -> list[tuple[Layout, tuple[int, .
 
 
 def _outputs(graph: GraphModule) -> list[Tensor]:
-    return [node.meta["val"] for node in graph.graph.output_node().args[0]]
+    return [node.meta["val"] for node in graph.graph.output_node().args[0]]  # type: ignore[union-attr]
 
 
 def _index(size: torch.SymInt, symbols: list[Any]) -> int:

@@ -98,7 +98,7 @@ def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, checkpoint: 
         return _scanned(net, arguments, checkpoint)
     if torch.compiler.is_compiling():  # write the steps out; Inductor compiles several scans in one graph wrongly
         return _eager(net, arguments, checkpoint)
-    if compile and torch._C._functorch.peek_interpreter_stack() is None:
+    if compile and torch._C._functorch.peek_interpreter_stack() is None:  # type: ignore[attr-defined]
         leaves, spec = pytree.tree_flatten(arguments)
         try:
             outs = _compiled(net, leaves, spec, checkpoint)
@@ -127,8 +127,8 @@ def _scanned(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None)
 
     A scan may not write to buffers, so this takes a row of layers; other modules have their steps written out.
     """
-    row = list(net) if isinstance(net, nn.Sequential) else [net]
-    if len(arguments) > 1 or not all(isinstance(m, SynapticOutput) or is_elementary(m) for m in row):
+    row: Any = list(net) if isinstance(net, nn.Sequential) else [net]
+    if len(arguments) != 1 or not all(isinstance(m, SynapticOutput) or is_elementary(m) for m in row):
         return _eager(net, arguments, checkpoint)
 
     def step(values: list[Tensor], x: Tensor) -> tuple[list[Tensor], Tensor]:
