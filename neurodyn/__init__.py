@@ -5,7 +5,7 @@ are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
 from . import init, surrogate, units
-from .current import COBA, CUBA, Current, SynapticOutput
+from .current import COBA, CUBA, Current, MgBlock, SynapticOutput
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
 from .fields import fraction, param, positive, state
@@ -16,21 +16,27 @@ from .readouts import LeakyRateReadout
 from .recurrent import Recurrent
 from .solve import exp_euler, phi, relax
 from .states import detach_states, get_states, reset_states, set_states
-from .synapses import Expon
+from .synapses import AMPA, NMDA, Alpha, DualExpon, Expon, GABAa
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AMPA",
     "COBA",
     "CUBA",
     "LIF",
+    "NMDA",
     "STD",
     "STP",
+    "Alpha",
     "Current",
+    "DualExpon",
     "Dynamics",
     "EagerWarning",
     "Expon",
+    "GABAa",
     "LeakyRateReadout",
+    "MgBlock",
     "Projection",
     "Recurrent",
     "SynapticOutput",
