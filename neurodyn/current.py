@@ -100,7 +100,7 @@ class MgBlock(SynapticOutput):
     Example:
         >>> current = nd.MgBlock()(torch.tensor([1.0]))  # 1 nS
         >>> [round(current(torch.tensor([V])).item(), 2) for V in (-70.0, -20.0)]
-        [2.61, 9.26]
+        [2.61, 9.25]
 
     Source: Jahr and Stevens (1990), Voltage dependence of NMDA-activated macroscopic conductances, Journal of
     Neuroscience 10.

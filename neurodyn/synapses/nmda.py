@@ -33,7 +33,7 @@ class NMDA(Dynamics):
         >>> syn = nd.NMDA(1)
         >>> g = torch.stack([syn(torch.tensor([float(i == 0)])) for i in range(100)])
         >>> g.argmax().item(), round(g.max().item(), 3)
-        (8, 0.589)
+        (7, 0.592)
 
     Source: Wang (1999), Synaptic basis of cortical persistent activity, Journal of Neuroscience 19; the values are
     those of Brunel and Wang (2001), Journal of Computational Neuroscience 11.
