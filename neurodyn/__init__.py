@@ -12,7 +12,7 @@ from .fields import fraction, param, positive, state
 from .neurons import LIF
 from .plasticity import STD, STP
 from .projection import Projection
-from .readouts import LeakyRateReadout
+from .readouts import LeakyRateReadout, LeakySpikeReadout
 from .recurrent import Recurrent
 from .solve import exp_euler, phi, relax
 from .states import detach_states, get_states, reset_states, set_states
@@ -36,6 +36,7 @@ __all__ = [
     "Expon",
     "GABAa",
     "LeakyRateReadout",
+    "LeakySpikeReadout",
     "MgBlock",
     "Projection",
     "Recurrent",

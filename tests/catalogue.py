@@ -11,6 +11,7 @@ from torch import Tensor
 
 import neurodyn as nd
 from neurodyn import units as u
+from neurodyn.readouts import LeakySpike
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ MODELS = [
     Model("LIF", nd.LIF, "current", spiking=True),
     Model("LIF-hard", nd.LIF, "current", {"reset": "hard", "V_reset": -0.3 * u.mV}, spiking=True),
     Model("Expon", nd.Expon, "jumps"),
+    Model("LeakySpike", LeakySpike, "current", spiking=True),
     Model("DualExpon", nd.DualExpon, "jumps"),
     Model("Alpha", nd.Alpha, "jumps"),
     Model("AMPA", nd.AMPA, "spikes", spiking=True),

@@ -37,7 +37,8 @@ class Trace:
     arrays: dict[str, np.ndarray]
 
     def __getitem__(self, key: str) -> Tensor:
-        return torch.from_numpy(self.arrays[key] * _factor(self.meta["arrays"][key]["unit"])[0])
+        factor, _ = _factor(self.meta["arrays"][key]["unit"])
+        return torch.as_tensor(self.arrays[key] * factor)
 
     def keys(self, prefix: str) -> list[str]:
         """The names of the arrays with this prefix, without it."""
