@@ -14,6 +14,7 @@ from .plasticity import STD, STP
 from .projection import Projection
 from .readouts import LeakyRateReadout, LeakySpikeReadout
 from .recurrent import Recurrent
+from .rnn import GRUCell, MGUCell, URLSTMCell
 from .solve import exp_euler, phi, relax
 from .states import detach_states, get_states, reset_states, set_states
 from .synapses import AMPA, NMDA, Alpha, DualExpon, Expon, GABAa
@@ -35,12 +36,15 @@ __all__ = [
     "EagerWarning",
     "Expon",
     "GABAa",
+    "GRUCell",
     "LeakyRateReadout",
     "LeakySpikeReadout",
+    "MGUCell",
     "MgBlock",
     "Projection",
     "Recurrent",
     "SynapticOutput",
+    "URLSTMCell",
     "Unroll",
     "UnsetState",
     "default_dt",
