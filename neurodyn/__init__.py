@@ -4,7 +4,8 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import init, surrogate, units
+from . import bitwise, init, surrogate, units
+from .connections import AllToAll, FixedDropout, LoRA, MaskedLinear, OneToOne, ScaledWSLinear, SignedLinear
 from .current import COBA, CUBA, Current, MgBlock, SynapticOutput
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
@@ -29,24 +30,32 @@ __all__ = [
     "NMDA",
     "STD",
     "STP",
+    "AllToAll",
     "Alpha",
     "Current",
     "DualExpon",
     "Dynamics",
     "EagerWarning",
     "Expon",
+    "FixedDropout",
     "GABAa",
     "GRUCell",
     "LeakyRateReadout",
     "LeakySpikeReadout",
+    "LoRA",
     "MGUCell",
+    "MaskedLinear",
     "MgBlock",
+    "OneToOne",
     "Projection",
     "Recurrent",
+    "ScaledWSLinear",
+    "SignedLinear",
     "SynapticOutput",
     "URLSTMCell",
     "Unroll",
     "UnsetState",
+    "bitwise",
     "default_dt",
     "detach_states",
     "exp_euler",
