@@ -10,6 +10,7 @@ from .current import COBA, CUBA, Current, MgBlock, SynapticOutput
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
 from .fields import fraction, param, positive, state
+from .inputs import DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .neurons import LIF
 from .plasticity import STD, STP
 from .projection import Projection
@@ -33,6 +34,7 @@ __all__ = [
     "AllToAll",
     "Alpha",
     "Current",
+    "DeltaEncoder",
     "DualExpon",
     "Dynamics",
     "EagerWarning",
@@ -40,6 +42,7 @@ __all__ = [
     "FixedDropout",
     "GABAa",
     "GRUCell",
+    "LatencyEncoder",
     "LeakyRateReadout",
     "LeakySpikeReadout",
     "LoRA",
@@ -47,10 +50,14 @@ __all__ = [
     "MaskedLinear",
     "MgBlock",
     "OneToOne",
+    "PoissonEncoder",
+    "PoissonInput",
+    "PoissonSpike",
     "Projection",
     "Recurrent",
     "ScaledWSLinear",
     "SignedLinear",
+    "SpikeTime",
     "SynapticOutput",
     "URLSTMCell",
     "Unroll",

@@ -51,6 +51,7 @@ MODELS = [
     Model("LIF", nd.LIF, "current", spiking=True),
     Model("LIF-hard", nd.LIF, "current", {"reset": "hard", "V_reset": -0.3 * u.mV}, spiking=True),
     Model("Expon", nd.Expon, "jumps"),
+    Model("DeltaEncoder", nd.DeltaEncoder, "current", spiking=True),
     Model("LeakySpike", LeakySpike, "current", spiking=True),
     Model("DualExpon", nd.DualExpon, "jumps"),
     Model("Alpha", nd.Alpha, "jumps"),
