@@ -4,48 +4,75 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import init, surrogate, units
-from .current import COBA, CUBA, Current, SynapticOutput
+from . import bitwise, init, surrogate, units
+from .connections import AllToAll, FixedDropout, LoRA, MaskedLinear, OneToOne, ScaledWSLinear, SignedLinear
+from .current import COBA, CUBA, Current, MgBlock, SynapticOutput
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
 from .fields import fraction, nonnegative, param, positive, state
+from .inputs import DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .neurons import ALIF, GIF, HH, IF, LIF, AdEx, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .plasticity import STD, STP
 from .projection import Projection
-from .readouts import LeakyRateReadout
+from .readouts import LeakyRateReadout, LeakySpikeReadout
 from .recurrent import Recurrent
+from .rnn import GRUCell, MGUCell, URLSTMCell
 from .solve import exp_euler, phi, relax
 from .states import detach_states, get_states, reset_states, set_states
-from .synapses import Expon
+from .synapses import AMPA, NMDA, Alpha, DualExpon, Expon, GABAa
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ALIF",
+    "AMPA",
     "COBA",
     "CUBA",
     "GIF",
     "HH",
     "IF",
     "LIF",
+    "NMDA",
     "STD",
     "STP",
     "AdEx",
+    "AllToAll",
+    "Alpha",
     "Current",
+    "DeltaEncoder",
+    "DualExpon",
     "Dynamics",
     "EagerWarning",
     "ExpIF",
     "Expon",
+    "FixedDropout",
+    "GABAa",
+    "GRUCell",
     "Izhikevich",
     "LIFRef",
+    "LatencyEncoder",
     "LeakyRateReadout",
+    "LeakySpikeReadout",
+    "LoRA",
+    "MGUCell",
+    "MaskedLinear",
+    "MgBlock",
     "MorrisLecar",
+    "OneToOne",
+    "PoissonEncoder",
+    "PoissonInput",
+    "PoissonSpike",
     "Projection",
     "QuaIF",
     "Recurrent",
+    "ScaledWSLinear",
+    "SignedLinear",
+    "SpikeTime",
     "SynapticOutput",
+    "URLSTMCell",
     "Unroll",
     "UnsetState",
+    "bitwise",
     "default_dt",
     "detach_states",
     "exp_euler",
