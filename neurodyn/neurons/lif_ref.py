@@ -66,8 +66,10 @@ class LIFRef(Spiking):
     def hold(self) -> Tensor:
         """The number of steps for which a spike holds V."""
         quotient = self.tau_ref / self.dt
-        rounding = 8 * torch.finfo(quotient.dtype).eps
-        return (torch.ceil(quotient * (1 - rounding)) - 1).clamp(min=0)
+        whole = quotient.round()
+        rounding = 4 * torch.finfo(quotient.dtype).eps * quotient
+        steps = torch.where((quotient - whole).abs() <= rounding, whole, quotient.ceil())
+        return (steps - 1).clamp(min=0)
 
     def step(
         self, I: Tensor | Current, V: Tensor, held: Tensor, delta: Tensor | None = None
