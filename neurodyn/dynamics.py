@@ -77,7 +77,7 @@ class Dynamics(Parametrised):
         for name, field in own.items():
             delattr(cls, name)
             if not isinstance(field.default, str):
-                initializer = Param(field.default)
+                initializer = Param(field.default, learnable=field.learnable)
                 initializer.name = field.initializer = f"{name}_initializer"
                 setattr(cls, initializer.name, initializer)
         cls.states = cls.states | own

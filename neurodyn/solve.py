@@ -31,6 +31,14 @@ def relax(x: Tensor, x_inf: Tensor | float, tau: Tensor, dt: float) -> Tensor:
     return x * (1 - gain) + x_inf * gain
 
 
+def whole_steps(duration: Tensor, dt: float) -> Tensor:
+    """The number of steps in `duration`: its quotient by dt if that is whole up to rounding, else the next whole number."""
+    quotient = duration / dt
+    whole = quotient.round()
+    rounding = 4 * torch.finfo(quotient.dtype).eps * quotient
+    return torch.where((quotient - whole).abs() <= rounding, whole, quotient.ceil())
+
+
 def exp_euler(
     f: Callable[..., Tensor],
     x: Tensor,

@@ -10,10 +10,9 @@ from catalogue import MODELS, Model
 
 import neurodyn as nd
 from neurodyn import units as u
-from neurodyn.neurons.base import Firing
 
 FLAT = nd.surrogate.LeakyRelu(alpha=0.0, beta=0.0)
-NEURONS = [model for model in MODELS if isinstance(model(), Firing)]
+NEURONS = [model for model in MODELS if model.build.__module__.startswith("neurodyn.neurons")]
 SOFT = [nd.IF, nd.LIF, nd.LIFRef, nd.ALIF]
 PEAKED = [nd.ExpIF, nd.AdEx, nd.QuaIF, nd.Izhikevich, nd.GIF]
 
