@@ -32,7 +32,7 @@ def relax(x: Tensor, x_inf: Tensor | float, tau: Tensor, dt: float) -> Tensor:
 
 
 def whole_steps(duration: Tensor, dt: float) -> Tensor:
-    """The number of steps in `duration`: its quotient by dt if that is whole up to rounding, else the next whole number."""
+    """The number of steps in `duration`: its quotient by dt if whole up to rounding, else the next whole number."""
     quotient = duration / dt
     whole = quotient.round()
     rounding = 4 * torch.finfo(quotient.dtype).eps * quotient
