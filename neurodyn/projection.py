@@ -32,6 +32,17 @@ class Projection(nn.Module):
     Raises:
         ValueError: an unknown `align`, or parts with different dt.
         TypeError: a part of the wrong kind.
+
+    Example:
+        >>> projection = nd.Projection(
+        ...     torch.nn.Linear(100, 20, bias=False),
+        ...     plasticity=nd.STP(100),
+        ...     synapse=nd.Expon(20, tau=5 * u.ms),
+        ...     output=nd.COBA(E=0 * u.mV),
+        ... )
+        >>> neuron = nd.LIF(20)
+        >>> neuron(projection(torch.ones(8, 100))).shape
+        torch.Size([8, 20])
     """
 
     def __init__(

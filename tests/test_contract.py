@@ -208,25 +208,6 @@ def test_repr_shows_size_units_and_dt(model):
     assert f"dt={model().dt:g} ms" in text
 
 
-def test_a_nan_stays_in_its_own_neuron(model):
-    x = model.input(20, 2, 5)
-    clean = nd.unroll(model(), x, compile=False)
-    x[3, 1, 2] = float("nan")
-    y = nd.unroll(model(), x, compile=False)
-    keep = torch.ones(2, 5, dtype=torch.bool)
-    keep[1, 2] = False
-    assert torch.equal(y[:, keep], clean[:, keep])
-
-
-def test_batch_is_a_stack_of_singles_and_neurons_are_independent(model):
-    x = model.input(25, 3, 5)
-    together = nd.unroll(model(), x, compile=False)
-    alone = torch.stack([nd.unroll(model(), x[:, b], compile=False) for b in range(3)], 1)
-    assert torch.equal(together, alone)
-    order = torch.tensor([3, 0, 4, 1, 2])
-    assert torch.equal(nd.unroll(model(), x[..., order], compile=False), together[..., order])
-
-
 def test_no_pint_after_construction(model):
     layer = model()
     layer.reset_state(2)

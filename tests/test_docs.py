@@ -29,10 +29,15 @@ def test_examples(module: str) -> None:
     assert sum(runner.run(example).failed for example in examples(module)) == 0
 
 
-@pytest.mark.parametrize("name", nd.neurons.__all__)
-def test_every_neuron_has_an_example(name: str) -> None:
-    neuron = getattr(nd, name)
-    assert any(test.name.endswith(f".{name}") and test.examples for test in examples(neuron.__module__))
+PUBLIC = [name for name, value in vars(nd).items() if name in nd.__all__ and isinstance(value, type)]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_class_has_an_example(name: str) -> None:
+    public = getattr(nd, name)
+    if issubclass(public, Exception) or public is nd.SynapticOutput:
+        return
+    assert any(test.name.endswith(f".{name}") and test.examples for test in examples(public.__module__))
 
 
 def test_the_code_of_the_readme_runs(capsys) -> None:

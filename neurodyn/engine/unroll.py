@@ -82,6 +82,11 @@ class Unroll(nn.Module):
     Args:
         module: runs over time; its states are reset at every call.
         options: keywords of `unroll`.
+
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), nd.Unroll(nd.LIF(8)), torch.nn.Linear(8, 2))
+        >>> net(torch.rand(50, 4, 3)).shape  # time, batch, features
+        torch.Size([50, 4, 2])
     """
 
     def __init__(self, module: nn.Module, **options: Any):
