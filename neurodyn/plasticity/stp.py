@@ -89,7 +89,7 @@ class STD(ShortTermPlasticity):
     Example:
         >>> std = nd.STD(1, U=0.5, tau=1 * u.s)
         >>> [round(std(torch.ones(1)).item(), 3) for _ in range(3)]
-        [0.5, 0.25, 0.126]
+        [0.5, 0.25, 0.125]
 
     Source: Abbott, Varela, Sen and Nelson (1997), Synaptic depression and cortical gain control, Science 275.
     """
