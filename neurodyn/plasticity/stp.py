@@ -34,7 +34,18 @@ class STP(ShortTermPlasticity):
     ``rule="brainstate"`` gives the numbers of brainstate 0.1.3: jumps and depletion use u and x from before the
     decay, the release is $s\,u^+ x^+$, and u starts at U.
 
-    Input: spikes, ``(*batch, *size)``, graded ones scale the jump. Output: release, same shape.
+    Input: spikes, ``(*batch, *size)``, graded ones scale the jump. Output: release, same shape. States: u and x.
+
+    Args:
+        U: use of resources at the first spike, between 0 and 1 (0.15).
+        tau_f: time constant of u (1500 ms).
+        tau_d: time constant of x (200 ms).
+        rule: "tsodyks-markram" or "brainstate".
+
+    Example:
+        >>> stp = nd.STP(1, U=0.5, tau_d=1 * u.s)
+        >>> [round(stp(torch.ones(1)).item(), 3) for _ in range(3)]  # a spike in each of three steps
+        [0.5, 0.375, 0.11]
 
     Example:
         >>> stp = nd.STP(1, U=0.5, tau_f=1000 * u.ms, tau_d=50 * u.ms, dt=10 * u.ms)
@@ -73,7 +84,17 @@ class STD(ShortTermPlasticity):
     ``rule="brainstate"`` gives the numbers of brainstate 0.1.3: the release is $s\,x^+$, without the factor U, and
     the depletion uses x from before the decay.
 
-    Input: spikes, ``(*batch, *size)``. Output: release, same shape.
+    Input: spikes, ``(*batch, *size)``, graded ones scale the release. Output: release, same shape. State: x.
+
+    Args:
+        U: use of resources, between 0 and 1 (0.07).
+        tau: time constant of x (200 ms).
+        rule: "tsodyks-markram" or "brainstate".
+
+    Example:
+        >>> std = nd.STD(1, U=0.5, tau=1 * u.s)
+        >>> [round(std(torch.ones(1)).item(), 3) for _ in range(3)]
+        [0.5, 0.25, 0.125]
 
     Example:
         >>> std = nd.STD(1, U=0.5, tau=200 * u.ms)

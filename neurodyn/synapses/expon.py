@@ -17,10 +17,13 @@ class Expon(Dynamics):
 
     Input: jump of g in nS, ``(*batch, *size)``. Output: g in nS, same shape.
 
+    Args:
+        tau: time constant (8 ms).
+
     Example:
-        >>> syn = nd.Expon(1, tau=1 / torch.tensor(2.0).log() * u.ms)
-        >>> [round(syn(torch.tensor([jump])).item(), 3) for jump in (1.0, 0.0, 0.0)]
-        [1.0, 0.5, 0.25]
+        >>> syn = nd.Expon(1, tau=2 * u.ms)
+        >>> [round(syn(torch.tensor([jump])).item(), 4) for jump in (1.0, 0.0, 0.0)]
+        [1.0, 0.6065, 0.3679]
 
     Source: Dayan and Abbott (2001), Theoretical Neuroscience, ch. 5.8.
     """

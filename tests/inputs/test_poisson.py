@@ -71,10 +71,13 @@ def test_draws_are_independent_over_the_batch():
         assert abs((a * b).mean().item() - 0.09) < 4 * math.sqrt(0.09 * 0.91 / 5000)
 
 
-def test_p_of_0_and_1_are_exact():
-    """A rate of 0 could spike (inventory Q31)."""
-    spikes = nd.PoissonEncoder(dt=1 * u.ms)(torch.tensor([0.0, 1.0]), T=100_000)
-    assert spikes.sum(0).tolist() == [0, 100_000]
+def test_p_of_0_and_1_are_exact(monkeypatch):
+    """A rate of 0 could spike, where the random number was exactly 0 (inventory Q31)."""
+    encoder, rates = nd.PoissonEncoder(dt=1 * u.ms), torch.tensor([0.0, 1.0])
+    assert encoder(rates, T=100_000).sum(0).tolist() == [0, 100_000]
+    for extreme in (0.0, 1 - 2**-53):
+        monkeypatch.setattr(torch, "rand", lambda shape, extreme=extreme, **_: torch.full(shape, extreme))
+        assert encoder(rates).tolist() == [0, 1]
 
 
 def test_rate_too_high_for_dt():

@@ -67,3 +67,10 @@ def test_surrogate_and_gradient():
         nd.LeakySpikeReadout(4, 2, V_th=-1 * u.mV)
     with pytest.raises(ValueError, match="reset must be"):
         nd.LeakySpikeReadout(4, 2, reset="sfot")
+
+
+@pytest.mark.parametrize(("V_th", "spikes"), [(1 - 1e-9, 1.0), (1 + 1e-9, 0.0)])
+def test_threshold(V_th, spikes):
+    readout = nd.LeakySpikeReadout(1, 1, V_th=V_th * u.mV, V_initializer=1 * u.mV)
+    load_weight(readout.linear, torch.ones(1, 1))
+    assert readout(torch.ones(1)).item() == spikes  # V stays at 1 mV
