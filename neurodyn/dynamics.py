@@ -23,7 +23,7 @@ def get_default_dt() -> units.Quantity:
 def set_default_dt(dt: units.Quantity) -> None:
     """Set the time step of models that are built from now on; existing ones keep theirs."""
     global _default_dt
-    _default_dt = _as_dt(dt, "set_default_dt: dt")
+    _default_dt = as_dt(dt, "set_default_dt: dt")
 
 
 @contextlib.contextmanager
@@ -37,7 +37,8 @@ def default_dt(dt: units.Quantity) -> Iterator[None]:
         set_default_dt(before)
 
 
-def _as_dt(dt: Any, label: str) -> float:
+def as_dt(dt: Any, label: str) -> float:
+    """A time step in ms, checked; `label` names it in errors."""
     value = float(check(dt, units.canonical_unit("ms"), (), label, None, torch.float64))
     if value <= 0:
         raise ValueError(f"{label} must be positive, got {value:g} ms")
@@ -99,7 +100,7 @@ class Dynamics(Parametrised):
 
     def __init__(self, size: int | tuple[int, ...], *, dt: Any = None, **values: Any):
         super().__init__(size, **values)
-        self.dt = _as_dt(get_default_dt() if dt is None else dt, f"{self._label()}: dt")
+        self.dt = as_dt(get_default_dt() if dt is None else dt, f"{self._label()}: dt")
         for name in self.states:
             self.register_buffer(name, None, persistent=False)
 

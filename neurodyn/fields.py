@@ -112,7 +112,7 @@ class Parametrised(nn.Module):
         **values: Any,
     ):
         super().__init__()
-        self.size = _as_size(size, type(self).__name__)
+        self.size = as_size(size, type(self).__name__)
         dtype = dtype or torch.get_default_dtype()
         learn = (learn,) if isinstance(learn, str) else tuple(learn)
         valid = list(self.params)
@@ -200,7 +200,8 @@ def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device
     return tensor
 
 
-def _as_size(size: Any, model: str) -> tuple[int, ...]:
+def as_size(size: Any, model: str) -> tuple[int, ...]:
+    """The shape of a population as a tuple, checked; `model` names it in errors."""
     axes = tuple(size) if isinstance(size, (tuple, list)) else (size,)
     if not all(hasattr(n, "__index__") and not isinstance(n, bool) and int(n) > 0 for n in axes):
         raise ValueError(f"{model}: size must be a positive int or a tuple of them, got {size!r}")

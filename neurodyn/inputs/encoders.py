@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .. import surrogate as surrogates
 from .. import units as u
-from ..dynamics import Dynamics, _as_dt, get_default_dt
+from ..dynamics import Dynamics, as_dt, get_default_dt
 from ..fields import check, param, positive, state
 
 
@@ -55,7 +55,7 @@ class LatencyEncoder(nn.Module):
         self.method, self.theta, self.dt = (
             method,
             theta,
-            _as_dt(get_default_dt() if dt is None else dt, "LatencyEncoder: dt"),
+            as_dt(get_default_dt() if dt is None else dt, "LatencyEncoder: dt"),
         )
         self.tau = float(check(tau, u.canonical_unit("ms"), (), "LatencyEncoder: tau", None, torch.float64))
         if self.tau <= 0 or theta <= 0:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import units as u
-from ..fields import _as_size, check, show
+from ..fields import as_size, check, show
 from .source import Source, probability, rate_of, seeded
 
 
@@ -51,7 +51,7 @@ class PoissonSpike(Source):
         dtype: torch.dtype | None = None,
     ):
         super().__init__(dt=dt, seed=seed)
-        self.size = _as_size(size, type(self).__name__)
+        self.size = as_size(size, type(self).__name__)
         dtype = dtype or torch.get_default_dtype()
         rate = check(freqs, u.canonical_unit("Hz"), self.size, "PoissonSpike: freqs", device, dtype).detach()
         self.register_buffer("p", probability(rate, self.dt, "PoissonSpike: freqs"), persistent=False)
@@ -140,7 +140,7 @@ class PoissonInput(Source):
         dtype: torch.dtype | None = None,
     ):
         super().__init__(dt=dt, seed=seed)
-        self.size, self.num_input, self.method = _as_size(size, type(self).__name__), num_input, method
+        self.size, self.num_input, self.method = as_size(size, type(self).__name__), num_input, method
         if method not in ("binomial", "normal"):
             raise ValueError(f"PoissonInput: method must be 'binomial' or 'normal', got {method!r}")
         if not hasattr(num_input, "__index__") or num_input < 1:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import units
-from ..dynamics import _as_dt, get_default_dt
+from ..dynamics import as_dt, get_default_dt
 
 
 class Source(nn.Module):
@@ -27,7 +27,7 @@ class Source(nn.Module):
 
     def __init__(self, *, dt: Any = None, seed: int | None = None):
         super().__init__()
-        self.dt = _as_dt(get_default_dt() if dt is None else dt, f"{type(self).__name__}: dt")
+        self.dt = as_dt(get_default_dt() if dt is None else dt, f"{type(self).__name__}: dt")
         self.seed = int(torch.randint(2**31, ())) if seed is None else seed
 
     def sample(self, *lead: int, generator: torch.Generator | None = None) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import units as u
-from ..dynamics import _as_dt, get_default_dt
-from ..fields import _as_size, check
+from ..dynamics import as_dt, get_default_dt
+from ..fields import as_size, check
 
 
 class SpikeTime(nn.Module):
@@ -52,8 +52,8 @@ class SpikeTime(nn.Module):
     ):
         super().__init__()
         self.size, self.dt = (
-            _as_size(size, "SpikeTime"),
-            _as_dt(get_default_dt() if dt is None else dt, "SpikeTime: dt"),
+            as_size(size, "SpikeTime"),
+            as_dt(get_default_dt() if dt is None else dt, "SpikeTime: dt"),
         )
         neurons = torch.as_tensor(np.asarray(indices) if len(indices) else np.zeros(0, int))
         if neurons.is_floating_point() or neurons.dtype == torch.bool or neurons.dim() != 1:

@@ -47,11 +47,6 @@ class STP(ShortTermPlasticity):
         >>> [round(stp(torch.ones(1)).item(), 3) for _ in range(3)]  # a spike in each of three steps
         [0.5, 0.375, 0.11]
 
-    Example:
-        >>> stp = nd.STP(1, U=0.5, tau_f=1000 * u.ms, tau_d=50 * u.ms, dt=10 * u.ms)
-        >>> [round(stp(torch.tensor([1.0])).item(), 2) for _ in range(4)]
-        [0.5, 0.44, 0.26, 0.2]
-
     Source: Tsodyks, Pawelzik and Markram (1998), Neural networks with dynamic synapses, Neural Computation 10.
     """
 
@@ -95,11 +90,6 @@ class STD(ShortTermPlasticity):
         >>> std = nd.STD(1, U=0.5, tau=1 * u.s)
         >>> [round(std(torch.ones(1)).item(), 3) for _ in range(3)]
         [0.5, 0.25, 0.125]
-
-    Example:
-        >>> std = nd.STD(1, U=0.5, tau=200 * u.ms)
-        >>> [round(std(torch.tensor([1.0])).item(), 3) for _ in range(3)]
-        [0.5, 0.251, 0.127]
 
     Source: Abbott, Varela, Sen and Nelson (1997), Synaptic depression and cortical gain control, Science 275.
     """
