@@ -37,7 +37,7 @@ class Model:
     quiet: str = "weak"
     fixed: tuple[str, ...] = ()
     detached: bool = False
-    steps: int = 11
+    steps: int = 16
 
     def __call__(self, size: int | tuple[int, ...] = 5, **values: Any) -> nd.Dynamics:
         return self.build(size, **(self.values | values))
@@ -70,8 +70,8 @@ MODELS = [
     Model("AdEx", nd.AdEx, "current-2000", spiking=True, quiet="weak-300"),
     Model("QuaIF", nd.QuaIF, "current-200", spiking=True),
     Model("Izhikevich", nd.Izhikevich, "current-20", {"dt": 0.25 * u.ms}, spiking=True),
-    Model("HH", nd.HH, "current-20", {"dt": 0.1 * u.ms}, spiking=True, steps=60),
-    Model("MorrisLecar", nd.MorrisLecar, "current-200", spiking=True, steps=60),
+    Model("HH", nd.HH, "current-20", {"dt": 0.1 * u.ms}, spiking=True, steps=64),
+    Model("MorrisLecar", nd.MorrisLecar, "current-200", spiking=True, steps=64),
     Model("GIF", nd.GIF, "current-20", {"a": 0.005 / u.ms, "A1": 5 * u.pA, "A2": -0.3 * u.pA}, spiking=True),
     Model("Expon", nd.Expon, "jumps"),
     Model("DeltaEncoder", nd.DeltaEncoder, "current", spiking=True),
