@@ -5,7 +5,9 @@ are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
 from . import init, surrogate, units
+from .connections import FixedNum, FixedProb, Sparse
 from .current import COBA, CUBA, Current, SynapticOutput
+from .delay import Delay
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
 from .fields import fraction, param, positive, state
@@ -27,12 +29,16 @@ __all__ = [
     "STD",
     "STP",
     "Current",
+    "Delay",
     "Dynamics",
     "EagerWarning",
     "Expon",
+    "FixedNum",
+    "FixedProb",
     "LeakyRateReadout",
     "Projection",
     "Recurrent",
+    "Sparse",
     "SynapticOutput",
     "Unroll",
     "UnsetState",
