@@ -15,7 +15,9 @@ from .neurons import LIF
 from .plasticity import STD, STP
 from .projection import Projection
 from .readouts import LeakyRateReadout
+from .record import Events, Recording, Trace
 from .recurrent import Recurrent
+from .simulate import simulate
 from .solve import exp_euler, phi, relax
 from .states import detach_states, get_states, reset_states, set_states
 from .synapses import Expon
@@ -32,14 +34,17 @@ __all__ = [
     "Delay",
     "Dynamics",
     "EagerWarning",
+    "Events",
     "Expon",
     "FixedNum",
     "FixedProb",
     "LeakyRateReadout",
     "Projection",
+    "Recording",
     "Recurrent",
     "Sparse",
     "SynapticOutput",
+    "Trace",
     "Unroll",
     "UnsetState",
     "default_dt",
@@ -56,6 +61,7 @@ __all__ = [
     "reset_states",
     "set_default_dt",
     "set_states",
+    "simulate",
     "state",
     "surrogate",
     "units",

@@ -81,8 +81,8 @@ class Delay(Delayed, Dynamics):
     their output.
 
     Between two steps ``interpolation="linear"`` mixes the neighbours: $y = (1 - f)\,x_{i-\lfloor k \rfloor} +
-    f\,x_{i-\lfloor k \rfloor-1}$ with $f = k - \lfloor k \rfloor$; with it a delay can be learned. A learned delay stays
-    between dt and `max_delay`.
+    f\,x_{i-\lfloor k \rfloor-1}$ with $f = k - \lfloor k \rfloor$; with it a delay can be learned. A learned delay
+    stays between dt and `max_delay`.
 
     The memory is one input for each step of the longest delay, each a state of its own, so that time passes without
     moving data.

@@ -31,9 +31,7 @@ class CSR(NamedTuple):
 def from_counts(count: Tensor, indices: Tensor, order: Tensor | None = None, entries: Any = None) -> CSR:
     """CSR from the number of synapses of each row and the column of each."""
     if len(indices) >= 2**31:
-        raise ValueError(
-            f"{len(indices)} synapses in one connection; at most {2**31 - 1} fit, make several connections"
-        )
+        raise ValueError(f"{len(indices)} synapses in one connection; wanted fewer than 2**31; make several")
     indptr = torch.zeros(len(count) + 1, dtype=torch.int32)
     torch.cumsum(count, 0, out=indptr[1:])
     return CSR(indptr, indices.to(torch.int32), order, entries)

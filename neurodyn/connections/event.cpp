@@ -8,7 +8,9 @@
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 namespace {
 
@@ -120,10 +122,23 @@ Tensor weight_grad(const Tensor& x_, const Tensor& g_, const Tensor& indptr, con
   return w;
 }
 
+// The positions of the non-zero elements of x in memory order.
+Tensor nonzero(const Tensor& x_) {
+  const Tensor x = x_.contiguous();
+  std::vector<int64_t> found;
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "event_nonzero", [&] {
+    for_nonzero(x.const_data_ptr<scalar_t>(), x.numel(), [&](int64_t i) { found.push_back(i); });
+  });
+  Tensor positions = at::empty({static_cast<int64_t>(found.size())}, x.options().dtype(at::kLong));
+  if (!found.empty()) std::memcpy(positions.mutable_data_ptr<int64_t>(), found.data(), found.size() * sizeof(int64_t));
+  return positions;
+}
+
 }  // namespace
 
 TORCH_LIBRARY_IMPL(neurodyn, CPU, m) {
   m.impl("event_matmul", TORCH_FN(matmul));
   m.impl("event_input_grad", TORCH_FN(input_grad));
   m.impl("event_weight_grad", TORCH_FN(weight_grad));
+  m.impl("event_nonzero", TORCH_FN(nonzero));
 }

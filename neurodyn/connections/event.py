@@ -23,6 +23,7 @@ _library = torch.library.Library("neurodyn", "FRAGMENT")
 _library.define("event_matmul(Tensor x, Tensor weight, Tensor indptr, Tensor indices, SymInt n_out) -> Tensor")
 _library.define("event_input_grad(Tensor g, Tensor weight, Tensor indptr, Tensor indices) -> Tensor")
 _library.define("event_weight_grad(Tensor x, Tensor g, Tensor indptr, Tensor indices) -> Tensor")
+_library.define("event_nonzero(Tensor x) -> Tensor")
 _ops = torch.ops.neurodyn
 
 
@@ -31,6 +32,12 @@ def matmul(x: Tensor, weight: Tensor, indptr: Tensor, indices: Tensor, n_out: in
     if not native.asked and not torch.compiler.is_compiling():
         native.load()
     return _Matmul.apply(x, weight, indptr, indices, n_out)
+
+
+def nonzero(x: Tensor) -> Tensor:
+    """The positions of the non-zero elements of `x` in memory order, one number each."""
+    native.load()
+    return _ops.event_nonzero(x)
 
 
 def _weight_grad(x: Tensor, g: Tensor, weight: Tensor, indptr: Tensor, indices: Tensor) -> Tensor:
@@ -154,3 +161,5 @@ for _name, _kernel, _fake, _over_batch in (
     torch.library.register_fake(f"neurodyn::{_name}", _fake, lib=_library)
     _rule = functools.partial(_batched, getattr(_ops, _name), _over_batch)
     torch.library.register_vmap(f"neurodyn::{_name}", _rule, lib=_library)
+
+_library.impl("event_nonzero", lambda x: x.flatten().nonzero().squeeze(1), "CompositeExplicitAutograd")

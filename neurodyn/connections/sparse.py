@@ -41,8 +41,8 @@ class Sparse(nn.Module):
     The work goes with the synapses of the non-zero inputs, and graded inputs keep their value. Gradients reach the
     weights and every input, also a silent one.
 
-    With `delay` a synapse has a delay of its own: $y_j(t) = \sum w_k x_i(t - d_k)$. The connection then has a state, and
-    ``read()`` gives the output of the coming step before its input is known, if no delay is shorter than dt.
+    With `delay` a synapse has a delay of its own: $y_j(t) = \sum w_k x_i(t - d_k)$. The connection then has a state,
+    and ``read()`` gives the output of the coming step before its input is known, if no delay is shorter than dt.
 
     Input: ``(*batch, *pre)``. Output: ``(*batch, *post)``, in the unit of the weight.
 
@@ -82,9 +82,7 @@ class Sparse(nn.Module):
         learn = (learn,) if isinstance(learn, str) else tuple(learn)
         for word in learn:
             if word not in ("weight", "delay") or (word == "delay" and delay is None):
-                raise TypeError(
-                    f"{type(self).__name__}: learn takes 'weight', and 'delay' if there is one; got {word!r}"
-                )
+                raise TypeError(f"{type(self).__name__}: learn takes 'weight', and 'delay' if given; got {word!r}")
         size = getattr(getattr(matrix, "magnitude", matrix), "shape", None) if size is None else size
         if size is None:
             raise TypeError(f"{type(self).__name__}: index arrays need size=(pre, post)")
