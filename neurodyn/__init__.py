@@ -10,8 +10,8 @@ from .current import COBA, CUBA, Current, SynapticOutput
 from .delay import Delay
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
-from .fields import fraction, param, positive, state
-from .neurons import LIF
+from .fields import fraction, nonnegative, param, positive, state
+from .neurons import ALIF, GIF, HH, IF, LIF, AdEx, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .plasticity import STD, STP
 from .projection import Projection
 from .readouts import LeakyRateReadout
@@ -25,21 +25,31 @@ from .synapses import Expon
 __version__ = "0.1.0"
 
 __all__ = [
+    "ALIF",
     "COBA",
     "CUBA",
+    "GIF",
+    "HH",
+    "IF",
     "LIF",
     "STD",
     "STP",
+    "AdEx",
     "Current",
     "Delay",
     "Dynamics",
     "EagerWarning",
     "Events",
+    "ExpIF",
     "Expon",
     "FixedNum",
     "FixedProb",
+    "Izhikevich",
+    "LIFRef",
     "LeakyRateReadout",
+    "MorrisLecar",
     "Projection",
+    "QuaIF",
     "Recording",
     "Recurrent",
     "Sparse",
@@ -54,6 +64,7 @@ __all__ = [
     "get_default_dt",
     "get_states",
     "init",
+    "nonnegative",
     "param",
     "phi",
     "positive",

@@ -121,7 +121,7 @@ class Dynamics(Parametrised):
         """Set every state to its initial value, with shape ``(*batch, *size)``."""
         for name, field in self.states.items():
             value = getattr(self, field.initializer)
-            self._buffers[name] = value.expand(*batch, *self.size).clone()
+            self._buffers[name] = value.expand((*batch, *self.size)).clone()
 
     @property
     def is_set(self) -> bool:

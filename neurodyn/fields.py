@@ -28,6 +28,8 @@ class Domain:
 
 #: Time constants, resistances, ...: learned as the logarithm; the bound keeps exp() positive and finite in float32.
 positive = Domain("positive", lambda x: x > 0, torch.log, lambda raw: raw.clamp(-40.0, 40.0).exp())
+#: Conductances that may be blocked: as `positive`, and 0 where it is not learned.
+nonnegative = Domain("zero or positive", lambda x: x >= 0, positive.to_raw, positive.from_raw)
 #: Probabilities and fractions such as U of short-term plasticity: learned as the logit.
 fraction = Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), torch.logit, lambda raw: raw.sigmoid())
 

@@ -26,22 +26,26 @@ def phi(z: Tensor) -> Tensor:
 
 
 def relax(x: Tensor, x_inf: Tensor | float, tau: Tensor, dt: float) -> Tensor:
-    r"""One step of $\tau\,\dot x = x_\infty - x$, exact: $x_\infty + (x - x_\infty)\,e^{-dt/\tau}$."""
-    return x_inf + (x - x_inf) * torch.exp(-dt / tau)
+    r"""One step of $\tau\,\dot x = x_\infty - x$, exact: $x\,e^{-dt/\tau} + x_\infty\,(1 - e^{-dt/\tau})$."""
+    gain = -torch.expm1(-dt / tau)
+    return x * (1 - gain) + x_inf * gain
 
 
-def exp_euler(f: Callable[..., Tensor], x: Tensor, *args: Tensor, dt: float) -> Tensor:
+def exp_euler(f: Callable[..., Tensor], x: Tensor, *args: Tensor, dt: float, limit: float | None = None) -> Tensor:
     r"""One exponential-Euler step of $\dot x = f(x, \ldots)$: $x + dt\,\varphi(dt\,\lambda)\,f(x)$.
 
     $\lambda = \partial f/\partial x$; `f` acts elementwise on `x`, so that this slope is one derivative along a vector
-    of ones, and it stays in the graph. Exact for `f` affine in `x`; first order otherwise.
+    of ones, and it stays in the graph. Exact for `f` affine in `x`; otherwise of second order for one equation with a
+    constant input, and of first order for systems. For an equation that runs away to infinity, `limit` bounds
+    $dt\,\lambda$ from above, so that the step and its gradient stay finite.
 
     Source: Hochbruck and Ostermann (2010), Exponential integrators, Acta Numerica 19.
     """
     with contextlib.nullcontext() if torch.compiler.is_compiling() else without_saved_tensor_hooks():
         rate, pull = torch.func.vjp(lambda y: f(y, *args), x)
         (slope,) = pull(torch.ones_like(rate))
-    return x + dt * phi(dt * slope) * rate
+    z = dt * slope
+    return x + dt * phi(z if limit is None else z.clamp(max=limit)) * rate
 
 
 @contextlib.contextmanager

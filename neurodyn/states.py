@@ -39,6 +39,12 @@ def get_states(net: nn.Module) -> dict[str, Tensor]:
     return found
 
 
+def constants(net: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers of `net` that are not states."""
+    states = {key for key, _, _ in _qualified(net)}
+    return {**dict(net.named_parameters()), **{k: b for k, b in net.named_buffers() if k not in states}}
+
+
 def set_states(net: nn.Module, states: Mapping[str, Tensor]) -> None:
     """Set states of `net` by qualified name; those not named keep their value.
 

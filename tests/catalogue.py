@@ -22,6 +22,9 @@ class Model:
         drive: kind of input, a key of `DRIVES`.
         values: keywords without which the model is not interesting, or not complete.
         spiking: whether its output is a spike train (its step has a jump).
+        quiet: kind of input that keeps a spiking model below threshold.
+        fixed: parameters that cannot be learned.
+        detached: whether its reset cuts the gradient off V, which is then not the derivative of the step.
     """
 
     name: str
@@ -29,26 +32,44 @@ class Model:
     drive: str
     values: dict[str, Any] = field(default_factory=dict)
     spiking: bool = False
+    quiet: str = "weak"
+    fixed: tuple[str, ...] = ()
+    detached: bool = False
 
     def __call__(self, size: int | tuple[int, ...] = 5, **values: Any) -> nd.Dynamics:
         return self.build(size, **(self.values | values))
 
-    def input(self, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    def input(self, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float64, drive: str | None = None) -> Tensor:
         """An input of this shape, the same for the same seed."""
         generator = torch.Generator().manual_seed(seed)
-        return DRIVES[self.drive](torch.rand(shape, generator=generator, dtype=torch.float64)).to(dtype)
+        return DRIVES[drive or self.drive](torch.rand(shape, generator=generator, dtype=torch.float64)).to(dtype)
 
 
 #: From uniform random numbers in [0, 1) to inputs.
 DRIVES: dict[str, Callable[[Tensor], Tensor]] = {
     "current": lambda r: 3 * r,  # pA into 1 Gohm: crosses a threshold of 1 mV
+    "current-20": lambda r: 20 * r,
+    "current-200": lambda r: 200 * r,
+    "current-2000": lambda r: 2000 * r,
+    "weak": lambda r: 0.8 * r,
+    "weak-300": lambda r: 300 * r,
     "spikes": lambda r: (r < 0.2).to(r.dtype),
     "jumps": lambda r: torch.where(r < 0.3, r, 0.0),  # nS
 }
 
 MODELS = [
     Model("LIF", nd.LIF, "current", spiking=True),
-    Model("LIF-hard", nd.LIF, "current", {"reset": "hard", "V_reset": -0.3 * u.mV}, spiking=True),
+    Model("LIF-hard", nd.LIF, "current", {"reset": "hard", "V_reset": -0.3 * u.mV}, spiking=True, detached=True),
+    Model("IF", nd.IF, "current", spiking=True),
+    Model("LIFRef", nd.LIFRef, "current", spiking=True, fixed=("tau_ref", "held_initializer")),
+    Model("ALIF", nd.ALIF, "current", spiking=True),
+    Model("ExpIF", nd.ExpIF, "current-20", spiking=True),
+    Model("AdEx", nd.AdEx, "current-2000", spiking=True, quiet="weak-300"),
+    Model("QuaIF", nd.QuaIF, "current-200", spiking=True),
+    Model("Izhikevich", nd.Izhikevich, "current-20", {"dt": 0.25 * u.ms}, spiking=True),
+    Model("HH", nd.HH, "current-20", {"dt": 0.1 * u.ms}, spiking=True),
+    Model("MorrisLecar", nd.MorrisLecar, "current-200", spiking=True),
+    Model("GIF", nd.GIF, "current-20", {"a": 0.005 / u.ms, "A1": 5 * u.pA, "A2": -0.3 * u.pA}, spiking=True),
     Model("Expon", nd.Expon, "jumps"),
     Model("STP", nd.STP, "spikes"),
     Model("STP-brainstate", nd.STP, "spikes", {"rule": "brainstate"}),

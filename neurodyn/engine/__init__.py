@@ -1,5 +1,6 @@
 """The time loop: `unroll` runs any module over time, compiled in chunks; see docs/engine.md."""
 
-from .unroll import EagerWarning, Unroll, unroll
+from .errors import EagerWarning
+from .unroll import Unroll, unroll
 
 __all__ = ["EagerWarning", "Unroll", "unroll"]

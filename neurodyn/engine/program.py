@@ -25,16 +25,13 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from torch.utils import _pytree as pytree
 
-from ..states import get_states, pure
+from ..states import constants, get_states, pure
+from .errors import NotCompilable
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((45, 8), (110, 4), (250, 2))
 
 Compiled = Callable[[list[Tensor]], Sequence[Tensor]]
-
-
-class NotCompilable(Exception):
-    """Why a module cannot run as a compiled program."""
 
 
 class BatchSpecialised(Exception):
@@ -56,12 +53,6 @@ class Layout(NamedTuple):
     def empty(self, batch: Sequence[Any], *lead: int) -> Tensor:
         shape = [batch[-1 - n] if n < 0 else n for n in self.shape]
         return torch.empty((*lead, *shape), dtype=self.dtype, device=self.device)
-
-
-def constants(net: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers of `net` that are not states."""
-    states = get_states(net)
-    return {**dict(net.named_parameters()), **{k: b for k, b in net.named_buffers() if k not in states}}
 
 
 class Program:

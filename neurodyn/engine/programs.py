@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..states import get_states, named_dynamics, pure
+from .errors import NotCompilable
 from .fingerprint import fingerprint, hooked
-from .program import BatchSpecialised, NotCompilable, Program
+from .program import BatchSpecialised, Program
 
 _KEPT = 256
 _programs: OrderedDict[Hashable, Program | str] = OrderedDict()

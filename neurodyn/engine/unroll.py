@@ -8,21 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._higher_order_ops import scan
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint as checkpointed
 
 from ..current import SynapticOutput
-from ..states import check_dt, detach_states, get_states, pure, set_states
+from ..states import check_dt, constants, detach_states, get_states, pure, set_states
+from .errors import EagerWarning, NotCompilable
 from .layers import flattened, is_elementary, is_stateless, layers
-from .program import NotCompilable, constants
-from .programs import program_for
-from .sequence import run
 from .start import reset_for
-
-
-class EagerWarning(UserWarning):
-    """A time loop runs step by step in Python, for the reason that the message gives."""
 
 
 def unroll(
@@ -114,6 +107,11 @@ def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, checkpoint: 
 
 
 def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, checkpoint: int | None) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Inductor's own imports, at the first use
+        from .programs import program_for
+        from .sequence import run
+
     program = program_for(net, [leaf[0] for leaf in leaves], spec)
     states, fixed = get_states(net), constants(net)
     outs, final = run(program, net, list(states.values()), list(fixed.values()), leaves, checkpoint or 1)
@@ -139,6 +137,8 @@ def _scanned(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None)
                 x, *states = module.advance(x, *(next(given) for _ in module.states))
                 new += states
         return [value.clone() for value in new], x.clone()
+
+    from torch._higher_order_ops import scan
 
     start = get_states(net)
     final, ys = scan(step, list(start.values()), arguments[0])

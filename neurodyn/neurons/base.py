@@ -13,30 +13,66 @@ from ..current import Current
 from ..dynamics import Dynamics
 from ..solve import exp_euler, relax
 
+#: Bound on exponents that run away at a spike: e^30 mV is far past any threshold, and finite in float32.
+RUNAWAY = 30.0
 
-class Spiking(Dynamics):
-    """A neuron that spikes: `surrogate` is its spike function, `reset` what follows a spike.
+
+class Firing(Dynamics):
+    """A neuron whose output is a spike, 0 or 1.
 
     Args:
-        surrogate: slope of the spike in the backward pass, one of `neurodyn.surrogate`.
-        reset: "soft" subtracts V_th - V_reset and keeps the overshoot; "hard" sets V to V_reset. A hard reset passes
-            the gradient of V straight through, as if the subtracted V were a constant.
+        surrogate: slope of the spike in the backward pass, one of `neurodyn.surrogate`; its argument is the distance
+            from the threshold in units of `gap`.
     """
+
+    V_th: Tensor
+    V_reset: Tensor | float
 
     def __init__(
         self,
         size: int | tuple[int, ...],
         *,
         surrogate: Callable[[Tensor], Tensor] = surrogates.ReluGrad(),
-        reset: Literal["soft", "hard"] = "soft",
         **values: Any,
     ):
         super().__init__(size, **values)
+        self.surrogate = surrogate
+        if bool((self.gap.detach() == 0).any()):
+            raise ValueError(
+                f"{self._label()}: the threshold equals the potential from which a spike starts, so that V has no "
+                "scale; give them different values, for example V_th=1.0 * u.mV with V_reset=0.0 * u.mV"
+            )
+
+    @property
+    def gap(self) -> Tensor:
+        """From the potential after a spike to the threshold: the scale on which V is near the threshold."""
+        return self.V_th - self.V_reset
+
+    def fire(self, excess: Tensor) -> Tensor:
+        """The spike: 1 where V exceeds the threshold by `excess` >= 0, whatever the sign of `gap`."""
+        return self.surrogate(excess / self.gap.abs())
+
+    def cross(self, before: Tensor, V: Tensor) -> Tensor:
+        """The spike of a neuron without reset: V goes up through V_th. No gradient where V was above it before."""
+        return self.fire(V - self.V_th) * (before < self.V_th)
+
+
+class Spiking(Firing):
+    """A neuron with a threshold and a reset.
+
+    Args:
+        reset: what follows a spike. "soft" subtracts V_th - V_reset and keeps the overshoot; "hard" sets V to V_reset.
+            A hard reset passes the gradient of V straight through, as if the subtracted V were a constant.
+        surrogate: see `Firing`.
+    """
+
+    def __init__(self, size: int | tuple[int, ...], *, reset: Literal["soft", "hard"] = "soft", **values: Any):
+        super().__init__(size, **values)
         if reset not in ("soft", "hard"):
             raise ValueError(f"{self._label()}: reset must be 'soft' or 'hard', got {reset!r}")
-        self.surrogate, self.reset = surrogate, reset
+        self.reset = reset
 
-    def reset_potential(self, V: Tensor, spike: Tensor, V_th: Tensor, V_reset: Tensor) -> Tensor:
+    def reset_potential(self, V: Tensor, spike: Tensor, V_th: Tensor, V_reset: Tensor | float) -> Tensor:
         """V after the reset that follows `spike`; a hard reset gives exactly V_reset, however far V overshot."""
         if self.reset == "soft":
             return V - (V_th - V_reset) * spike
@@ -45,6 +81,29 @@ class Spiking(Dynamics):
             return after
         V = surrogates.clip_finite(V)
         return surrogates.straight_through(after, V - (V.detach() - V_reset) * spike)
+
+
+class Peaked(Firing):
+    """A neuron whose equation makes the upswing of a spike; V_th cuts it off and V is set to V_reset.
+
+    How far V overshoots V_th says nothing, so that no gradient passes from V before the reset to V after it; the
+    surrogate's gradient sees a jump by `gap`.
+    """
+
+    def reset_potential(self, V: Tensor, spike: Tensor) -> Tensor:
+        """V after a spike: exactly V_reset."""
+        after = torch.where(spike > 0, self.V_reset, V)
+        return surrogates.straight_through(after, after - self.gap * (spike - spike.detach()))
+
+
+def exponential(V: Tensor, V_T: Tensor, Delta_T: Tensor) -> Tensor:
+    r"""The spike-generating term $\Delta_T\,e^{(V - V_T)/\Delta_T}$ in mV, the exponent bounded by `RUNAWAY`."""
+    return Delta_T * torch.exp(((V - V_T) / Delta_T).clamp(max=RUNAWAY))
+
+
+def current(I: Tensor | Current, V: Tensor) -> Tensor:
+    """The input current at the potential V, in pA."""
+    return I(V) if isinstance(I, Current) else I
 
 
 def integrate(V: Tensor, I: Tensor | Current, *, V_rest: Tensor | float, R: Tensor, tau: Tensor, dt: float) -> Tensor:

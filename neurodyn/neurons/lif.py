@@ -20,6 +20,12 @@ class LIF(Spiking):
     Output: spikes, 0 or 1, of the same shape.
 
     Source: Gerstner, Kistler, Naud and Paninski (2014), Neuronal Dynamics, ch. 1.3.
+
+    Example:
+        >>> lif = nd.LIF(2, tau=20 * u.ms, V_th=15 * u.mV, R=0.1 * u.Gohm)
+        >>> I = torch.tensor([100.0, 200.0])
+        >>> sum(lif(I) for _ in range(100))
+        tensor([0., 3.])
     """
 
     R: Tensor = param(1 * u.Gohm, domain=positive)
@@ -34,5 +40,5 @@ class LIF(Spiking):
         V = integrate(V, I, V_rest=self.V_rest, R=self.R, tau=self.tau, dt=self.dt)
         if delta is not None:
             V = V + delta
-        spike = self.surrogate((V - self.V_th) / (self.V_th - self.V_reset))
+        spike = self.fire(V - self.V_th)
         return spike, self.reset_potential(V, spike, self.V_th, self.V_reset)

@@ -1,0 +1,79 @@
+"""Hodgkin and Huxley's squid axon."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .. import units as u
+from ..current import Current
+from ..fields import nonnegative, param, positive, state
+from ..solve import exp_euler, phi, relax
+from .base import Firing, current
+
+
+class HH(Firing):
+    r"""Hodgkin-Huxley neuron, in the original form of 1952.
+
+    $C\,\dot V = -g_{Na} m^3 h (V - E_{Na}) - g_K n^4 (V - E_K) - g_L (V - E_L) + I$, and
+    $\dot x = \alpha_x(V)(1 - x) - \beta_x(V)\,x$ for the gates m, h and n; then ``delta`` is added. All equations see
+    V, m, h and n from before the step. A spike is the step in which V goes up through V_th; nothing is reset. The
+    surrogate's scale is V_th - E_L.
+
+    Input: current I in pA (a tensor or a `Current`), and optionally ``delta`` in mV; ``(*batch, *size)``.
+    Output: spikes, 0 or 1, of the same shape. States: V in mV, gates m, h, n, at rest. Take dt of 0.05 ms or less.
+
+    Source: Hodgkin and Huxley (1952), A quantitative description of membrane current and its application to conduction
+    and excitation in nerve, Journal of Physiology 117; V is the potential inside, with rest at -65 mV. The membrane
+    area is 100 um^2, on which 1 uF/cm^2 is 1 pF, 1 mS/cm^2 is 1 nS and 1 uA/cm^2 is 1 pA: the numbers are the paper's.
+
+    Example:
+        >>> neuron = nd.HH(2, dt=0.05 * u.ms)
+        >>> I = torch.tensor([0.0, 10.0])
+        >>> sum(neuron(I) for _ in range(1000))
+        tensor([0., 4.])
+    """
+
+    C: Tensor = param(1 * u.pF, domain=positive)
+    g_Na: Tensor = param(120 * u.nS, domain=nonnegative)
+    g_K: Tensor = param(36 * u.nS, domain=nonnegative)
+    g_L: Tensor = param(0.3 * u.nS, domain=nonnegative)
+    E_Na: Tensor = param(50 * u.mV)
+    E_K: Tensor = param(-77 * u.mV)
+    E_L: Tensor = param(-54.387 * u.mV)
+    V_th: Tensor = param(0 * u.mV)
+
+    V: Tensor = state(-65 * u.mV)
+    m: Tensor = state(0.0529)
+    h: Tensor = state(0.5961)
+    n: Tensor = state(0.3177)
+
+    @property
+    def V_reset(self) -> Tensor:
+        """The potential from which a spike starts."""
+        return self.E_L
+
+    def step(
+        self, I: Tensor | Current, V: Tensor, m: Tensor, h: Tensor, n: Tensor, delta: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        g_Na, g_K, before = self.g_Na * m**3 * h, self.g_K * n**4, V
+
+        def slope(v: Tensor) -> Tensor:
+            ionic = g_Na * (v - self.E_Na) + g_K * (v - self.E_K) + self.g_L * (v - self.E_L)
+            return (current(I, v) - ionic) / self.C
+
+        V = exp_euler(slope, V, dt=self.dt)
+        if delta is not None:
+            V = V + delta
+        gates = [
+            relax(x, a / (a + b), 1 / (a + b), self.dt) for x, (a, b) in zip((m, h, n), rates(before), strict=True)
+        ]
+        return self.cross(before, V), V, *gates
+
+
+def rates(V: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    r"""Opening and closing rates $\alpha, \beta$ of m, h and n in 1/ms; $x/(1 - e^{-x}) = 1/\varphi(-x)$."""
+    m = 1 / phi((-40 - V) / 10), 4 * torch.exp((-65 - V) / 18)
+    h = 0.07 * torch.exp((-65 - V) / 20), torch.sigmoid((V + 35) / 10)
+    n = 0.1 / phi((-55 - V) / 10), 0.125 * torch.exp((-65 - V) / 80)
+    return m, h, n

@@ -1,0 +1,63 @@
+"""Izhikevich's simple model."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .. import units as u
+from ..current import Current
+from ..fields import param, positive, state
+from ..solve import exp_euler, relax
+from .base import RUNAWAY, Peaked, current
+
+
+class Izhikevich(Peaked):
+    r"""Izhikevich's simple model of a spiking neuron.
+
+    $\dot V = p_2 V^2 + p_1 V + p_0 - u + I/C$ and $\dot u = a (b V - u)$; then ``delta`` is added; where
+    $V \ge V_{th}$ the neuron spikes, V is set to c and u grows by d, in the same step.
+
+    Input: current I in pA (a tensor or a `Current`), and optionally ``delta`` in mV; ``(*batch, *size)``.
+    Output: spikes, 0 or 1, of the same shape. States: V in mV, u in mV/ms, which starts at -13 mV/ms, at rest with
+    the defaults.
+
+    Source: Izhikevich (2003), Simple model of spiking neurons, IEEE Transactions on Neural Networks 14. The defaults
+    are its regular spiking cell; it has no units, and with C = 1 pF an input in pA is its I.
+
+    Example:
+        >>> neuron = nd.Izhikevich(2, dt=0.1 * u.ms)
+        >>> I = torch.tensor([0.0, 10.0])
+        >>> sum(neuron(I) for _ in range(1000))
+        tensor([0., 3.])
+    """
+
+    C: Tensor = param(1 * u.pF, domain=positive)
+    p2: Tensor = param(0.04 / u.ms / u.mV)
+    p1: Tensor = param(5 / u.ms)
+    p0: Tensor = param(140 * u.mV / u.ms)
+    a: Tensor = param(0.02 / u.ms, domain=positive)
+    b: Tensor = param(0.2 / u.ms)
+    c: Tensor = param(-65 * u.mV)
+    d: Tensor = param(8 * u.mV / u.ms)
+    V_th: Tensor = param(30 * u.mV)
+
+    V: Tensor = state(-65 * u.mV)
+    u: Tensor = state(-13 * u.mV / u.ms)
+
+    @property
+    def V_reset(self) -> Tensor:
+        """V after a spike, the paper's c."""
+        return self.c
+
+    def step(
+        self, I: Tensor | Current, V: Tensor, w: Tensor, delta: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        def slope(v: Tensor) -> Tensor:
+            return self.p2 * v**2 + self.p1 * v + self.p0 - w + current(I, v) / self.C
+
+        w_new = relax(w, self.b * V, 1 / self.a, self.dt)
+        V = exp_euler(slope, V, dt=self.dt, limit=RUNAWAY)
+        if delta is not None:
+            V = V + delta
+        spike = self.fire(V - self.V_th)
+        return spike, self.reset_potential(V, spike), w_new + self.d * spike

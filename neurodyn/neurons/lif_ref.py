@@ -1,0 +1,83 @@
+"""Leaky integrate-and-fire with an absolute refractory period."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import units as u
+from ..current import Current
+from ..fields import nonnegative, param, positive, state
+from ..surrogate import straight_through
+from .base import Spiking, integrate
+
+
+class LIFRef(Spiking):
+    r"""Leaky integrate-and-fire neuron with an absolute refractory period.
+
+    As `LIF`; after a spike V is held for a number of steps, in which inputs and ``delta`` are lost and the neuron
+    cannot fire. A step k after the spike is held if $k\,dt < \tau_{ref}$, so that tau_ref = n dt holds n - 1 steps
+    and spikes are at least n steps apart. The quotient tau_ref / dt counts as the whole number that it equals up to
+    rounding: 0.3 ms at dt = 0.1 ms is 3.
+
+    States: V in mV, and ``held``, the number of steps for which V is still held. The spike keeps its surrogate slope
+    while V is held. Steps have no derivative, so that ``tau_ref`` and ``held`` cannot be learned.
+
+    Input: current I in pA (a tensor or a `Current`), and optionally ``delta`` in mV; ``(*batch, *size)``.
+    Output: spikes, 0 or 1, of the same shape.
+
+    Source: Gerstner, Kistler, Naud and Paninski (2014), Neuronal Dynamics, ch. 1.3.
+
+    Example:
+        >>> neuron = nd.LIFRef(2, tau_ref=torch.tensor([0.0, 20.0]) * u.ms)
+        >>> I = torch.tensor([2.0, 2.0])
+        >>> sum(neuron(I) for _ in range(100))
+        tensor([26.,  5.])
+    """
+
+    R: Tensor = param(1 * u.Gohm, domain=positive)
+    tau: Tensor = param(5 * u.ms, domain=positive)
+    tau_ref: Tensor = param(5 * u.ms, domain=nonnegative)
+    V_th: Tensor = param(1 * u.mV)
+    V_reset: Tensor = param(0 * u.mV)
+    V_rest: Tensor = param(0 * u.mV)
+
+    V: Tensor = state(0 * u.mV)
+    held: Tensor = state(0.0)
+
+    def __init__(self, size: int | tuple[int, ...], **values: Any):
+        super().__init__(size, **values)
+        for name in ("tau_ref", "held_initializer"):
+            if getattr(self, name).requires_grad:
+                raise ValueError(
+                    f"{self._label()}: {name} counts time steps and has no gradient, so it cannot be learned; "
+                    "leave it out of learn=, and pass it as a plain quantity"
+                )
+        limit = 1 / torch.finfo(self.tau_ref.dtype).eps
+        if bool((self.hold > limit).any()):
+            raise ValueError(
+                f"{self._label()}: tau_ref / dt is more than {limit:g} steps, which {self.tau_ref.dtype} cannot count; "
+                "use a larger dt or dtype=torch.float32"
+            )
+
+    @property
+    def hold(self) -> Tensor:
+        """The number of steps for which a spike holds V."""
+        quotient = self.tau_ref / self.dt
+        rounding = 8 * torch.finfo(quotient.dtype).eps
+        return (torch.ceil(quotient * (1 - rounding)) - 1).clamp(min=0)
+
+    def step(
+        self, I: Tensor | Current, V: Tensor, held: Tensor, delta: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        new = integrate(V, I, V_rest=self.V_rest, R=self.R, tau=self.tau, dt=self.dt)
+        if delta is not None:
+            new = new + delta
+        refractory = held > 0
+        V = torch.where(refractory, V, new)
+        spike = self.fire(V - self.V_th)
+        spike = straight_through(torch.where(refractory, 0.0, spike), spike)
+        held = torch.where(spike > 0, self.hold, (held - 1).clamp(min=0))
+        return spike, self.reset_potential(V, spike, self.V_th, self.V_reset), held

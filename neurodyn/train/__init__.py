@@ -1,0 +1,6 @@
+"""``neurodyn train``: a spiking network learns to tell speakers, or digits, apart."""
+
+from .loop import train
+from .network import Classifier
+
+__all__ = ["Classifier", "train"]

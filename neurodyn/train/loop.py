@@ -1,0 +1,134 @@
+"""The training loop of ``neurodyn train``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from .. import data
+from . import checkpoint, pictures
+from .network import Classifier
+
+
+class Recipe(NamedTuple):
+    """What differs between the data sets."""
+
+    epochs: int
+    batch: int
+    noise: float  # standard deviation of the noise on every value
+    offset: float  # standard deviation of a shift of each channel, drawn once per sequence
+
+
+RECIPES = {"vowels": Recipe(40, 32, 0.3, 0.2), "digits": Recipe(30, 64, 0.3, 0.0)}
+
+
+def train(
+    name: str = "vowels",
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> float:
+    """Train a `Classifier` on ``"vowels"`` or ``"digits"`` and return its accuracy on the test set, in percent.
+
+    Writes to `out` (``runs/<name>``): ``metrics.jsonl``, ``epoch_*.safetensors``, ``learning_curve.png`` and
+    ``raster.png``. With `resume` it goes on after the last epoch found there, to the same numbers as without the stop.
+
+    Raises:
+        ValueError: `resume` with other settings than those of the run in `out`, or a damaged checkpoint.
+    """
+    from tqdm.auto import tqdm
+
+    recipe, out = RECIPES[name], Path(out or f"runs/{name}")
+    settings = {"data": name, "epochs": epochs or recipe.epochs, "seed": seed}
+    training, test = (data.Split(*(part.to(device) for part in split)) for split in data.load(name))
+
+    torch.manual_seed(seed)
+    net = Classifier(training.x.shape[2], int(training.y.max()) + 1).to(device)
+    loader = DataLoader(TensorDataset(*training), recipe.batch, shuffle=True)
+    steps = settings["epochs"] * len(loader)
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-2)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-2, total_steps=steps, pct_start=0.15)
+    metrics = _restore(out, settings, net, optimizer, scheduler) if resume else _clear(out)
+
+    bar = tqdm(total=steps, initial=len(metrics) * len(loader), disable=not progress, unit="batch")
+    for epoch in range(len(metrics) + 1, settings["epochs"] + 1):
+        torch.manual_seed(seed + 1000 * epoch)  # an epoch draws the same numbers whether or not the run was resumed
+        net.train()
+        loss_sum, correct = 0.0, 0
+        for x, length, y in loader:
+            logits = net(augment(x, recipe), length)
+            loss = F.cross_entropy(logits, y, label_smoothing=0.05)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            scheduler.step()
+
+            loss_sum += loss.item() * len(y)
+            correct += int((logits.argmax(1) == y).sum())
+            bar.update()
+
+        row = {
+            "epoch": epoch,
+            "train_loss": loss_sum / len(training.y),
+            "train_accuracy": 100 * correct / len(training.y),
+            "test_accuracy": accuracy(net, test),
+        }
+        metrics.append(row)
+        bar.set_postfix(epoch=epoch, loss=f"{row['train_loss']:.3f}", test=f"{row['test_accuracy']:.1f} %")
+        record = settings | {"metrics": metrics}
+        checkpoint.save(out / f"epoch_{epoch:03}.safetensors", net, optimizer, scheduler, record)
+        _write_metrics(out, metrics)
+    bar.close()
+
+    pictures.learning_curve(metrics, out / "learning_curve.png")
+    pictures.spikes(net, test, out / "raster.png")
+    return metrics[-1]["test_accuracy"]
+
+
+def augment(x: Tensor, recipe: Recipe) -> Tensor:
+    """Noise on every value, and another offset for every sequence and channel."""
+    offset = torch.randn(len(x), 1, x.shape[2], device=x.device)
+    return x + recipe.noise * torch.randn_like(x) + recipe.offset * offset
+
+
+@torch.no_grad()
+def accuracy(net: nn.Module, split: data.Split) -> float:
+    """Share of sequences with the right class, in percent."""
+    net.eval()
+    return 100 * (net(split.x, split.length).argmax(1) == split.y).float().mean().item()
+
+
+def _clear(out: Path) -> list[dict[str, Any]]:
+    out.mkdir(parents=True, exist_ok=True)
+    for old in (*out.glob("epoch_*.safetensors"), out / "metrics.jsonl"):
+        old.unlink(missing_ok=True)
+    return []
+
+
+def _restore(out: Path, settings: dict[str, Any], *parts: Any) -> list[dict[str, Any]]:
+    found = sorted(out.glob("epoch_*.safetensors"))
+    if not found:
+        return _clear(out)
+    record = checkpoint.load(found[-1], *parts)
+    metrics = record.pop("metrics")
+    if record != settings:
+        raise ValueError(f"--resume: {out} holds a run with {record}, not with {settings}; give another --out")
+    _write_metrics(out, metrics)
+    return metrics
+
+
+def _write_metrics(out: Path, metrics: list[dict[str, Any]]) -> None:
+    part = out / "metrics.part"
+    part.write_text("".join(json.dumps(row) + "\n" for row in metrics))
+    part.replace(out / "metrics.jsonl")

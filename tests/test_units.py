@@ -1,0 +1,69 @@
+import numpy as np
+import pint
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from neurodyn import units as u
+
+
+def test_the_canonical_set_is_coherent():
+    assert u.to_canonical(3 * u.nS * (2 * u.mV)) == pytest.approx(u.to_canonical(6 * u.pA), rel=1e-15)
+    assert u.to_canonical(3 * u.Gohm * (2 * u.pA)) == pytest.approx(u.to_canonical(6 * u.mV), rel=1e-15)
+    assert u.to_canonical(6 * u.pF / (2 * u.nS)) == pytest.approx(u.to_canonical(3 * u.ms), rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "number"),
+    [
+        (1 * u.s, 1e3),
+        (1 * u.V, 1e3),
+        (1 * u.nA, 1e3),
+        (1 * u.uS, 1e3),
+        (1 * u.Mohm, 1e-3),
+        (1 * u.nF, 1e3),
+        (1 * u.molar, 1e3),
+        (5 * u.Hz, 5e-3),
+        (2 / u.mV, 2.0),
+        (1 * u.uS / u.cm**2, 1e-5),  # nS / um^2
+        (3 * u.dimensionless, 3.0),
+        (0.25, 0.25),
+    ],
+)
+def test_to_canonical(quantity, number):
+    assert u.to_canonical(quantity) == pytest.approx(number, rel=1e-12)
+
+
+UNITS = {
+    "time": ("us", "ms", "s"),
+    "potential": ("uV", "mV", "V"),
+    "current": ("fA", "pA", "nA"),
+    "g": ("pS", "nS", "S"),
+}
+
+
+@given(st.floats(1e-6, 1e6), st.sampled_from(sorted(UNITS)), st.integers(0, 2), st.integers(0, 2))
+def test_compatible_units_convert(value, kind, a, b):
+    there = u.quantity(value, UNITS[kind][a]).to(UNITS[kind][b])
+    assert u.to_canonical(there) == pytest.approx(u.to_canonical(u.quantity(value, UNITS[kind][a])), rel=1e-14)
+
+
+def test_arrays_and_tensors():
+    converted = u.to_canonical(np.array([1.0, 2.0]) * u.s)
+    assert isinstance(converted, torch.Tensor)
+    assert converted.tolist() == [1000.0, 2000.0]
+    assert u.to_canonical(u.quantity(torch.tensor([1.0, 2.0]), "V")).tolist() == [1000.0, 2000.0]
+    parameter = nn.Parameter(torch.ones(2))
+    assert u.to_canonical(u.quantity(parameter, "ms")) is parameter
+
+
+def test_the_way_back():
+    assert u.quantity(torch.tensor([2.0]), "mV").to("V").magnitude.tolist() == [0.002]
+
+
+def test_units_are_pints_application_registry():
+    assert u.ms == pint.get_application_registry().ms
+    with pytest.raises(AttributeError, match="no unit 'blorps'"):
+        u.blorps  # noqa: B018
