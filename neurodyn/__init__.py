@@ -6,7 +6,7 @@ are built. Start with `LIF`, `Projection` and `unroll`.
 
 from . import init, surrogate, units
 from .connections import FixedNum, FixedProb, Sparse
-from .current import COBA, CUBA, Current, SynapticOutput
+from .current import COBA, CUBA, Current, MgBlock, SynapticOutput
 from .delay import Delay
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
@@ -14,29 +14,34 @@ from .fields import fraction, nonnegative, param, positive, state
 from .neurons import ALIF, GIF, HH, IF, LIF, AdEx, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .plasticity import STD, STP
 from .projection import Projection
-from .readouts import LeakyRateReadout
+from .readouts import LeakyRateReadout, LeakySpikeReadout
 from .record import Events, Recording, Trace
 from .recurrent import Recurrent
+from .rnn import GRUCell, MGUCell, URLSTMCell
 from .simulate import simulate
 from .solve import exp_euler, phi, relax
 from .states import detach_states, get_states, reset_states, set_states
-from .synapses import Expon
+from .synapses import AMPA, NMDA, Alpha, DualExpon, Expon, GABAa
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ALIF",
+    "AMPA",
     "COBA",
     "CUBA",
     "GIF",
     "HH",
     "IF",
     "LIF",
+    "NMDA",
     "STD",
     "STP",
     "AdEx",
+    "Alpha",
     "Current",
     "Delay",
+    "DualExpon",
     "Dynamics",
     "EagerWarning",
     "Events",
@@ -44,9 +49,14 @@ __all__ = [
     "Expon",
     "FixedNum",
     "FixedProb",
+    "GABAa",
+    "GRUCell",
     "Izhikevich",
     "LIFRef",
     "LeakyRateReadout",
+    "LeakySpikeReadout",
+    "MGUCell",
+    "MgBlock",
     "MorrisLecar",
     "Projection",
     "QuaIF",
@@ -55,6 +65,7 @@ __all__ = [
     "Sparse",
     "SynapticOutput",
     "Trace",
+    "URLSTMCell",
     "Unroll",
     "UnsetState",
     "default_dt",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import units as u
-from .fields import Parametrised, param
+from .fields import Parametrised, param, positive
 
 
 class Current:
@@ -83,3 +83,38 @@ class CUBA(SynapticOutput):
 
     def forward(self, g: Tensor) -> Current:
         return Current(lambda V: g * self.scale, g)
+
+
+class MgBlock(SynapticOutput):
+    r"""Conductance-based output with magnesium block: $I = g\,(E - V) / (1 + \frac{[Mg]}{\beta} e^{\alpha (V_0 - V)})$.
+
+    Input: conductance g in nS, ``(*batch, *size)``, such as that of `NMDA` receptors. Output: a `Current` in pA.
+
+    Args:
+        E: reversal potential (0 mV).
+        cc_Mg: magnesium concentration (1.2 mM).
+        alpha: steepness (0.062 / mV).
+        beta: concentration that blocks half of the channels at V = V_offset (3.57 mM).
+        V_offset: shift of the potential (0 mV).
+
+    Example:
+        >>> current = nd.MgBlock()(torch.tensor([1.0]))  # 1 nS
+        >>> [round(current(torch.tensor([V])).item(), 2) for V in (-70.0, -20.0)]
+        [2.61, 9.25]
+
+    Source: Jahr and Stevens (1990), Voltage dependence of NMDA-activated macroscopic conductances, Journal of
+    Neuroscience 10.
+    """
+
+    E: Tensor = param(0 * u.mV)
+    cc_Mg: Tensor = param(1.2 * u.mM, domain=positive)
+    alpha: Tensor = param(0.062 / u.mV)
+    beta: Tensor = param(3.57 * u.mM, domain=positive)
+    V_offset: Tensor = param(0 * u.mV)
+
+    def forward(self, g: Tensor) -> Current:
+        def current(V: Tensor) -> Tensor:
+            unblocked = torch.sigmoid(self.alpha * (V - self.V_offset) - torch.log(self.cc_Mg / self.beta))
+            return g * unblocked * (self.E - V)
+
+        return Current(current, g)

@@ -31,7 +31,15 @@ def relax(x: Tensor, x_inf: Tensor | float, tau: Tensor, dt: float) -> Tensor:
     return x * (1 - gain) + x_inf * gain
 
 
-def exp_euler(f: Callable[..., Tensor], x: Tensor, *args: Tensor, dt: float, limit: float | None = None) -> Tensor:
+def exp_euler(
+    f: Callable[..., Tensor],
+    x: Tensor,
+    *args: Tensor,
+    dt: float,
+    diffusion: Callable[[Tensor], Tensor] | None = None,
+    noise: Tensor | None = None,
+    limit: float | None = None,
+) -> Tensor:
     r"""One exponential-Euler step of $\dot x = f(x, \ldots)$: $x + dt\,\varphi(dt\,\lambda)\,f(x)$.
 
     $\lambda = \partial f/\partial x$; `f` acts elementwise on `x`, so that this slope is one derivative along a vector
@@ -39,13 +47,32 @@ def exp_euler(f: Callable[..., Tensor], x: Tensor, *args: Tensor, dt: float, lim
     constant input, and of first order for systems. For an equation that runs away to infinity, `limit` bounds
     $dt\,\lambda$ from above, so that the step and its gradient stay finite.
 
+    With `diffusion` it is a step of the Ito equation $dx = f\,dt + b(x)\,dW$: $b(x)\,\sqrt{dt}\,\xi$ is added.
+
+    Args:
+        f: the drift, ``f(x, *args)``.
+        x: the state.
+        args: further arguments of `f`.
+        dt: time step in ms.
+        diffusion: b(x), in units of x per square root of ms.
+        noise: the standard normal numbers xi, of the shape of `x`; drawn here if not given. Inside a `Dynamics.step`
+            pass them in as an input, since a compiled step draws no numbers.
+        limit: upper bound of $dt\,\lambda$.
+
     Source: Hochbruck and Ostermann (2010), Exponential integrators, Acta Numerica 19.
     """
+    if noise is not None and diffusion is None:
+        raise TypeError("exp_euler: noise without diffusion has no effect; pass diffusion=lambda x: ...")
+    if noise is not None and noise.shape != x.shape:
+        raise ValueError(f"exp_euler: noise has shape {tuple(noise.shape)}, wanted that of x, {tuple(x.shape)}")
     with contextlib.nullcontext() if torch.compiler.is_compiling() else without_saved_tensor_hooks():
         rate, pull = torch.func.vjp(lambda y: f(y, *args), x)
         (slope,) = pull(torch.ones_like(rate))
     z = dt * slope
-    return x + dt * phi(z if limit is None else z.clamp(max=limit)) * rate
+    new = x + dt * phi(z if limit is None else z.clamp(max=limit)) * rate
+    if diffusion is None:
+        return new
+    return new + diffusion(x) * dt**0.5 * (torch.randn_like(x) if noise is None else noise)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import neurodyn as nd
 from neurodyn import units as u
+from neurodyn.readouts import LeakySpike
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,12 @@ MODELS = [
     Model("MorrisLecar", nd.MorrisLecar, "current-200", spiking=True),
     Model("GIF", nd.GIF, "current-20", {"a": 0.005 / u.ms, "A1": 5 * u.pA, "A2": -0.3 * u.pA}, spiking=True),
     Model("Expon", nd.Expon, "jumps"),
+    Model("LeakySpike", LeakySpike, "current", spiking=True),
+    Model("DualExpon", nd.DualExpon, "jumps"),
+    Model("Alpha", nd.Alpha, "jumps"),
+    Model("AMPA", nd.AMPA, "spikes", spiking=True),
+    Model("GABAa", nd.GABAa, "spikes", {"T_dur": 2.5 * u.ms}, spiking=True),
+    Model("NMDA", nd.NMDA, "spikes"),
     Model("STP", nd.STP, "spikes"),
     Model("STP-brainstate", nd.STP, "spikes", {"rule": "brainstate"}),
     Model("STD", nd.STD, "spikes"),

@@ -1,5 +1,5 @@
 """Readouts: from spikes to the numbers that a loss takes."""
 
-from .leaky import LeakyRateReadout
+from .leaky import LeakyRateReadout, LeakySpike, LeakySpikeReadout
 
-__all__ = ["LeakyRateReadout"]
+__all__ = ["LeakyRateReadout", "LeakySpike", "LeakySpikeReadout"]

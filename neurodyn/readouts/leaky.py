@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from .. import units as u
 from ..dynamics import Dynamics
 from ..fields import param, positive, state
+from ..neurons.base import Spiking
 from ..solve import relax
+from ..surrogate import ReluGrad
 
 
 class LeakyIntegrator(Dynamics):
@@ -37,9 +40,69 @@ class LeakyRateReadout(nn.Sequential):
         in_features, out_features: sizes; the weight is that of an ``nn.Linear`` without bias, ``readout.linear``.
         tau: time constant (5 ms).
         values: further keywords of `Dynamics`, such as ``dt`` and ``learn``.
+
+    Example:
+        >>> readout = nd.LeakyRateReadout(100, 10, tau=20 * u.ms)
+        >>> nd.unroll(readout, torch.zeros(50, 8, 100), compile=False).shape
+        torch.Size([50, 8, 10])
     """
 
     def __init__(self, in_features: int, out_features: int, tau: Any = 5 * u.ms, **values: Any):
         factory = {key: values[key] for key in ("device", "dtype") if key in values}
         linear = nn.Linear(in_features, out_features, bias=False, **factory)
         super().__init__(OrderedDict(linear=linear, leak=LeakyIntegrator(out_features, tau=tau, **values)))
+
+
+class LeakySpike(Spiking):
+    r"""Leaky neuron driven by a potential: $\tau\,\dot V = x - V$; it spikes where $V \ge V_{th}$ and V is reset to 0.
+
+    Input: x in mV, ``(*batch, *size)``. Output: spikes, 0 or 1, of the same shape, of the V at the end of the step.
+    """
+
+    tau: Tensor = param(5 * u.ms, domain=positive)
+    V_th: Tensor = param(1 * u.mV, domain=positive)
+    V_reset = 0.0
+
+    V: Tensor = state(0 * u.mV)
+
+    def step(self, x: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
+        V = relax(V, x, self.tau, self.dt)
+        spike = self.surrogate((V - self.V_th) / self.V_th)
+        return spike, self.reset_potential(V, spike, self.V_th, self.V_reset)
+
+
+class LeakySpikeReadout(nn.Sequential):
+    r"""A linear map to mV and a leaky neuron: $\tau\,\dot V = W x - V$, a spike where $V \ge V_{th}$, then the reset.
+
+    Input: spikes ``(*batch, in_features)``. Output: spikes, 0 or 1, ``(*batch, out_features)``.
+
+    Args:
+        in_features, out_features: sizes; the weight, in mV, is that of an ``nn.Linear`` without bias,
+            ``readout.linear``; tau and V_th may differ from one output to the next.
+        tau: time constant (5 ms).
+        V_th: threshold (1 mV).
+        surrogate: slope of the spike in the backward pass, one of `neurodyn.surrogate`.
+        reset: "soft" subtracts V_th, "hard" sets V to 0.
+        values: further keywords of `Dynamics`, such as ``dt``, ``learn`` and ``V_initializer``.
+
+    Example:
+        >>> readout = nd.LeakySpikeReadout(100, 10, V_th=0.5 * u.mV)
+        >>> nd.unroll(readout, torch.ones(50, 8, 100), compile=False).unique().tolist()
+        [0.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        tau: Any = 5 * u.ms,
+        V_th: Any = 1 * u.mV,
+        *,
+        surrogate: Callable[[Tensor], Tensor] = ReluGrad(),
+        reset: Literal["soft", "hard"] = "soft",
+        **values: Any,
+    ):
+        factory = {key: values[key] for key in ("device", "dtype") if key in values}
+        linear = nn.Linear(in_features, out_features, bias=False, **factory)
+        neuron = LeakySpike(out_features, tau=tau, V_th=V_th, surrogate=surrogate, reset=reset, **values)
+        super().__init__(OrderedDict(linear=linear, neuron=neuron))

@@ -1,0 +1,143 @@
+r"""Gated rate cells that torch.nn does not have, as `Dynamics`: they keep their state and run with `unroll`.
+
+Which of brainstate's cells is which:
+
+=================  ====================================================================================================
+brainstate cell    here
+=================  ====================================================================================================
+``ValinaRNNCell``  ``torch.nn.RNNCell(nonlinearity="relu")``: split W into weight_ih and weight_hh, one bias zero
+``LSTMCell``       ``torch.nn.LSTMCell``: reorder the gates i, g, f, o to i, f, g, o, and add 1 to the bias of f
+``GRUCell``        `GRUCell`; ``torch.nn.GRUCell`` is another equation (1 - z for z, and r after the matrix)
+``MGUCell``        `MGUCell`
+``URLSTMCell``     `URLSTMCell`
+=================  ====================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .dynamics import Dynamics
+from .fields import state
+
+Activation = Callable[[Tensor], Tensor]
+
+
+class RateCell(Dynamics):
+    """Base of the cells: weights act on x and h joined, and the output is h.
+
+    Args:
+        input_size, hidden_size: sizes of x and h.
+        activation: of the candidate state.
+        values: further keywords of `Dynamics`: ``dt``, ``device``, ``dtype``, ``h_initializer``.
+    """
+
+    h: Tensor = state(0.0)
+
+    def __init__(self, input_size: int, hidden_size: int, *, activation: Activation = torch.tanh, **values: Any):
+        super().__init__(hidden_size, **values)
+        if not callable(activation):
+            raise TypeError(f"{self._label()}: activation must be a function such as torch.tanh, got {activation!r}")
+        self.features, self.activation = input_size, activation
+        self._factory = {"device": values.get("device"), "dtype": values.get("dtype")}
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        return (self.features,)
+
+    def gates(self, count: int, *, bias: bool = True) -> nn.Linear:
+        """A map from x and h joined to `count` gates, orthogonal at the start and with zero biases."""
+        linear = nn.Linear(self.features + self.size[0], count * self.size[0], bias=bias, **self._factory)
+        nn.init.orthogonal_(linear.weight)
+        if bias:
+            nn.init.zeros_(linear.bias)
+        return linear
+
+
+class GRUCell(RateCell):
+    r"""Gated recurrent unit: $h \gets (1 - z)\,h + z\,n$ with $n = act(W_h [x, r h])$.
+
+    $(r, z) = \sigma(W_{rz} [x, h])$. Input: ``(*batch, input_size)``. Output: h, ``(*batch, hidden_size)``.
+    Parameters: ``Wrz`` and ``Wh``, each an ``nn.Linear``. Keywords: see `RateCell`.
+
+    Example:
+        >>> nd.unroll(nd.GRUCell(4, 5), torch.randn(10, 3, 4), compile=False).shape
+        torch.Size([10, 3, 5])
+
+    Source: Cho et al. (2014), Learning phrase representations using RNN encoder-decoder, EMNLP.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, **values: Any):
+        super().__init__(input_size, hidden_size, **values)
+        self.Wrz, self.Wh = self.gates(2), self.gates(1)
+
+    def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        r, z = torch.sigmoid(self.Wrz(torch.cat([x, h], -1))).chunk(2, -1)
+        n = self.activation(self.Wh(torch.cat([x, r * h], -1)))
+        h = (1 - z) * h + z * n
+        return h, h
+
+
+class MGUCell(RateCell):
+    r"""Minimal gated unit: $h \gets (1 - f)\,h + f\,n$ with $f = \sigma(W_f [x, h])$, $n = act(W_h [x, f h])$.
+
+    Input: ``(*batch, input_size)``. Output: h, ``(*batch, hidden_size)``. Parameters: ``Wf`` and ``Wh``, each an
+    ``nn.Linear``. Keywords: see `RateCell`.
+
+    Example:
+        >>> cell = nd.MGUCell(4, 5)
+        >>> nd.reset_states(cell, 3)
+        >>> cell(torch.randn(3, 4)).shape
+        torch.Size([3, 5])
+
+    Source: Zhou, Wu, Zhang and Zhou (2016), Minimal gated unit for recurrent neural networks, IJAC 13.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, **values: Any):
+        super().__init__(input_size, hidden_size, **values)
+        self.Wf, self.Wh = self.gates(1), self.gates(1)
+
+    def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        f = torch.sigmoid(self.Wf(torch.cat([x, h], -1)))
+        n = self.activation(self.Wh(torch.cat([x, f * h], -1)))
+        h = (1 - f) * h + f * n
+        return h, h
+
+
+class URLSTMCell(RateCell):
+    r"""LSTM with a refined forget gate and its uniform initialisation.
+
+    $(f, r, u, o) = W [x, h]$; $f \gets \sigma(f + \beta)$, $r \gets \sigma(r - \beta)$;
+    $g = 2 r f + (1 - 2 r) f^2$; $c \gets g\,c + (1 - g)\,act(u)$; $h = \sigma(o)\,act(c)$.
+
+    Input: ``(*batch, input_size)``. Output: h, ``(*batch, hidden_size)``. States: h and c. Parameters: ``W``, an
+    ``nn.Linear`` without bias, and ``bias``, which is beta: at the start the logit of a uniform number between 1/n and
+    1 - 1/n for n hidden units. Keywords: see `RateCell`, and ``c_initializer``.
+
+    Example:
+        >>> nd.unroll(nd.URLSTMCell(4, 5), torch.randn(10, 3, 4), compile=False).shape
+        torch.Size([10, 3, 5])
+
+    Source: Gu, Gulcehre, Paine, Hoffman and Pascanu (2020), Improving the gating mechanism of recurrent neural
+    networks, ICML.
+    """
+
+    c: Tensor = state(0.0)
+
+    def __init__(self, input_size: int, hidden_size: int, **values: Any):
+        super().__init__(input_size, hidden_size, **values)
+        self.W = self.gates(4, bias=False)
+        low = min(1 / hidden_size, 0.5)
+        self.bias = nn.Parameter(torch.empty(hidden_size, **self._factory).uniform_(low, 1 - low).logit())
+
+    def step(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        f, r, u, o = self.W(torch.cat([x, h], -1)).chunk(4, -1)
+        f, r = torch.sigmoid(f + self.bias), torch.sigmoid(r - self.bias)
+        g = 2 * r * f + (1 - 2 * r) * f**2
+        c = g * c + (1 - g) * self.activation(u)
+        h = torch.sigmoid(o) * self.activation(c)
+        return h, h, c

@@ -1,0 +1,41 @@
+"""Alpha-function synapse."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .. import units as u
+from ..dynamics import Dynamics
+from ..fields import param, positive, state
+from ..solve import relax
+
+
+class Alpha(Dynamics):
+    r"""Alpha-function conductance: $\tau\,\dot g = h - g$ and $\tau\,\dot h = -h$; h jumps by the input.
+
+    In a step g relaxes towards the h from before the step, then h decays and jumps. So the response starts one step
+    after the jump. It follows $(t/\tau)\,e^{-t/\tau}$, to first order in dt: a unit jump peaks at 1/e at $t = \tau$
+    (scale the weights by e for peak 1).
+
+    Input: jump of h in nS, ``(*batch, *size)``. Output: g in nS, same shape.
+
+    Args:
+        tau: time constant (8 ms).
+
+    Example:
+        >>> syn = nd.Alpha(1)
+        >>> [round(syn(torch.tensor([jump])).item(), 4) for jump in (1.0, 0.0, 0.0)]
+        [0.0, 0.1175, 0.2074]
+
+    Source: Rall (1967), Distinguishing theoretical synaptic potentials, Journal of Neurophysiology 30.
+    """
+
+    tau: Tensor = param(8 * u.ms, domain=positive)
+
+    g: Tensor = state(0 * u.nS)
+    h: Tensor = state(0 * u.nS)
+
+    def step(self, jump: Tensor, g: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        g = relax(g, h, self.tau, self.dt)
+        h = relax(h, 0.0, self.tau, self.dt) + jump
+        return g, g, h

@@ -1,0 +1,93 @@
+"""Receptors with a pulse of transmitter: AMPA and GABA-A."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import units as u
+from ..dynamics import Dynamics
+from ..fields import param, positive, state
+from ..solve import relax
+from ..surrogate import straight_through
+
+
+class AMPA(Dynamics):
+    r"""AMPA receptor: fraction g of open channels, $\dot g = \alpha\,[T]\,(1 - g) - \beta\,g$.
+
+    A spike, any input other than 0, opens a pulse of transmitter: $[T]$ = T in the step of the spike and after it for
+    T_dur in total, else 0. The pulse is counted in whole steps, T_dur = n dt lasts n of them (a fraction counts as
+    one more), and a spike inside a pulse starts it anew. The equation is solved exactly for each step.
+
+    Backward, a spike s is taken to mix the counts with and without it, n s + (1 - s) rest, and $[T]$ to be T times the
+    count over n; so a gradient reaches the spikes.
+
+    Not linear in its input: in a `Projection` use ``align="pre"``; the weights then carry the conductance.
+
+    Input: spikes, ``(*batch, *size)``. Output: g between 0 and 1, dimensionless, same shape.
+    States: g, and ``pulse``, the number of steps for which transmitter is present, this one included.
+
+    Args:
+        alpha: binding rate (0.98 / (ms mM)).
+        beta: unbinding rate (0.18 / ms).
+        T: concentration of the pulse (0.5 mM).
+        T_dur: its duration (0.5 ms); it cannot be learned, as it is a number of steps.
+
+    Example:
+        >>> syn = nd.AMPA(1, dt=0.1 * u.ms)
+        >>> g = torch.stack([syn(torch.tensor([float(i == 0)])) for i in range(8)])
+        >>> g.argmax().item()  # rises for the five steps of the pulse
+        4
+
+    Source: Destexhe, Mainen and Sejnowski (1994), An efficient method for computing synaptic conductances based on a
+    kinetic model of receptor binding, Neural Computation 6.
+    """
+
+    alpha: Tensor = param(0.98 / (u.ms * u.mM), domain=positive)
+    beta: Tensor = param(0.18 / u.ms, domain=positive)
+    T: Tensor = param(0.5 * u.mM, domain=positive)
+    T_dur: Tensor = param(0.5 * u.ms, domain=positive)
+
+    g: Tensor = state(0.0)
+    pulse: Tensor = state(0.0)
+
+    def __init__(self, size: int | tuple[int, ...], **values: Any):
+        super().__init__(size, **values)
+        if "T_dur" not in self._buffers:
+            raise TypeError(f"{self._label()}: T_dur is counted in steps and has no gradient, so it cannot be learned")
+
+    def step(self, spike: Tensor, g: Tensor, pulse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        steps = torch.ceil(self.T_dur / self.dt * (1 - 1e-6))  # a quotient just above n by rounding is n
+        fired = straight_through((spike != 0).to(g.dtype), spike)
+        pulse = fired * steps + (1 - fired) * torch.relu(pulse - 1)
+        binding = self.alpha * self.T * straight_through((pulse > 0).to(g.dtype), pulse / steps)
+        rate = binding + self.beta
+        g = relax(g, binding / rate, 1 / rate, self.dt)
+        return g, g, pulse
+
+
+class GABAa(AMPA):
+    r"""GABA-A receptor: the equation of `AMPA` with other rates, $\dot g = \alpha\,[T]\,(1 - g) - \beta\,g$.
+
+    Input: spikes, ``(*batch, *size)``. Output: g between 0 and 1, dimensionless, same shape. Pair it with a `COBA`
+    whose reversal potential is below rest.
+
+    Args:
+        alpha: binding rate (0.53 / (ms mM)).
+        beta: unbinding rate (0.18 / ms).
+        T: concentration of the pulse (1 mM).
+        T_dur: its duration (1 ms), see `AMPA`.
+
+    Example:
+        >>> syn = nd.GABAa(1, dt=0.5 * u.ms)
+        >>> [round(syn(torch.tensor([spike])).item(), 3) for spike in (1.0, 0.0, 0.0)]
+        [0.223, 0.379, 0.347]
+
+    Source: Destexhe, Mainen and Sejnowski (1994), Neural Computation 6.
+    """
+
+    alpha: Tensor = param(0.53 / (u.ms * u.mM), domain=positive)
+    T: Tensor = param(1.0 * u.mM, domain=positive)
+    T_dur: Tensor = param(1.0 * u.ms, domain=positive)

@@ -1,0 +1,83 @@
+"""Synapse with a rise and a decay time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import units as u
+from ..dynamics import Dynamics
+from ..fields import Param, param, positive, show, state
+from ..solve import relax
+
+
+def peak_factor(tau_rise: Tensor, tau_decay: Tensor) -> Tensor:
+    r"""The factor that gives $e^{-t/\tau_{decay}} - e^{-t/\tau_{rise}}$ a maximum of 1."""
+    ratio = tau_rise / tau_decay
+    return 1 / ((1 - ratio) * ratio ** (ratio / (1 - ratio)))
+
+
+class _Amplitude(Param):
+    """A of `DualExpon`: the value that was given, else the factor that follows the time constants."""
+
+    def read(self, module: nn.Module) -> Tensor:
+        if module.normalised:
+            return peak_factor(module.tau_rise, module.tau_decay)  # type: ignore[arg-type]
+        return super().read(module)
+
+
+class DualExpon(Dynamics):
+    r"""Difference of two exponentials: conductance $g = A\,(g_{decay} - g_{rise})$.
+
+    $\tau_{decay}\,\dot g_{decay} = -g_{decay}$ and $\tau_{rise}\,\dot g_{rise} = -g_{rise}$; the input is added to both
+    after the decay. A unit jump gives a response with peak 1, unless A is given: without A,
+    $A = \frac{\tau_d}{\tau_d - \tau_r} (\tau_r/\tau_d)^{\tau_r/(\tau_r - \tau_d)}$, also while the time constants are
+    learned. The response starts at 0 in the step of the jump.
+
+    Equal time constants are an error, since then the two states hold nothing of the response: use `Alpha`. Near
+    equality rounding grows as 1 / |1 - tau_rise / tau_decay|.
+
+    Input: jump in nS, ``(*batch, *size)``. Output: g in nS, same shape.
+
+    Args:
+        tau_decay: (10 ms).
+        tau_rise: (1 ms).
+        A: factor, dimensionless (normalised to peak 1).
+
+    Example:
+        >>> syn = nd.DualExpon(1, dt=0.1 * u.ms)
+        >>> g = torch.stack([syn(torch.tensor([float(i == 0)])) for i in range(100)])
+        >>> round(g.max().item(), 3), g.argmax().item()
+        (1.0, 26)
+
+    Source: Roth and van Rossum (2009), Modeling synapses, in Computational Modeling Methods for Neuroscientists.
+    """
+
+    tau_decay: Tensor = param(10 * u.ms, domain=positive)
+    tau_rise: Tensor = param(1 * u.ms, domain=positive)
+    A: Tensor = _Amplitude(1.0)
+
+    g_rise: Tensor = state(0 * u.nS)
+    g_decay: Tensor = state(0 * u.nS)
+
+    def __init__(self, size: int | tuple[int, ...], *, A: Any = None, learn: Iterable[str] = (), **values: Any):
+        super().__init__(size, A=1.0 if A is None else A, learn=learn, **values)
+        rise, decay = self.tau_rise.detach(), self.tau_decay.detach()
+        if bool(((rise - decay).abs() <= torch.finfo(decay.dtype).eps ** 0.5 * decay).any()):
+            raise ValueError(
+                f"{self._label()}: tau_rise and tau_decay must differ, got {show(rise, u.ms)} and {show(decay, u.ms)}; "
+                "for equal time constants use Alpha(size, tau=...)"
+            )
+        self.normalised = A is None and "A" not in self._parameters
+        if self.normalised:
+            del self._buffers["A"]
+        elif A is None:  # learned from the normalised value on
+            self.A = nn.Parameter(peak_factor(rise, decay))
+
+    def step(self, jump: Tensor, g_rise: Tensor, g_decay: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        g_rise = relax(g_rise, 0.0, self.tau_rise, self.dt) + jump
+        g_decay = relax(g_decay, 0.0, self.tau_decay, self.dt) + jump
+        return self.A * (g_decay - g_rise), g_rise, g_decay

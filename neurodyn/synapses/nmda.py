@@ -1,0 +1,55 @@
+"""NMDA receptor."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .. import units as u
+from ..dynamics import Dynamics
+from ..fields import param, positive, state
+from ..solve import relax
+
+
+class NMDA(Dynamics):
+    r"""NMDA receptor: a fast gate x opens the slow fraction g of channels, which saturates at 1.
+
+    $\tau_{rise}\,\dot x = -x$, and x jumps by the input; $\dot g = -g/\tau_{decay} + \alpha\,x\,(1 - g)$. In a step g
+    moves with the mean of the decaying x over that step (second order in dt), then x decays and jumps. So the
+    response starts one step after the spike.
+
+    The voltage dependence is that of the output: `MgBlock`. Not linear in its input: in a `Projection` use
+    ``align="pre"``; the weights then carry the conductance.
+
+    Input: spikes, ``(*batch, *size)``, graded ones scale the jump. Output: g between 0 and 1, dimensionless, same
+    shape. States: g and x.
+
+    Args:
+        tau_rise: time constant of x (2 ms).
+        tau_decay: time constant of g (100 ms).
+        alpha: rate of opening (0.5 / ms).
+
+    Example:
+        >>> syn = nd.NMDA(1)
+        >>> g = torch.stack([syn(torch.tensor([float(i == 0)])) for i in range(100)])
+        >>> g.argmax().item(), round(g.max().item(), 3)
+        (7, 0.592)
+
+    Source: Wang (1999), Synaptic basis of cortical persistent activity, Journal of Neuroscience 19; the values are
+    those of Brunel and Wang (2001), Journal of Computational Neuroscience 11.
+    """
+
+    tau_rise: Tensor = param(2 * u.ms, domain=positive)
+    tau_decay: Tensor = param(100 * u.ms, domain=positive)
+    alpha: Tensor = param(0.5 / u.ms, domain=positive)
+
+    g: Tensor = state(0.0)
+    x: Tensor = state(0.0)
+
+    def step(self, spike: Tensor, g: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean = x * self.tau_rise / self.dt * -torch.expm1(-self.dt / self.tau_rise)
+        opening = self.alpha * mean
+        rate = opening + 1 / self.tau_decay
+        g = relax(g, opening / rate, 1 / rate, self.dt)
+        x = relax(x, 0.0, self.tau_rise, self.dt) + spike
+        return g, g, x
