@@ -10,11 +10,10 @@ from torch import Tensor
 
 from . import units as u
 from .dynamics import Dynamics, UnsetState
-from .fields import Domain, Parametrised, State, param, show
+from .fields import Parametrised, State, nonnegative, param, show
 
 Interpolation = Literal["none", "linear"]
 
-_not_negative = Domain("zero or positive", lambda x: x >= 0, torch.log, lambda raw: raw.clamp(-40.0, 40.0).exp())
 _past = State("past_initializer")
 
 
@@ -25,7 +24,7 @@ class Delayed(Parametrised):
     fixed delays are whole steps, and `steps` gives the delays in steps.
     """
 
-    delay: Tensor = param(unit=u.ms, domain=_not_negative)
+    delay: Tensor = param(unit=u.ms, domain=nonnegative)
 
     def set_bounds(self, dt: float, interpolation: Interpolation, max_delay: Any) -> None:
         initial = self.delay.detach()

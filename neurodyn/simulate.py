@@ -15,12 +15,10 @@ from torch.utils import _pytree as pytree
 
 from . import units as u
 from .connections import event
-from .engine import EagerWarning
-from .engine.program import NotCompilable, Program, constants
-from .engine.programs import program_for
+from .engine.errors import EagerWarning, NotCompilable
 from .fields import check
 from .record import Events, Recording, Trace
-from .states import check_dt, get_states, named_dynamics, pure, reset_states, set_states
+from .states import check_dt, constants, get_states, named_dynamics, pure, reset_states, set_states
 
 #: Steps in one compiled chunk, by the length of the chunks that `unroll` would use for the same network.
 CHUNK = {8: 20, 4: 20, 2: 10, 1: 5}
@@ -175,7 +173,7 @@ class _Run:
                 self._chunks(self.program, rows, n, outs)
         return outs
 
-    def _chunks(self, program: Program, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:
+    def _chunks(self, program: Any, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:
         fixed, states = list(constants(self.probe).values()), list(self.states.values())
         tensors = [x.contiguous() for x in rows or (torch.empty(n, 0),)] + list(outs.values())
         sizes = [self.chunk] * (n // self.chunk) + [1] * (n % self.chunk)
@@ -194,9 +192,13 @@ class _Run:
         with torch.no_grad():
             return pure(self.probe, states, *inputs)
 
-    def _compiled(self, sample: tuple[Tensor, ...]) -> Program | None:
+    def _compiled(self, sample: tuple[Tensor, ...]) -> Any:
         step = [x[0] for x in sample] or [torch.empty(0)]
         _, spec = pytree.tree_flatten(tuple(step))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Inductor's own imports, at the first use
+            from .engine.programs import program_for
+
         try:
             return program_for(self.probe, step, spec)
         except NotCompilable as reason:
