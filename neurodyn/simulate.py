@@ -177,9 +177,10 @@ class _Run:
         fixed, states = list(constants(self.probe).values()), list(self.states.values())
         tensors = [x.contiguous() for x in rows or (torch.empty(n, 0),)] + list(outs.values())
         sizes = [self.chunk] * (n // self.chunk) + [1] * (n % self.chunk)
-        run = {size: program.forward(self.probe, size) for size in set(sizes)}
+        folded = {size: program.folded(self.probe, size) for size in set(sizes)}
+        values = {size: prologue(fixed) for size, (prologue, _) in folded.items()}
         for size, *chunk in zip(sizes, *(x.split(sizes) for x in tensors), strict=True):
-            states = list(run[size]([*states, *fixed, *chunk]))
+            states = list(folded[size][1]([*states, *fixed, *chunk, *values[size]]))
         self.states = dict(zip(self.states, states, strict=True))
 
     def _eager(self, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:

@@ -27,6 +27,7 @@ from torch.utils import _pytree as pytree
 
 from ..states import constants, get_states, pure
 from .errors import NotCompilable
+from .fold import fold
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((45, 8), (110, 4), (250, 2))
@@ -77,7 +78,7 @@ class Program:
         self.constants = [Layout.of(value) for value in constant.values()]
         self.xs = [Layout.of(value, batch) for value in x]
         self.outs: list[Layout] = []
-        self._compiled: dict[Any, Compiled] = {}
+        self._compiled: dict[Any, Any] = {}
 
         def probe(states, constant, xs):
             new, outs, self.output_spec = self._loop(net, states, constant, xs)
@@ -92,7 +93,19 @@ class Program:
 
     def forward(self, net: nn.Module, steps: int) -> Compiled:
         """``[*states, *constants, *xs, *outs] -> states``, writing the outs."""
+        return self._compile(("forward", steps), *self._forward(net, steps))
 
+    def folded(self, net: nn.Module, steps: int) -> tuple[Compiled, Compiled]:
+        """`forward` in two parts: ``constants -> values`` and ``[*states, *constants, *xs, *outs, *values] -> states``."""
+        key = ("folded", steps)
+        if key not in self._compiled:
+            graph, fakes, _ = self._trace(*self._forward(net, steps))
+            first = len(self.states)
+            prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
+            self._compiled[key] = lambda constants: prologue(*constants), _inductor(graph, fakes)
+        return self._compiled[key]
+
+    def _forward(self, net: nn.Module, steps: int) -> tuple[Any, ...]:
         def chunk(states, constant, xs, outs):
             with torch.no_grad():
                 states, values, _ = self._loop(net, states, constant, xs)
@@ -101,7 +114,7 @@ class Program:
             return states
 
         states, fixed = _plain(self.states), _plain(self.constants)
-        return self._compile(("forward", steps), chunk, states, fixed, _timed(self.xs, steps), _timed(self.outs, steps))
+        return chunk, states, fixed, _timed(self.xs, steps), _timed(self.outs, steps)
 
     def backward(self, net: nn.Module, steps: int, wanted: tuple[bool, ...]) -> Compiled:
         """``[*states, *constants, *xs, *grad_states, *grad_outs, *grad_xs, *sums] -> grad_states``.
@@ -169,10 +182,14 @@ class Program:
     def _compile(self, key: Any, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> Compiled:
         if key not in self._compiled:
             graph, fakes, _ = self._trace(chunk, *inputs)
-            mode = fakes[0].fake_mode
-            with V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
-                self._compiled[key] = compile_fx_inner(graph, fakes)
+            self._compiled[key] = _inductor(graph, fakes)
         return self._compiled[key]
+
+
+def _inductor(graph: GraphModule, fakes: list[Tensor]) -> Compiled:
+    mode = fakes[0].fake_mode
+    with V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
+        return compile_fx_inner(graph, fakes)
 
 
 def _plain(layouts: list[Layout]) -> list[tuple[Layout, tuple[int, ...]]]:
