@@ -2,6 +2,7 @@
 // The work of `matmul` and `weight_grad` is proportional to the synapses of the non-zero inputs.
 
 #include <ATen/Dispatch.h>
+#include <ATen/EmptyTensor.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -24,23 +25,33 @@ c10::DimVector with_last(const Tensor& x, int64_t n) {
 
 int64_t rows_of(const Tensor& x) { return x.size(-1) ? x.numel() / x.size(-1) : 0; }
 
-// Calls `visit` with the position of each non-zero element.
+// Calls `visit` with the position of each non-zero element; passes over 256 bytes of zeros at once.
 template <typename T, typename F>
 void for_nonzero(const T* x, int64_t n, const F& visit) {
-  constexpr int64_t block = 64 / sizeof(T);
-  static const T zeros[block] = {};
-  for (int64_t first = 0; first < n; first += block) {
-    const int64_t last = std::min(first + block, n);
-    if (std::memcmp(x + first, zeros, (last - first) * sizeof(T)) == 0) continue;
-    for (int64_t i = first; i < last; ++i)
+  constexpr int64_t block = 256 / sizeof(T);
+  int64_t first = 0;
+  for (; first + block <= n; first += block) {
+    uint64_t words[32], any = 0;
+    std::memcpy(words, x + first, sizeof(words));
+    for (uint64_t word : words) any |= word;
+    if (any == 0) continue;
+    for (int64_t i = first; i < first + block; ++i)
       if (x[i] != 0) visit(i);
   }
+  for (int64_t i = first; i < n; ++i)
+    if (x[i] != 0) visit(i);
+}
+
+Tensor zeros_like_last(const Tensor& x, int64_t n) {
+  Tensor y = at::detail::empty_cpu(with_last(x, n), x.options());
+  std::memset(y.mutable_data_ptr(), 0, y.nbytes());
+  return y;
 }
 
 // y[b, indices[k]] += x[b, i] * weight[k] for the synapses k of input i
 Tensor matmul(const Tensor& x_, const Tensor& weight_, const Tensor& indptr, const Tensor& indices, int64_t n_out) {
   const Tensor x = x_.contiguous(), weight = weight_.contiguous();
-  Tensor y = at::zeros(with_last(x, n_out), x.options());
+  Tensor y = zeros_like_last(x, n_out);
   const int64_t n_in = x.size(-1);
   const int* start = indptr.const_data_ptr<int>();
   const int* index = indices.const_data_ptr<int>();

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.source import ConstantSource
 from torch._guards import TracingContext, tracing
+from torch._inductor import config as inductor
 from torch._inductor.compile_fx import compile_fx_inner
 from torch._inductor.decomposition import select_decomp_table
 from torch._inductor.virtualized import V
@@ -102,7 +103,8 @@ class Program:
             graph, fakes, _ = self._trace(*self._forward(net, steps))
             first = len(self.states)
             prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
-            self._compiled[key] = lambda constants: prologue(*constants), _inductor(graph, fakes)
+            with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
+                self._compiled[key] = lambda constants: prologue(*constants), _inductor(graph, fakes)
         return self._compiled[key]
 
     def _forward(self, net: nn.Module, steps: int) -> tuple[Any, ...]:
