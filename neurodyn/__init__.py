@@ -13,7 +13,7 @@ from .engine import EagerWarning, Unroll, unroll
 from .fields import fraction, nonnegative, param, positive, state
 from .neurons import ALIF, GIF, HH, IF, LIF, AdEx, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .plasticity import STD, STP
-from .projection import Projection
+from .projection import Projection, Receptor
 from .readouts import LeakyRateReadout, LeakySpikeReadout
 from .record import Events, Recording, Trace
 from .recurrent import Recurrent
@@ -60,6 +60,7 @@ __all__ = [
     "MorrisLecar",
     "Projection",
     "QuaIF",
+    "Receptor",
     "Recording",
     "Recurrent",
     "Sparse",

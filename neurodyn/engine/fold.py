@@ -28,7 +28,7 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Gr
         sources = node.all_input_nodes
         if node.op != "call_function" or not sources or not isinstance(node.meta.get("val"), Tensor):
             continue
-        if all(source in known or not source.all_input_nodes and source.op == "call_function" for source in sources):
+        if all(source in known or (not source.all_input_nodes and source.op == "call_function") for source in sources):
             known.add(node)
             for source in sources:  # constants of no input, such as aten.full, are made on both sides
                 if source not in copies:

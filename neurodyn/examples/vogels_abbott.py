@@ -33,7 +33,9 @@ class VogelsAbbott(nn.Module):
         n, self.exc = round(4000 * scale), round(3200 * scale)
         random = torch.Generator().manual_seed(seed)
         factory = {"device": device, "dtype": dtype}
-        start = nd.init.Normal(-65 * u.mV, 5 * u.mV, random) if coba else nd.init.Uniform(-60 * u.mV, -50 * u.mV, random)
+        start = (
+            nd.init.Normal(-65 * u.mV, 5 * u.mV, random) if coba else nd.init.Uniform(-60 * u.mV, -50 * u.mV, random)
+        )
 
         def projection(pre: int, weight: Any, tau: Any, output: Any, g: Any) -> nd.Projection:
             return nd.Projection(
