@@ -4,13 +4,25 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import init, surrogate, units
-from .connections import FixedNum, FixedProb, Sparse
+from . import bitwise, init, surrogate, units
+from .connections import (
+    AllToAll,
+    FixedDropout,
+    FixedNum,
+    FixedProb,
+    LoRA,
+    MaskedLinear,
+    OneToOne,
+    ScaledWSLinear,
+    SignedLinear,
+    Sparse,
+)
 from .current import COBA, CUBA, Current, MgBlock, SynapticOutput
 from .delay import Delay
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
 from .fields import fraction, nonnegative, param, positive, state
+from .inputs import DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .neurons import ALIF, GIF, HH, IF, LIF, AdEx, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .plasticity import STD, STP
 from .projection import Projection, Receptor
@@ -38,37 +50,51 @@ __all__ = [
     "STD",
     "STP",
     "AdEx",
+    "AllToAll",
     "Alpha",
     "Current",
     "Delay",
+    "DeltaEncoder",
     "DualExpon",
     "Dynamics",
     "EagerWarning",
     "Events",
     "ExpIF",
     "Expon",
+    "FixedDropout",
     "FixedNum",
     "FixedProb",
     "GABAa",
     "GRUCell",
     "Izhikevich",
     "LIFRef",
+    "LatencyEncoder",
     "LeakyRateReadout",
     "LeakySpikeReadout",
+    "LoRA",
     "MGUCell",
+    "MaskedLinear",
     "MgBlock",
     "MorrisLecar",
+    "OneToOne",
+    "PoissonEncoder",
+    "PoissonInput",
+    "PoissonSpike",
     "Projection",
     "QuaIF",
     "Receptor",
     "Recording",
     "Recurrent",
+    "ScaledWSLinear",
+    "SignedLinear",
     "Sparse",
+    "SpikeTime",
     "SynapticOutput",
     "Trace",
     "URLSTMCell",
     "Unroll",
     "UnsetState",
+    "bitwise",
     "default_dt",
     "detach_states",
     "exp_euler",

@@ -19,6 +19,12 @@ class Current:
     Args:
         f: the current as a function of V.
         like: a tensor of the current's shape ``(*batch, *size)``, dtype and device, such as the conductance.
+
+    Example:
+        >>> g = torch.tensor([2.0])
+        >>> I = nd.Current(lambda V: g * (10 - V), g) + 1.0
+        >>> I(torch.tensor([4.0]))
+        tensor([13.])
     """
 
     def __init__(self, f: Callable[[Tensor], Tensor], like: Tensor):
@@ -62,6 +68,11 @@ class COBA(SynapticOutput):
 
     Args:
         E: reversal potential, required (mV).
+
+    Example:
+        >>> I = nd.COBA(E=0 * u.mV)(torch.tensor([2.0]))
+        >>> I(torch.tensor([-60.0]))
+        tensor([120.])
     """
 
     E: Tensor = param(unit=u.mV)
@@ -77,6 +88,11 @@ class CUBA(SynapticOutput):
 
     Args:
         scale: driving force (1 mV).
+
+    Example:
+        >>> I = nd.CUBA(scale=2 * u.mV)(torch.tensor([3.0]))
+        >>> I(torch.tensor([-60.0]))
+        tensor([6.])
     """
 
     scale: Tensor = param(1 * u.mV)

@@ -68,6 +68,20 @@ class Dynamics(Parametrised):
         ValueError: at a call, when the shape of the input is not that of the states.
         TypeError: at a call, when the input has another dtype than the model.
         RuntimeError: at a call, when the input is on another device.
+
+    Example:
+        >>> class Leak(nd.Dynamics):
+        ...     tau = nd.param(10 * u.ms, domain=nd.positive)
+        ...     r = nd.state(0.0)
+        ...
+        ...     def step(self, x, r):
+        ...         r = nd.relax(r, x, self.tau, self.dt)
+        ...         return r, r
+        >>> leak = Leak(2, tau=1 / torch.tensor(2.0).log() * u.ms)
+        >>> leak(torch.tensor([1.0, 4.0]))
+        tensor([0.5000, 2.0000])
+        >>> leak.r
+        tensor([0.5000, 2.0000])
     """
 
     states: dict[str, State] = {}
@@ -77,7 +91,7 @@ class Dynamics(Parametrised):
         for name, field in own.items():
             delattr(cls, name)
             if not isinstance(field.default, str):
-                initializer = Param(field.default)
+                initializer = Param(field.default, learnable=field.learnable)
                 initializer.name = field.initializer = f"{name}_initializer"
                 setattr(cls, initializer.name, initializer)
         cls.states = cls.states | own

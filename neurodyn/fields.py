@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, dataclass_transform
+from typing import Any
 
 import pint
 import torch
@@ -37,8 +37,8 @@ fraction = Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), torch.logit,
 class Param:
     """A declared parameter; reading it from an instance gives the value in canonical units."""
 
-    def __init__(self, default: Any, unit: Any = None, domain: Domain | None = None):
-        self.default, self.domain = default, domain
+    def __init__(self, default: Any, unit: Any = None, domain: Domain | None = None, learnable: bool = True):
+        self.default, self.domain, self.learnable = default, domain, learnable
         self.unit = units.canonical_unit(unit if unit is not None else getattr(default, "units", "dimensionless"))
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -52,28 +52,28 @@ class Param:
         return value if value is not None else module._buffers[self.name]  # type: ignore[return-value]
 
 
-def param(default: Any = None, *, unit: Any = None, domain: Domain | None = None) -> Any:
+def param(default: Any = None, *, unit: Any = None, domain: Domain | None = None, learnable: bool = True) -> Any:
     """Declare a parameter: its default (with its unit), and the domain that it may not leave.
 
-    Without a default the keyword is required; then `unit` says the dimension.
+    Without a default the keyword is required; then `unit` says the dimension. A parameter that is only counted in
+    steps has no gradient and is not `learnable`.
     """
-    return Param(default, unit, domain)
+    return Param(default, unit, domain, learnable)
 
 
 class State:
     """A declared hidden state; its initial value is the parameter ``<name>_initializer``."""
 
-    def __init__(self, default: Any):
-        self.default = default
+    def __init__(self, default: Any, learnable: bool = True):
+        self.default, self.learnable = default, learnable
         self.initializer: str = default  # the parameter's name; `Dynamics` replaces a value by the name it makes
 
 
-def state(default: Any) -> Any:
+def state(default: Any, *, learnable: bool = True) -> Any:
     """Declare a hidden state by its default initial value: a quantity, or the name of a parameter."""
-    return State(default)
+    return State(default, learnable)
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(param,))
 class Parametrised(nn.Module):
     """A module whose parameters are declared in the class body with `param`.
 
@@ -139,6 +139,11 @@ class Parametrised(nn.Module):
         tensor = check(value, field.unit, self.size, f"{self._label()}: {name}", device, dtype)
         if field.domain is not None and not bool(field.domain.contains(tensor.detach()).all()):
             raise ValueError(f"{self._label()}: {name} must be {field.domain.name}, got {show(tensor, field.unit)}")
+        if (learned or tensor.requires_grad) and not field.learnable:
+            raise ValueError(
+                f"{self._label()}: {name} counts time steps and has no gradient, so it cannot be learned; "
+                "leave it out of learn=, and pass it as a plain quantity"
+            )
         if isinstance(tensor, nn.Parameter):
             self._parameters[name] = tensor
         elif not learned:
@@ -167,7 +172,11 @@ def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device
     got = getattr(value, "units", units.registry.dimensionless)
     if got.dimensionality != unit.dimensionality:
         raise pint.DimensionalityError(
-            got, unit, got.dimensionality, unit.dimensionality, extra_msg=f": {label}, got {value!r}; {example}"
+            got,
+            unit,
+            str(got.dimensionality),
+            str(unit.dimensionality),
+            extra_msg=f": {label}, got {value!r}; {example}",
         )
     source = getattr(value, "magnitude", value)
     number = units.to_canonical(value)

@@ -25,9 +25,9 @@ class Projection(nn.Module):
     Input: spikes ``(*batch, source)``. Output: a `Current` in pA with `output`, else the plain tensor (a jump of a
     conductance, or mV for ``delta=``), ``(*batch, target)``.
 
-    ``read()`` gives the output of the coming step from the spikes that are on their way, in the delay or in a connection
-    with delays, and ``write(spikes)`` sends new ones: for a population that feeds back on itself. A read and a write
-    in each step are the same as one call.
+    For a population that feeds back on itself, ``read()`` gives the output of the coming step from the spikes that are
+    on their way, in the delay or in a connection with delays, and ``write(spikes)`` sends new ones. A read and then a
+    write in each step are the same as one call.
 
     Args:
         connection: any callable module, such as ``nn.Linear(source, target, bias=False)``.
@@ -41,6 +41,17 @@ class Projection(nn.Module):
         ValueError: an unknown `align`, parts with different dt, or of sizes that do not fit.
         TypeError: a part of the wrong kind.
         pint.DimensionalityError: a weight in a unit that the next part does not take.
+
+    Example:
+        >>> projection = nd.Projection(
+        ...     torch.nn.Linear(100, 20, bias=False),
+        ...     plasticity=nd.STP(100),
+        ...     synapse=nd.Expon(20, tau=5 * u.ms),
+        ...     output=nd.COBA(E=0 * u.mV),
+        ... )
+        >>> neuron = nd.LIF(20)
+        >>> neuron(projection(torch.ones(8, 100))).shape
+        torch.Size([8, 20])
     """
 
     def __init__(
@@ -145,7 +156,7 @@ def _sizes(part: nn.Module) -> tuple[Any, Any]:
     """Sizes of input and output; None where they are not known."""
     if isinstance(part, Dynamics):
         return part.input_size, part.size
-    if isinstance(part, nn.Linear):
+    if hasattr(part, "in_features"):
         return (part.in_features,), (part.out_features,)
     return getattr(part, "in_size", None), getattr(part, "out_size", None)
 
@@ -184,7 +195,7 @@ def _check_units(connection: nn.Module, synapse: Dynamics | None, align: str, ou
     else:
         return
     if weight.dimensionality != wanted.dimensionality:
-        unit = f"{wanted:~}" or "no unit"
+        taker = f"{taker} {f'{wanted:~}' or 'no unit'}"
         raise pint.DimensionalityError(
             weight,
             wanted,

@@ -19,6 +19,11 @@ class Recurrent(Dynamics):
     Args:
         cell: a neuron, or any `Dynamics` whose output has its own size.
         feedback: from outputs to inputs of the cell: an ``nn.Linear``, a `Projection`, ...
+
+    Example:
+        >>> layer = nd.Recurrent(nd.LIF(8), torch.nn.Linear(8, 8, bias=False))
+        >>> nd.unroll(layer, torch.rand(20, 4, 8)).shape
+        torch.Size([20, 4, 8])
     """
 
     y: Tensor = state(0.0)

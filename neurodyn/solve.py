@@ -31,6 +31,14 @@ def relax(x: Tensor, x_inf: Tensor | float, tau: Tensor, dt: float) -> Tensor:
     return x * (1 - gain) + x_inf * gain
 
 
+def whole_steps(duration: Tensor, dt: float) -> Tensor:
+    """The number of steps in `duration`: its quotient by dt if whole up to rounding, else the next whole number."""
+    quotient = duration / dt
+    whole = quotient.round()
+    rounding = 4 * torch.finfo(quotient.dtype).eps * quotient
+    return torch.where((quotient - whole).abs() <= rounding, whole, quotient.ceil())
+
+
 def exp_euler(
     f: Callable[..., Tensor],
     x: Tensor,
@@ -44,8 +52,7 @@ def exp_euler(
 
     $\lambda = \partial f/\partial x$; `f` acts elementwise on `x`, so that this slope is one derivative along a vector
     of ones, and it stays in the graph. Exact for `f` affine in `x`; otherwise of second order for one equation with a
-    constant input, and of first order for systems. For an equation that runs away to infinity, `limit` bounds
-    $dt\,\lambda$ from above, so that the step and its gradient stay finite.
+    constant input, and of first order for systems.
 
     With `diffusion` it is a step of the Ito equation $dx = f\,dt + b(x)\,dW$: $b(x)\,\sqrt{dt}\,\xi$ is added.
 
@@ -57,7 +64,8 @@ def exp_euler(
         diffusion: b(x), in units of x per square root of ms.
         noise: the standard normal numbers xi, of the shape of `x`; drawn here if not given. Inside a `Dynamics.step`
             pass them in as an input, since a compiled step draws no numbers.
-        limit: upper bound of $dt\,\lambda$.
+        limit: for an equation that runs away to infinity, a bound on $dt\,\lambda$ from above, which keeps the step
+            and its gradient finite.
 
     Source: Hochbruck and Ostermann (2010), Exponential integrators, Acta Numerica 19.
     """
@@ -66,7 +74,7 @@ def exp_euler(
     if noise is not None and noise.shape != x.shape:
         raise ValueError(f"exp_euler: noise has shape {tuple(noise.shape)}, wanted that of x, {tuple(x.shape)}")
     with contextlib.nullcontext() if torch.compiler.is_compiling() else without_saved_tensor_hooks():
-        rate, pull = torch.func.vjp(lambda y: f(y, *args), x)
+        rate, pull, *_ = torch.func.vjp(lambda y: f(y, *args), x)
         (slope,) = pull(torch.ones_like(rate))
     z = dt * slope
     new = x + dt * phi(z if limit is None else z.clamp(max=limit)) * rate
@@ -78,7 +86,7 @@ def exp_euler(
 @contextlib.contextmanager
 def without_saved_tensor_hooks() -> Iterator[None]:
     """Suspend hooks on saved tensors, such as torch.utils.checkpoint's: torch.func refuses to work under them."""
-    autograd, hooks = torch._C._autograd, []
+    autograd, hooks = torch._C._autograd, []  # type: ignore[attr-defined]
     while (top := autograd._top_saved_tensors_default_hooks(True)) is not None:
         hooks.append(top)
         autograd._pop_saved_tensors_default_hooks()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 registry = pint.get_application_registry()
-Quantity = pint.Quantity
+Quantity = pint.Quantity  # type: ignore[type-arg]
 
 #: The units that carry a name of their own in the coherent set; others are products of these.
 NAMED = ("ms", "mV", "pA", "nS", "Gohm", "pF", "mM", "1/ms", "um", "K", "dimensionless")

@@ -26,6 +26,7 @@ class Model:
         quiet: kind of input that keeps a spiking model below threshold.
         fixed: parameters that cannot be learned.
         detached: whether its reset cuts the gradient off V, which is then not the derivative of the step.
+        steps: after so many steps with `drive` it has spiked.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Model:
     quiet: str = "weak"
     fixed: tuple[str, ...] = ()
     detached: bool = False
+    steps: int = 11
 
     def __call__(self, size: int | tuple[int, ...] = 5, **values: Any) -> nd.Dynamics:
         return self.build(size, **(self.values | values))
@@ -68,15 +70,16 @@ MODELS = [
     Model("AdEx", nd.AdEx, "current-2000", spiking=True, quiet="weak-300"),
     Model("QuaIF", nd.QuaIF, "current-200", spiking=True),
     Model("Izhikevich", nd.Izhikevich, "current-20", {"dt": 0.25 * u.ms}, spiking=True),
-    Model("HH", nd.HH, "current-20", {"dt": 0.1 * u.ms}, spiking=True),
-    Model("MorrisLecar", nd.MorrisLecar, "current-200", spiking=True),
+    Model("HH", nd.HH, "current-20", {"dt": 0.1 * u.ms}, spiking=True, steps=60),
+    Model("MorrisLecar", nd.MorrisLecar, "current-200", spiking=True, steps=60),
     Model("GIF", nd.GIF, "current-20", {"a": 0.005 / u.ms, "A1": 5 * u.pA, "A2": -0.3 * u.pA}, spiking=True),
     Model("Expon", nd.Expon, "jumps"),
+    Model("DeltaEncoder", nd.DeltaEncoder, "current", spiking=True),
     Model("LeakySpike", LeakySpike, "current", spiking=True),
     Model("DualExpon", nd.DualExpon, "jumps"),
     Model("Alpha", nd.Alpha, "jumps"),
-    Model("AMPA", nd.AMPA, "spikes", spiking=True),
-    Model("GABAa", nd.GABAa, "spikes", {"T_dur": 2.5 * u.ms}, spiking=True),
+    Model("AMPA", nd.AMPA, "spikes", fixed=("T_dur",)),
+    Model("GABAa", nd.GABAa, "spikes", {"T_dur": 2.5 * u.ms}, fixed=("T_dur",)),
     Model("NMDA", nd.NMDA, "spikes"),
     Model("STP", nd.STP, "spikes"),
     Model("STP-brainstate", nd.STP, "spikes", {"rule": "brainstate"}),

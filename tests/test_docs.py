@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,7 +29,24 @@ def test_examples(module: str) -> None:
     assert sum(runner.run(example).failed for example in examples(module)) == 0
 
 
-@pytest.mark.parametrize("name", nd.neurons.__all__)
-def test_every_neuron_has_an_example(name: str) -> None:
-    neuron = getattr(nd, name)
-    assert any(test.name.endswith(f".{name}") and test.examples for test in examples(neuron.__module__))
+PUBLIC = [name for name, value in vars(nd).items() if name in nd.__all__ and isinstance(value, type)]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_class_has_an_example(name: str) -> None:
+    public = getattr(nd, name)
+    if issubclass(public, Exception) or public is nd.SynapticOutput:
+        return
+    assert any(test.name.endswith(f".{name}") and test.examples for test in examples(public.__module__))
+
+
+def test_the_code_of_the_readme_runs(capsys) -> None:
+    torch.set_default_dtype(torch.float32)
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["ys"].shape == (100, 16, 4)
+    assert all(parameter.grad is not None for parameter in names["net"].parameters())
+    assert names["spikes"].sum() > 0
+    assert "LIF(10): tau, got <Quantity(20, 'millivolt')>; for example tau=1.0 * u.ms" in capsys.readouterr().out

@@ -65,7 +65,7 @@ def gradient(loss: Tensor, parameter: nn.Parameter) -> Tensor:
 def check(model: Model, name: str, drive: str) -> Tensor:
     """Autograd against a difference quotient of fourth order; returns the outputs."""
     replay = Replay()
-    net, parameter = build(model, name, **({"surrogate": replay} if isinstance(model(), Firing) else {}))
+    net, parameter = build(model, name, **({"surrogate": replay} if hasattr(model(), "surrogate") else {}))
     xs = model.input(STEPS, BATCH, SIZE, drive=drive)
     outputs, loss = run(net, xs)
     found = gradient(loss, parameter)

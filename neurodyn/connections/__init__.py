@@ -1,7 +1,27 @@
-"""Connections between populations."""
+"""Connections: from the outputs of one population to the inputs of another."""
 
+from .base import Connection
+from .dropout import FixedDropout
+from .lora import LoRA
+from .masked import MaskedLinear
 from .native import PlainTorchWarning
 from .random import FixedNum, FixedProb
+from .scaled import ScaledWSLinear
+from .signed import SignedLinear
+from .simple import AllToAll, OneToOne
 from .sparse import Sparse
 
-__all__ = ["FixedNum", "FixedProb", "PlainTorchWarning", "Sparse"]
+__all__ = [
+    "AllToAll",
+    "Connection",
+    "FixedDropout",
+    "FixedNum",
+    "FixedProb",
+    "LoRA",
+    "MaskedLinear",
+    "OneToOne",
+    "PlainTorchWarning",
+    "ScaledWSLinear",
+    "SignedLinear",
+    "Sparse",
+]

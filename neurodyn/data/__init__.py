@@ -26,7 +26,7 @@ def load(name: str) -> tuple[Split, Split]:
     """
     if name not in ("vowels", "digits"):
         raise ValueError(f"data: no set {name!r}; there are 'vowels' and 'digits'")
-    with resources.files(__package__).joinpath(f"{name}.npz").open("rb") as file:
+    with resources.files("neurodyn.data").joinpath(f"{name}.npz").open("rb") as file:
         arrays = dict(np.load(file, allow_pickle=False))
     return _vowels(arrays) if name == "vowels" else _digits(arrays)
 
@@ -37,7 +37,7 @@ def _vowels(arrays: dict[str, np.ndarray]) -> tuple[Split, Split]:
     def part(name: str) -> Split:
         length = torch.as_tensor(arrays[f"length_{name}"])
         frames = torch.as_tensor((arrays[f"x_{name}"] - mean) / std)
-        x = torch.nn.utils.rnn.pad_sequence(frames.split(length.tolist()), batch_first=True)
+        x = torch.nn.utils.rnn.pad_sequence(list(frames.split(length.tolist())), batch_first=True)
         x = torch.nn.functional.pad(x, (0, 0, 0, 29 - x.shape[1]))
         return Split(x, length, torch.as_tensor(arrays[f"y_{name}"]))
 

@@ -35,7 +35,7 @@ def _stages(module: nn.Module) -> Iterator[nn.Module]:
     if type(module).forward is nn.Sequential.forward:
         children = module.children()
     elif hasattr(module, "stages"):
-        children = module.stages()
+        children = module.stages()  # type: ignore[operator]
     else:
         yield module
         return

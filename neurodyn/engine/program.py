@@ -31,7 +31,7 @@ from .errors import NotCompilable
 from .fold import fold
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
-CHUNK = ((45, 8), (110, 4), (250, 2))
+CHUNK = ((70, 8), (95, 4), (250, 2))
 
 Compiled = Callable[[list[Tensor]], Sequence[Tensor]]
 
@@ -79,7 +79,9 @@ class Program:
         self.constants = [Layout.of(value) for value in constant.values()]
         self.xs = [Layout.of(value, batch) for value in x]
         self.outs: list[Layout] = []
+        self.output_spec: Any = None
         self._compiled: dict[Any, Any] = {}
+        self._failure: str | None = None
 
         def probe(states, constant, xs):
             new, outs, self.output_spec = self._loop(net, states, constant, xs)
@@ -97,14 +99,16 @@ class Program:
         return self._compile(("forward", steps), *self._forward(net, steps))
 
     def folded(self, net: nn.Module, steps: int) -> tuple[Compiled, Compiled]:
-        """`forward` in two parts: ``constants -> values`` and ``[*states, *constants, *xs, *outs, *values] -> states``."""
+        """`forward` in two: ``constants -> values``, and ``[*states, *constants, *xs, *outs, *values] -> states``."""
+        if self._failure is not None:
+            raise NotCompilable(self._failure)
         key = ("folded", steps)
         if key not in self._compiled:
             graph, fakes, _ = self._trace(*self._forward(net, steps))
             first = len(self.states)
             prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
             with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
-                self._compiled[key] = lambda constants: prologue(*constants), _inductor(graph, fakes)
+                self._compiled[key] = lambda constants: prologue(*constants), self._inductor(graph, fakes)
         return self._compiled[key]
 
     def _forward(self, net: nn.Module, steps: int) -> tuple[Any, ...]:
@@ -133,7 +137,7 @@ class Program:
                 return self._loop(net, states, values, mixed)[:2]
 
             selected = [x for x, want in zip(xs, wanted, strict=True) if want]
-            _, pull = torch.func.vjp(run, list(states), [constant[i] for i in self.learned], selected)
+            _, pull, *_ = torch.func.vjp(run, list(states), [constant[i] for i in self.learned], selected)
             grad_start, grad_learned, grads = pull((list(grad_states), list(grad_outs)))
             totals = [total + grad for total, grad in zip(sums, grad_learned, strict=True)]
             for out, grad in zip([*grad_xs, *sums], [*grads, *totals], strict=True):
@@ -182,16 +186,27 @@ class Program:
         return graph, flat, symbols
 
     def _compile(self, key: Any, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> Compiled:
+        if self._failure is not None:
+            raise NotCompilable(self._failure)
         if key not in self._compiled:
             graph, fakes, _ = self._trace(chunk, *inputs)
-            self._compiled[key] = _inductor(graph, fakes)
+            self._compiled[key] = self._inductor(graph, fakes)
         return self._compiled[key]
 
+    def _inductor(self, graph: GraphModule, fakes: list[Tensor]) -> Compiled:
+        mode = fakes[0].fake_mode
+        try:
+            with V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
+                return compile_fx_inner(graph, fakes)
+        except Exception as error:
+            self._failure = _explain(error)
+            raise NotCompilable(self._failure) from error
 
-def _inductor(graph: GraphModule, fakes: list[Tensor]) -> Compiled:
-    mode = fakes[0].fake_mode
-    with V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
-        return compile_fx_inner(graph, fakes)
+
+def _explain(error: Exception) -> str:
+    if "InvalidCxxCompiler" in f"{type(error).__name__} {error}":
+        return "there is no working C++ compiler; install one (apt-get install g++), or name it in the variable CXX"
+    return f"Inductor failed ({type(error).__name__}: {error})"
 
 
 def _plain(layouts: list[Layout]) -> list[tuple[Layout, tuple[int, ...]]]:
@@ -203,7 +218,7 @@ def _timed(layouts: list[Layout], steps: int) -> list[tuple[Layout, tuple[int, .
 
 
 def _outputs(graph: GraphModule) -> list[Tensor]:
-    return [node.meta["val"] for node in graph.graph.output_node().args[0]]
+    return [node.meta["val"] for node in graph.graph.output_node().args[0]]  # type: ignore[union-attr]
 
 
 def _index(size: torch.SymInt, symbols: list[Any]) -> int:

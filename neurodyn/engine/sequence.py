@@ -59,7 +59,8 @@ class TimeLoop(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
         n = len(program.outs)
-        constants, xs = ctx.saved_tensors[: len(program.constants)], ctx.saved_tensors[len(program.constants) :]
+        saved = ctx.saved_tensors
+        constants, xs = saved[: len(program.constants)], saved[len(program.constants) :]
         wanted = ctx.needs_input_grad[-len(xs) :] if xs else ()
         grad_outs, grad_states = [g.contiguous() for g in grads[:n]], [g.contiguous() for g in grads[n:]]
         grad_xs = [torch.empty_like(x) for x, want in zip(xs, wanted, strict=True) if want]

@@ -31,7 +31,8 @@ def unroll(
 
     Modules without states inside an ``nn.Sequential`` run once on all steps, flattened to ``(T * batch, ...)``; each
     run of `Dynamics` between them, and every recurrent or composite module, runs step by step in compiled chunks. The
-    numbers are the same on every path. The final states stay in the module, detached.
+    numbers are the same on every path. The final states stay in the module, detached. Inside ``torch.compile`` the
+    steps are written out into the graph, inside ``torch.export`` they become a scan.
 
     Args:
         module: any module; its forward takes one step.
@@ -81,6 +82,11 @@ class Unroll(nn.Module):
     Args:
         module: runs over time; its states are reset at every call.
         options: keywords of `unroll`.
+
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), nd.Unroll(nd.LIF(8)), torch.nn.Linear(8, 2))
+        >>> net(torch.rand(50, 4, 3)).shape  # time, batch, features
+        torch.Size([50, 4, 2])
     """
 
     def __init__(self, module: nn.Module, **options: Any):
@@ -93,9 +99,11 @@ class Unroll(nn.Module):
 
 def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, checkpoint: int | None) -> Any:
     """All steps of a module with states; its new states stay in its buffers, with their graph."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_exporting():
         return _scanned(net, arguments, checkpoint)
-    if compile and torch._C._functorch.peek_interpreter_stack() is None:
+    if torch.compiler.is_compiling():  # write the steps out; Inductor compiles several scans in one graph wrongly
+        return _eager(net, arguments, checkpoint)
+    if compile and torch._C._functorch.peek_interpreter_stack() is None:  # type: ignore[attr-defined]
         leaves, spec = pytree.tree_flatten(arguments)
         try:
             outs = _compiled(net, leaves, spec, checkpoint)
@@ -120,12 +128,12 @@ def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, check
 
 
 def _scanned(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None) -> Any:
-    """Inside torch.compile or torch.export: one scan over time in the graph that is being made.
+    """Inside torch.export: one scan over time in the graph that is being made, for any T.
 
     A scan may not write to buffers, so this takes a row of layers; other modules have their steps written out.
     """
-    row = list(net) if isinstance(net, nn.Sequential) else [net]
-    if len(arguments) > 1 or not all(isinstance(m, SynapticOutput) or is_elementary(m) for m in row):
+    row: Any = list(net) if isinstance(net, nn.Sequential) else [net]
+    if len(arguments) != 1 or not all(isinstance(m, SynapticOutput) or is_elementary(m) for m in row):
         return _eager(net, arguments, checkpoint)
 
     def step(values: list[Tensor], x: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -18,7 +18,7 @@ RUNAWAY = 30.0
 
 
 class Firing(Dynamics):
-    """A neuron whose output is a spike, 0 or 1.
+    """A neuron whose output is a spike, 0 or 1. It has V_th and V_reset, or a `gap` of its own.
 
     Args:
         surrogate: slope of the spike in the backward pass, one of `neurodyn.surrogate`; its argument is the distance

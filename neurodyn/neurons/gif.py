@@ -56,6 +56,7 @@ class GIF(Peaked):
 
     @property
     def gap(self) -> Tensor:
+        """From V_reset to the resting threshold."""
         return self.Theta_inf - self.V_reset
 
     def step(

@@ -65,10 +65,10 @@ class HH(Firing):
         V = exp_euler(slope, V, dt=self.dt)
         if delta is not None:
             V = V + delta
-        gates = [
+        m, h, n = (
             relax(x, a / (a + b), 1 / (a + b), self.dt) for x, (a, b) in zip((m, h, n), rates(before), strict=True)
-        ]
-        return self.cross(before, V), V, *gates
+        )
+        return self.cross(before, V), V, m, h, n
 
 
 def rates(V: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:

@@ -50,14 +50,14 @@ class Izhikevich(Peaked):
         return self.c
 
     def step(
-        self, I: Tensor | Current, V: Tensor, w: Tensor, delta: Tensor | None = None
+        self, I: Tensor | Current, V: Tensor, u: Tensor, delta: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         def slope(v: Tensor) -> Tensor:
-            return self.p2 * v**2 + self.p1 * v + self.p0 - w + current(I, v) / self.C
+            return self.p2 * v**2 + self.p1 * v + self.p0 - u + current(I, v) / self.C
 
-        w_new = relax(w, self.b * V, 1 / self.a, self.dt)
+        u_new = relax(u, self.b * V, 1 / self.a, self.dt)
         V = exp_euler(slope, V, dt=self.dt, limit=RUNAWAY)
         if delta is not None:
             V = V + delta
         spike = self.fire(V - self.V_th)
-        return spike, self.reset_potential(V, spike), w_new + self.d * spike
+        return spike, self.reset_potential(V, spike), u_new + self.d * spike

@@ -10,6 +10,7 @@ from torch import Tensor
 from .. import units as u
 from ..current import Current
 from ..fields import nonnegative, param, positive, state
+from ..solve import whole_steps
 from ..surrogate import straight_through
 from .base import Spiking, integrate
 
@@ -39,22 +40,16 @@ class LIFRef(Spiking):
 
     R: Tensor = param(1 * u.Gohm, domain=positive)
     tau: Tensor = param(5 * u.ms, domain=positive)
-    tau_ref: Tensor = param(5 * u.ms, domain=nonnegative)
+    tau_ref: Tensor = param(5 * u.ms, domain=nonnegative, learnable=False)
     V_th: Tensor = param(1 * u.mV)
     V_reset: Tensor = param(0 * u.mV)
     V_rest: Tensor = param(0 * u.mV)
 
     V: Tensor = state(0 * u.mV)
-    held: Tensor = state(0.0)
+    held: Tensor = state(0.0, learnable=False)
 
     def __init__(self, size: int | tuple[int, ...], **values: Any):
         super().__init__(size, **values)
-        for name in ("tau_ref", "held_initializer"):
-            if getattr(self, name).requires_grad:
-                raise ValueError(
-                    f"{self._label()}: {name} counts time steps and has no gradient, so it cannot be learned; "
-                    "leave it out of learn=, and pass it as a plain quantity"
-                )
         limit = 1 / torch.finfo(self.tau_ref.dtype).eps
         if bool((self.hold > limit).any()):
             raise ValueError(
@@ -65,9 +60,7 @@ class LIFRef(Spiking):
     @property
     def hold(self) -> Tensor:
         """The number of steps for which a spike holds V."""
-        quotient = self.tau_ref / self.dt
-        rounding = 8 * torch.finfo(quotient.dtype).eps
-        return (torch.ceil(quotient * (1 - rounding)) - 1).clamp(min=0)
+        return (whole_steps(self.tau_ref, self.dt) - 1).clamp(min=0)
 
     def step(
         self, I: Tensor | Current, V: Tensor, held: Tensor, delta: Tensor | None = None

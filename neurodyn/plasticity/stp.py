@@ -36,6 +36,11 @@ class STP(ShortTermPlasticity):
 
     Input: spikes, ``(*batch, *size)``, graded ones scale the jump. Output: release, same shape.
 
+    Example:
+        >>> stp = nd.STP(1, U=0.5, tau_f=1000 * u.ms, tau_d=50 * u.ms, dt=10 * u.ms)
+        >>> [round(stp(torch.tensor([1.0])).item(), 2) for _ in range(4)]
+        [0.5, 0.44, 0.26, 0.2]
+
     Source: Tsodyks, Pawelzik and Markram (1998), Neural networks with dynamic synapses, Neural Computation 10.
     """
 
@@ -69,6 +74,11 @@ class STD(ShortTermPlasticity):
     the depletion uses x from before the decay.
 
     Input: spikes, ``(*batch, *size)``. Output: release, same shape.
+
+    Example:
+        >>> std = nd.STD(1, U=0.5, tau=200 * u.ms)
+        >>> [round(std(torch.tensor([1.0])).item(), 3) for _ in range(3)]
+        [0.5, 0.251, 0.127]
 
     Source: Abbott, Varela, Sen and Nelson (1997), Synaptic depression and cortical gain control, Science 275.
     """

@@ -57,6 +57,8 @@ class LeakySpike(Spiking):
     r"""Leaky neuron driven by a potential: $\tau\,\dot V = x - V$; it spikes where $V \ge V_{th}$ and V is reset to 0.
 
     Input: x in mV, ``(*batch, *size)``. Output: spikes, 0 or 1, of the same shape, of the V at the end of the step.
+
+    Source: Gerstner, Kistler, Naud and Paninski (2014), Neuronal Dynamics, ch. 1.3.
     """
 
     tau: Tensor = param(5 * u.ms, domain=positive)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from .. import units as u
 from ..dynamics import Dynamics
 from ..fields import param, positive, state
-from ..solve import relax
+from ..solve import relax, whole_steps
 from ..surrogate import straight_through
 
 
@@ -48,18 +46,13 @@ class AMPA(Dynamics):
     alpha: Tensor = param(0.98 / (u.ms * u.mM), domain=positive)
     beta: Tensor = param(0.18 / u.ms, domain=positive)
     T: Tensor = param(0.5 * u.mM, domain=positive)
-    T_dur: Tensor = param(0.5 * u.ms, domain=positive)
+    T_dur: Tensor = param(0.5 * u.ms, domain=positive, learnable=False)
 
     g: Tensor = state(0.0)
     pulse: Tensor = state(0.0)
 
-    def __init__(self, size: int | tuple[int, ...], **values: Any):
-        super().__init__(size, **values)
-        if "T_dur" not in self._buffers:
-            raise TypeError(f"{self._label()}: T_dur is counted in steps and has no gradient, so it cannot be learned")
-
     def step(self, spike: Tensor, g: Tensor, pulse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        steps = torch.ceil(self.T_dur / self.dt * (1 - 1e-6))  # a quotient just above n by rounding is n
+        steps = whole_steps(self.T_dur, self.dt)
         fired = straight_through((spike != 0).to(g.dtype), spike)
         pulse = fired * steps + (1 - fired) * torch.relu(pulse - 1)
         binding = self.alpha * self.T * straight_through((pulse > 0).to(g.dtype), pulse / steps)
@@ -90,4 +83,4 @@ class GABAa(AMPA):
 
     alpha: Tensor = param(0.53 / (u.ms * u.mM), domain=positive)
     T: Tensor = param(1.0 * u.mM, domain=positive)
-    T_dur: Tensor = param(1.0 * u.ms, domain=positive)
+    T_dur: Tensor = param(1.0 * u.ms, domain=positive, learnable=False)

@@ -58,7 +58,7 @@ class DualExpon(Dynamics):
 
     tau_decay: Tensor = param(10 * u.ms, domain=positive)
     tau_rise: Tensor = param(1 * u.ms, domain=positive)
-    A: Tensor = _Amplitude(1.0)
+    A: Tensor = _Amplitude(1.0)  # type: ignore[assignment]
 
     g_rise: Tensor = state(0 * u.nS)
     g_decay: Tensor = state(0 * u.nS)

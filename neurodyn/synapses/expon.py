@@ -17,6 +17,11 @@ class Expon(Dynamics):
 
     Input: jump of g in nS, ``(*batch, *size)``. Output: g in nS, same shape.
 
+    Example:
+        >>> syn = nd.Expon(1, tau=1 / torch.tensor(2.0).log() * u.ms)
+        >>> [round(syn(torch.tensor([jump])).item(), 3) for jump in (1.0, 0.0, 0.0)]
+        [1.0, 0.5, 0.25]
+
     Source: Dayan and Abbott (2001), Theoretical Neuroscience, ch. 5.8.
     """
 

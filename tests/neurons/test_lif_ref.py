@@ -16,6 +16,12 @@ def test_n_steps_of_refractoriness_hold_n_minus_one(dt: float, dtype: torch.dtyp
         assert torch.equal(neuron.hold.long(), n - 1)
 
 
+def test_low_precision_counts_whole_steps():
+    n = torch.arange(1, 128)
+    neuron = nd.LIFRef(len(n), tau_ref=u.quantity(n.double(), "ms"), dtype=torch.bfloat16)
+    assert torch.equal(neuron.hold.long(), n - 1)
+
+
 @DTYPES
 def test_spikes_come_every_n_steps(dtype: torch.dtype):  # quirk 13: 0.3 ms at 0.1 ms held 2 or 3 steps
     n = torch.arange(1, 8)

@@ -10,10 +10,9 @@ from catalogue import MODELS, Model
 
 import neurodyn as nd
 from neurodyn import units as u
-from neurodyn.neurons.base import Firing
 
 FLAT = nd.surrogate.LeakyRelu(alpha=0.0, beta=0.0)
-NEURONS = [model for model in MODELS if isinstance(model(), Firing)]
+NEURONS = [model for model in MODELS if model.build.__module__.startswith("neurodyn.neurons")]
 SOFT = [nd.IF, nd.LIF, nd.LIFRef, nd.ALIF]
 PEAKED = [nd.ExpIF, nd.AdEx, nd.QuaIF, nd.Izhikevich, nd.GIF]
 
@@ -38,10 +37,12 @@ def test_hard_reset_is_exact(model: type, dtype: torch.dtype, overshoot: float):
 
 @pytest.mark.parametrize("model", [nd.ExpIF, nd.AdEx])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_an_upswing_is_finite_and_so_is_its_gradient(model: type, dtype: torch.dtype):
-    # exp(dt * slope) would be inf here: the threshold is 50 Delta_T above the start of the upswing.
+@pytest.mark.parametrize("Delta_T", [2.0, 0.5])
+def test_an_upswing_is_finite_and_so_is_its_gradient(model: type, dtype: torch.dtype, Delta_T: float):
+    # exp(dt * slope) would be inf here, and with the small Delta_T the slope itself in float32.
     V = (model((), dtype=dtype).V_T + torch.linspace(0, 99, 100)).to(dtype)
-    neuron = model(100, dtype=dtype, V_th=60 * u.mV, V_initializer=u.quantity(V, "mV"), learn=("V_T", "V_initializer"))
+    values = {"V_th": 60 * u.mV, "Delta_T": Delta_T * u.mV, "V_initializer": u.quantity(V, "mV")}
+    neuron = model(100, dtype=dtype, learn=("V_T", "V_initializer"), **values)
     neuron.reset_state()
     step, seen = neuron.reset_potential, []
     neuron.reset_potential = lambda V, spike: (seen.append(V), step(V, spike))[1]
@@ -63,6 +64,33 @@ def test_the_gradient_at_a_peak_counts_the_jump_from_the_threshold():
     assert V.grad.item() == pytest.approx(-0.5, rel=1e-12)
     assert neuron.V_th.grad.item() == pytest.approx(0.5 + 0.5 * excess / gap, rel=1e-12)
     assert neuron.V_reset.grad.item() == pytest.approx(1 - 0.5 * excess / gap, rel=1e-12)
+
+
+JUMPS = [  # state, its jump at a spike
+    (nd.ALIF, "a", lambda n: torch.ones(1)),
+    (nd.AdEx, "w", lambda n: n.b),
+    (nd.Izhikevich, "u", lambda n: n.d),
+    (nd.GIF, "I1", lambda n: n.R1 * 2 + n.A1 - 2),
+    (nd.GIF, "I2", lambda n: n.R2 * 2 + n.A2 - 2),
+    (nd.GIF, "Theta", lambda n: torch.tensor(5.0)),  # from -65 mV to Theta_r
+]
+
+
+@pytest.mark.parametrize(("model", "name", "jump"), JUMPS, ids=[f"{case[0].__name__}-{case[1]}" for case in JUMPS])
+@pytest.mark.parametrize("fires", [False, True])
+def test_what_jumps_at_a_spike_has_its_surrogate_gradient(model: type, name: str, jump, fires: bool):
+    values = {"A1": 3 * u.pA, "A2": -4 * u.pA} if model is nd.GIF else {}
+    neuron = model(1, surrogate=nd.surrogate.LeakyRelu(alpha=0.3, beta=0.3), dt=1e-12 * u.ms, **values)
+    neuron.reset_state()
+    if model is nd.GIF:
+        nd.set_states(neuron, dict.fromkeys(("I1", "I2"), torch.tensor([2.0])) | {"Theta": torch.tensor([-65.0])})
+    before = nd.get_states(neuron)[name].clone()
+    delta = torch.tensor([500.0 if fires else -1.0], requires_grad=True)
+    assert neuron(torch.zeros(1), delta=delta).item() == fires
+    after = nd.get_states(neuron)[name]
+    assert (after - before).item() == pytest.approx(fires * jump(neuron).item(), abs=1e-9)
+    after.sum().backward()
+    assert delta.grad.item() == pytest.approx((0.3 / neuron.gap.abs() * jump(neuron)).item(), rel=1e-9)
 
 
 @every_soft

@@ -86,7 +86,7 @@ def test_gradient_reaches_spikes_as_documented():
 
 
 def test_the_duration_cannot_be_learned():
-    with pytest.raises(TypeError, match="T_dur is counted in steps"):
+    with pytest.raises(ValueError, match="T_dur counts time steps"):
         nd.AMPA(3, learn=("T_dur",))
-    with pytest.raises(TypeError, match="T_dur is counted in steps"):
+    with pytest.raises(ValueError, match="T_dur counts time steps"):
         nd.GABAa(3, T_dur=u.quantity(torch.nn.Parameter(torch.ones(3)), "ms"))

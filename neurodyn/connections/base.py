@@ -1,0 +1,112 @@
+"""What dense connections share: weights with units, in torch's layout."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pint
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .. import units
+from ..fields import check
+
+
+def evaluated(value: Any, shape: tuple[int, ...]) -> Any:
+    """`value`, or what it returns for `shape` if it is an initialiser."""
+    return value(shape) if callable(value) and not isinstance(value, Tensor) else value
+
+
+def unit_of(value: Any) -> pint.Unit:
+    """The canonical unit of `value`; dimensionless for plain numbers and tensors."""
+    return units.canonical_unit(getattr(value, "units", "dimensionless"))
+
+
+def make_weight(
+    value: Any, unit: pint.Unit, shape: tuple[int, ...], label: str, device: Any, dtype: torch.dtype
+) -> nn.Parameter:
+    """A trainable weight of exactly this shape in canonical units; a scalar fills it, an ``nn.Parameter`` is kept."""
+    tensor = check(value, unit, shape, label, device, dtype)
+    if isinstance(tensor, nn.Parameter) and tuple(tensor.shape) == shape:
+        return tensor
+    if isinstance(tensor, nn.Parameter) or (tensor.dim() and tuple(tensor.shape) != shape):
+        raise ValueError(f"{label} must have shape {shape}, as in torch.nn.Linear (out, in), got {tuple(tensor.shape)}")
+    return nn.Parameter(tensor.expand(shape).clone())
+
+
+def make_factor(value: Any, shape: tuple[int, ...], label: str, like: Tensor) -> Tensor:
+    """A fixed factor of a weight, such as a mask or signs: dimensionless, and it broadcasts to `shape`."""
+    return check(value, units.canonical_unit("dimensionless"), shape, label, like.device, like.dtype)
+
+
+def as_float(x: Tensor, weight: Tensor) -> Tensor:
+    """Bool spikes in the dtype of the weight; other inputs as they are."""
+    return x.to(weight.dtype) if x.dtype == torch.bool else x
+
+
+class Connection(nn.Module):
+    r"""Base of the dense connections: $y = x\,M^T + b$ with the matrix M = `matrix()` of shape (out, in).
+
+    Args:
+        in_features, out_features: sizes of source and target.
+        weight: a tensor or array ``(out_features, in_features)`` or a scalar, plain or with a unit
+            (``u.quantity(w, "nS")``); an initialiser ``f(shape) -> quantity`` such as ``nd.init.Normal(0.5 * u.nS,
+            0.1 * u.nS)``; an ``nn.Parameter``, also inside a quantity. As ``torch.nn.Linear`` by default.
+        bias: a value like `weight`, of shape ``(out_features,)`` and the same dimension; True for zeros.
+        device, dtype: as in torch.nn.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        weight: Any = None,
+        bias: Any = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        dtype = dtype or torch.get_default_dtype()
+        self.in_features, self.out_features = in_features, out_features
+        shape = self.weight_shape(weight)
+        if weight is None:
+            bound = 1 / math.sqrt(in_features)
+            weight = torch.empty(shape).uniform_(-bound, bound)
+        weight = evaluated(weight, shape)
+        self.unit = unit_of(weight)
+        self.weight = make_weight(weight, self.unit, shape, f"{self._label()}: weight", device, dtype)
+        self.set_bias(bias)
+
+    def set_bias(self, bias: Any) -> None:
+        """Make the bias, in the unit of the output."""
+        if bias is None or bias is False:
+            self.bias = None
+            return
+        value = units.quantity(0.0, self.unit) if bias is True else bias
+        like, shape = self.weight, (self.out_features,)
+        self.bias = make_weight(value, self.unit, shape, f"{self._label()}: bias", like.device, like.dtype)
+
+    def _label(self) -> str:
+        return f"{type(self).__name__}({self.in_features}, {self.out_features})"
+
+    def weight_shape(self, weight: Any = None) -> tuple[int, ...]:
+        """The shape in which `weight` is stored."""
+        return (self.out_features, self.in_features)
+
+    def matrix(self) -> Tensor:
+        """The matrix (out, in) that multiplies the input, in canonical units."""
+        return self.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(*batch, in_features)`` to ``(*batch, out_features)``; bool spikes count as 0 and 1."""
+        return F.linear(as_float(x, self.weight), self.matrix(), self.bias)
+
+    def extra_repr(self) -> str:
+        """Sizes, bias and unit."""
+        unit = "" if self.unit.dimensionless else f", unit={self.unit:~}"
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}{unit}"

@@ -1,0 +1,72 @@
+"""Records ``nest_*.npz`` with NEST 3.10.0 (``pip install nest-simulator==3.10.0``): ``python make_nest.py``.
+
+Each file holds the steps of the input spikes, V after every step in mV, and the steps of the output spikes. Step i ends
+at time (i + 1) dt; an input spike of step i arrives at that time.
+"""
+
+from pathlib import Path
+
+import nest
+import numpy as np
+
+HERE = Path(__file__).parent
+NEURON = {"tau_m": 12.0, "C_m": 250.0, "E_L": -65.0, "V_th": -52.0, "V_reset": -63.0, "V_m": -65.0, "t_ref": 0.0}
+
+
+def record(model, name, *, dt, weight, count, current, duration=400.0, **extra):
+    """A neuron with a constant current and spikes of one weight, at irregular multiples of 0.4 ms."""
+    nest.ResetKernel()
+    nest.set(resolution=dt, print_time=False)
+    parameters = NEURON | extra | {"I_e": current}
+    neuron = nest.Create(model, params=parameters)
+    steps = round(duration / dt)
+    slots = np.random.default_rng(3).choice(np.arange(2, int(duration / 0.4)), count, replace=False)
+    arrivals = np.round(np.sort(slots) * 0.4 / dt).astype(int) - 1
+    times = arrivals * dt  # sent one step before they arrive at (arrivals + 1) dt
+    source = nest.Create("spike_generator", params={"spike_times": np.round(times, 6)})
+    nest.Connect(source, neuron, syn_spec={"weight": weight, "delay": dt})
+    meter = nest.Create("multimeter", params={"record_from": ["V_m"], "interval": dt})
+    spikes = nest.Create("spike_recorder")
+    nest.Connect(meter, neuron)
+    nest.Connect(neuron, spikes)
+    nest.Simulate(steps * dt + 2 * dt)
+    V = meter.events["V_m"][:steps]
+    assert np.allclose(meter.events["times"][:steps], (np.arange(steps) + 1) * dt)
+    out = np.round(spikes.events["times"] / dt).astype(int) - 1
+    values = {f"p_{key}": value for key, value in parameters.items()}
+    np.savez_compressed(
+        HERE / f"nest_{name}.npz", arrivals=arrivals, V=V, spikes=out[out < steps], dt=dt, weight=weight,
+        version=nest.__version__, **values,
+    )  # fmt: skip
+    print(name, "spikes:", len(out))
+
+
+def record_plasticity():
+    """The amplitudes of a tsodyks2 synapse for 200 irregular spikes; u and x are those of the first spike."""
+    nest.ResetKernel()
+    nest.set(resolution=0.5, print_time=False)
+    parameters = {"U": 0.22, "tau_fac": 800.0, "tau_rec": 130.0, "u": 0.22, "x": 1.0}
+    steps = np.cumsum(1 + np.random.default_rng(5).exponential(40, 200).astype(int))
+    source = nest.Create("spike_generator", params={"spike_times": steps * 0.5})
+    relay, target = nest.Create("parrot_neuron"), nest.Create("iaf_psc_delta")
+    recorder = nest.Create("weight_recorder")
+    nest.CopyModel("tsodyks2_synapse", "recorded", {"weight_recorder": recorder})
+    nest.Connect(source, relay, syn_spec={"delay": 0.5})
+    nest.Connect(relay, target, syn_spec={"synapse_model": "recorded", "weight": 1.0, "delay": 0.5, **parameters})
+    nest.Simulate(steps[-1] * 0.5 + 5)
+    weights = recorder.events["weights"]
+    assert len(weights) == len(steps)
+    values = {f"p_{key}": value for key, value in parameters.items()}
+    np.savez_compressed(
+        HERE / "nest_tsodyks2.npz", arrivals=steps, release=weights, dt=0.5, version=nest.__version__, **values
+    )
+
+
+if __name__ == "__main__":
+    record("iaf_psc_delta", "delta", dt=0.1, weight=1.7, count=400, current=200.0)
+    syn = {"tau_syn_ex": 2.5, "tau_syn_in": 2.5, "count": 250, "current": 200.0}
+    record("iaf_psc_exp", "exp", dt=0.1, weight=120.0, **syn)
+    record("iaf_psc_alpha", "alpha", dt=0.1, weight=60.0, **syn)
+    for dt in (0.4, 0.2, 0.1):  # below threshold
+        record("iaf_psc_alpha", f"alpha_{dt}", dt=dt, weight=60.0, **syn, V_th=1e6)
+    record_plasticity()

@@ -1,0 +1,96 @@
+"""``neurodyn train`` from the outside."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from neurodyn import data
+from neurodyn.__main__ import main
+from neurodyn.train import Classifier, checkpoint
+
+
+def command(out, *more):
+    return [sys.executable, "-m", "neurodyn", "train", "--epochs", "3", "--out", str(out), *more]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed")
+    done = subprocess.run(command(out), capture_output=True, text=True, check=True)
+    return out, done.stdout
+
+
+@pytest.mark.slow
+def test_it_learns_and_writes_what_it_says(undisturbed):
+    out, printed = undisturbed
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert set(rows[0]) == {"epoch", "train_loss", "train_accuracy", "test_accuracy"}
+    assert rows[-1]["train_loss"] < 0.6 < rows[0]["train_loss"]
+    assert rows[-1]["test_accuracy"] > 90
+    assert f"test accuracy {rows[-1]['test_accuracy']:.2f} %" in printed
+    assert sorted(path.name for path in out.iterdir()) == [
+        *(f"epoch_{i:03}.safetensors" for i in (1, 2, 3)),
+        "learning_curve.png",
+        "metrics.jsonl",
+        "raster.png",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_killed_and_resumed_it_gives_the_same_numbers(undisturbed, tmp_path, epoch):
+    process = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (tmp_path / f"epoch_{epoch:03}.safetensors").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run(command(tmp_path, "--resume"), capture_output=True, check=True)
+    assert (tmp_path / "metrics.jsonl").read_text() == (undisturbed[0] / "metrics.jsonl").read_text()
+
+
+@pytest.mark.slow
+def test_resume_refuses_another_run(undisturbed, capsys):
+    with pytest.raises(ValueError, match=r"holds a run with .*'seed': 0.*, not with .*'seed': 1"):
+        main(["train", "--epochs", "3", "--seed", "1", "--resume", "--out", str(undisturbed[0])])
+
+
+def test_damaged_checkpoints_are_refused(tmp_path):
+    net = Classifier(12, 9, hidden=8)
+    optimizer = torch.optim.Adam(net.parameters())
+    scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    path = tmp_path / "epoch_001.safetensors"
+    checkpoint.save(path, net, optimizer, scheduler, {"metrics": []})
+    assert checkpoint.load(path, net, optimizer, scheduler) == {"metrics": []}
+    whole = path.read_bytes()
+    for broken in (whole[: len(whole) // 2], b"", b"\x80\x04." + whole):
+        path.write_bytes(broken)
+        with pytest.raises(ValueError, match="is not a readable checkpoint"):
+            checkpoint.load(path, net, optimizer, scheduler)
+    path.write_bytes(whole.replace(b"neurodyn-training-1", b"neurodyn-training-9"))
+    with pytest.raises(ValueError, match="has the format 'neurodyn-training-9'"):
+        checkpoint.load(path, net, optimizer, scheduler)
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("vowels", ((270, 29, 12), (370, 29, 12))), ("digits", None)])
+def test_data(name, sizes):
+    training, test = data.load(name)
+    if sizes:
+        assert (tuple(training.x.shape), tuple(test.x.shape)) == sizes
+        assert int(training.length.min()) == 7
+        assert int(training.length.max()) == 26
+        assert int(test.length.max()) == 29
+        valid = torch.arange(29) < training.length[:, None]
+        assert training.x[valid].mean(0).abs().max() < 1e-5
+        assert training.x[~valid].abs().max() == 0
+    for split in (training, test):
+        assert torch.bincount(split.y).min() > 20
+    with pytest.raises(ValueError, match="no set 'cats'"):
+        data.load("cats")

@@ -1,0 +1,360 @@
+"""The time loop: every path gives the same numbers."""
+
+import functools
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import neurodyn as nd
+from neurodyn import units as u
+from neurodyn.engine import program, programs
+
+
+def outcome(net, xs, **options):
+    """Outputs, final states, and gradients of a loss on both."""
+    xs = xs.clone().requires_grad_()
+    ys, states = nd.unroll(net, xs, return_states=True, **options)
+    weight = torch.linspace(-1, 1, ys.numel()).view_as(ys)
+    loss = (ys * weight).sum() + sum((value * value.detach().cos()).sum() for value in states.values())
+    inputs = [xs, *net.parameters()]
+    grads = torch.autograd.grad(loss, inputs, allow_unused=True)
+    return [ys.detach(), *(v.detach() for v in states.values()), *(g for g in grads if g is not None)]
+
+
+def assert_same(a, b, tolerance=1e-10):
+    assert len(a) == len(b)
+    for x, y in zip(a, b, strict=True):
+        assert x.shape == y.shape
+        assert (x - y).abs().max() <= tolerance * y.abs().max().clamp(min=1e-3)
+
+
+def chain(size=6):
+    connection = nn.Linear(size, size, bias=False)
+    nn.init.uniform_(connection.weight, 0.0, 3.0)
+    return nn.Sequential(
+        nn.Linear(5, size),
+        nn.Sigmoid(),
+        nd.Projection(
+            connection,
+            plasticity=nd.STP(size, learn=("U", "tau_d")),
+            synapse=nd.Expon(size, learn="tau"),
+            output=nd.COBA(E=3 * u.mV, learn="E"),
+        ),
+        nd.LIF(size, tau=nd.init.Uniform(4 * u.ms, 9 * u.ms), learn=("tau", "V_th"), reset="hard"),
+        nd.LeakyRateReadout(size, 3, tau=20 * u.ms),
+    )
+
+
+class Composite(nn.Module):
+    """A recurrent network written out by its user; the feedback is read before it is written."""
+
+    def __init__(self, size=6):
+        super().__init__()
+        self.input = nn.Linear(5, size)
+        self.loop = nd.Recurrent(nd.LIF(size, learn="tau"), nn.Linear(size, size))
+        self.readout = nd.LeakyRateReadout(size, 3)
+
+    def forward(self, x):
+        return self.readout(self.loop(2 * self.input(x)))
+
+
+NETS = {"chain": chain, "composite": Composite}
+
+
+@pytest.mark.parametrize("make", NETS.values(), ids=NETS)
+def test_paths_agree_for_networks(make):
+    net = make()
+    assert nd.unroll(net, torch.rand(30, 4, 5) * 3).abs().sum() > 1  # it spikes
+    for T, batch in ((21, (3,)), (7, (1,)), (1, (4,)), (16, (2,))):
+        xs = torch.rand(T, *batch, 5) * 3
+        compiled = outcome(net, xs)
+        for options in ({"compile": False}, {"checkpoint": 9}, {"compile": False, "checkpoint": 4}):
+            assert_same(compiled, outcome(net, xs, **options))
+        nd.reset_states(net, *batch)
+        assert_same(compiled[:1], [torch.stack([net(x) for x in xs]).detach()])
+
+
+def test_paths_agree_for_every_model(model):
+    layer = model(learn=[name for name in model().params if name.startswith("tau") and name not in model.fixed])
+    xs = model.input(model.steps, 3, 5)
+    eager = outcome(layer, xs, compile=False)
+    assert_same(outcome(layer, xs), eager)
+    if model.spiking:
+        assert torch.equal(nd.unroll(layer, xs), eager[0])
+        assert eager[0].sum() > 0
+    assert_same(outcome(layer, xs, compile=False, checkpoint=4), eager)
+    layer.reset_state(3)
+    assert_same([torch.stack([layer(x) for x in xs]).detach()], eager[:1])
+
+
+def test_no_recompilation_for_other_lengths_and_batches(monkeypatch):
+    compiled = []
+    original = program.compile_fx_inner
+    monkeypatch.setattr(program, "compile_fx_inner", lambda *a, **k: compiled.append(1) or original(*a, **k))
+    layer = nd.LIF(11, tau=3 * u.ms)
+    for T in (50, 1, 7, 333):
+        for batch in (32, 1, 57):
+            xs = torch.rand(T, batch, 11) * 3
+            assert torch.equal(nd.unroll(layer, xs), nd.unroll(layer, xs, compile=False))
+            x = xs.clone().requires_grad_()
+            nd.unroll(layer, x).sum().backward()
+    assert len(compiled) == 4  # forward and backward, of 8 steps and of 1
+    twin = nd.LIF(11, tau=7 * u.ms, V_th=0.8 * u.mV)
+    nd.unroll(twin, xs)
+    assert len(compiled) == 4  # values of parameters are not compiled in
+
+
+def test_gradcheck_through_the_smooth_part():
+    net = nn.Sequential(
+        nd.STP(3, learn=("U", "tau_f", "tau_d")),
+        nd.Expon(3, learn="tau"),
+        nd.COBA(E=3 * u.mV, learn="E"),
+        nd.LIF(
+            3, V_th=50 * u.mV, tau=9 * u.ms, learn=("tau", "R", "V_rest"), surrogate=nd.surrogate.ReluGrad(width=0.1)
+        ),
+    )
+    names = [name for name, _ in net.named_parameters()]
+    nd.unroll(net, torch.rand(2, 2, 3), compile=False)
+    parameters = [p.detach().clone().requires_grad_() for p in net.parameters()]
+
+    def potentials(xs, *values):
+        states = {f"{i}.{k}": v for i, k, v in (("0", "u", 0), ("0", "x", 1), ("1", "g", 0), ("3", "V", 0))}
+        states = {k: torch.full((2, 3), float(v)) for k, v in states.items()}
+        total = 0.0
+        for x in xs:
+            tensors = dict(zip(names, values, strict=True)) | states
+            torch.func.functional_call(net, tensors, (x,))
+            _, states = nd.states.pure(net, tensors, x)
+            total = total + states["3.V"]
+        return total
+
+    xs = torch.rand(50, 2, 3, requires_grad=True)
+    assert torch.autograd.gradcheck(potentials, (xs, *parameters), fast_mode=True)
+
+
+def test_final_states_stay_detached_and_can_be_continued():
+    net, xs = chain(), torch.rand(30, 2, 5)
+    whole = nd.unroll(net, xs)
+    first, states = nd.unroll(net, xs[:13], return_states=True)
+    assert all(value.requires_grad for key, value in states.items() if not key.endswith(".x"))
+    assert not any(value.requires_grad for value in nd.get_states(net).values())
+    second = nd.unroll(net, xs[13:], states=states)
+    assert_same([torch.cat([first, second]).detach()], [whole.detach()])
+    parameters = list(net.parameters())
+    a = torch.autograd.grad(whole.square().sum(), parameters)
+    b = torch.autograd.grad(first.square().sum() + second.square().sum(), parameters)
+    assert_same(b, a)
+    truncated = nd.unroll(net, xs[13:], states={k: v.detach() for k, v in states.items()})
+    c = torch.autograd.grad(truncated.square().sum(), parameters)
+    assert not torch.allclose(c[0], a[0])
+
+
+def test_unroll_as_a_module():
+    net = nn.Sequential(nn.Linear(5, 4), nd.Unroll(nd.LIF(4)), nn.Linear(4, 2))
+    xs = torch.rand(9, 3, 5) * 4
+    assert_same([net(xs).detach()], [nd.unroll(nn.Sequential(net[0], net[1].module, net[2]), xs).detach()])
+
+
+def test_stateless_layers_run_on_all_steps_at_once():
+    calls = []
+
+    class Spy(nn.Linear):
+        def forward(self, x):
+            calls.append(tuple(x.shape))
+            return super().forward(x)
+
+    net = nn.Sequential(Spy(5, 4), nd.LIF(4))
+    nd.unroll(net, torch.rand(6, 3, 5))
+    nd.unroll(net, torch.rand(6, 5))
+    assert calls == [(18, 5), (6, 5)]
+    images = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nd.LIF((2, 4, 4)), nn.Flatten(), nn.Linear(32, 2)
+    )
+    assert nd.unroll(images, torch.rand(6, 3, 1, 4, 4)).shape == (6, 3, 2)
+
+
+def test_several_inputs_and_outputs():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nd.LIF(4), nd.Expon(4)
+
+        def forward(self, x, jump):
+            g = self.b(jump)
+            return {"spikes": self.a(x + g), "g": g}
+
+    net, xs = Two(), (torch.rand(9, 2, 4), torch.rand(9, 2, 4))
+    compiled, eager = nd.unroll(net, xs), nd.unroll(net, xs, compile=False)
+    assert compiled.keys() == eager.keys() == {"spikes", "g"}
+    assert all(torch.allclose(compiled[k], eager[k], rtol=1e-12) for k in eager)
+
+
+def fallback(net, xs, reason):
+    with pytest.warns(nd.EagerWarning, match=reason):
+        ys = nd.unroll(net, xs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nd.unroll(net, xs)  # it says so once
+    return ys
+
+
+def test_random_numbers_in_the_step_run_eagerly():
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lif, self.drop = nd.LIF(4), nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.lif(self.drop(x))
+
+    fallback(Noisy(), torch.rand(5, 2, 4), "Noisy runs step by step in Python: its step draws random numbers")
+    nd.unroll(Noisy().eval(), torch.rand(5, 2, 4))
+
+
+def test_writing_to_buffers_runs_eagerly():
+    class Normed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.lif = nn.BatchNorm1d(4), nd.LIF(4)
+
+        def forward(self, x):
+            return self.lif(self.norm(x))
+
+    net = Normed()
+    fallback(net, torch.rand(5, 3, 4), "in place")
+    assert net.norm.num_batches_tracked == 10
+
+
+def test_control_flow_on_values_runs_eagerly():
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lif = nd.LIF(4)
+
+        def forward(self, x):
+            return self.lif(2 * x if x.sum() > 4 else x)
+
+    net, xs = Branching(), torch.rand(12, 2, 4) * 2
+    ys = fallback(net, xs, "cannot be traced")
+    assert torch.equal(ys, nd.unroll(net, xs, compile=False))
+
+
+def test_hooks_are_called_at_every_step():
+    layer, seen = nd.LIF(4), []
+    layer.register_forward_hook(lambda *_: seen.append(1))
+    fallback(layer, torch.rand(5, 2, 4), "has hooks")
+    assert len(seen) == 10
+
+
+def test_a_failing_compiler_is_said_and_survived(monkeypatch):
+    def broken(*_, **__):
+        raise torch._inductor.exc.InvalidCxxCompiler
+
+    monkeypatch.setattr(program, "compile_fx_inner", broken)
+    xs = torch.rand(5, 2, 13)
+    ys = fallback(nd.LIF(13), xs, r"no working C\+\+ compiler; install one")
+    assert torch.equal(ys, nd.unroll(nd.LIF(13), xs, compile=False))
+
+
+def test_mistakes_in_the_module_show_in_their_own_words():
+    class Wrong(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nd.LIF(4), nd.LIF(5)
+
+        def forward(self, x):
+            return self.b(self.a(x))
+
+    with pytest.raises(ValueError, match=r"LIF\(5\): the input has shape \(2, 4\), wanted \(\*batch, 5\)"):
+        nd.unroll(Wrong(), torch.rand(3, 2, 4))
+
+
+def test_bad_arguments():
+    lif = nd.LIF(4)
+    with pytest.raises(ValueError, match=r"no time step, its shape is \(0, 2, 4\)"):
+        nd.unroll(lif, torch.rand(0, 2, 4))
+    with pytest.raises(ValueError, match="same number of time steps"):
+        nd.unroll(lif, (torch.rand(3, 4), torch.rand(2, 4)))
+    with pytest.raises(ValueError, match="checkpoint must be a positive number of steps, got 0"):
+        nd.unroll(lif, torch.rand(3, 4), checkpoint=0)
+    with pytest.raises(KeyError, match="no state 'W'; the network has V"):
+        nd.unroll(lif, torch.rand(3, 4), states={"W": torch.zeros(4)})
+    mixed = nn.Sequential(nd.LIF(4), nd.Expon(4, dt=0.1 * u.ms))
+    with pytest.raises(ValueError, match=r"two time steps: LIF\(4\) '0' has dt=1 ms, Expon\(4\) '1' dt=0.1 ms"):
+        nd.unroll(mixed, torch.rand(3, 4))
+
+
+def test_second_derivatives_are_refused_by_the_compiled_loop():
+    xs = torch.rand(5, 2, 4, requires_grad=True)
+    ys = nd.unroll(nd.Expon(4), xs)
+    with pytest.raises(RuntimeError, match="compile=False"):
+        torch.autograd.grad(ys.sum(), xs, create_graph=True)
+    ys = nd.unroll(nd.Expon(4, learn="tau"), xs, compile=False).square()
+    (grad,) = torch.autograd.grad(ys.sum(), xs, create_graph=True)
+    torch.autograd.grad(grad.sum(), xs)
+
+
+def test_inside_torch_func():
+    net = chain()
+    x = torch.rand(6, 2, 5)
+    parameters = {k: v.detach() for k, v in net.named_parameters()}
+
+    def loss(parameters, x):
+        return (
+            torch.func.functional_call(nd.Unroll(net), {f"module.{k}": v for k, v in parameters.items()}, (x,))
+            .square()
+            .sum()
+        )
+
+    grads = torch.func.grad(loss)(parameters, x)
+    direct = torch.autograd.grad(nd.unroll(net, x).square().sum(), list(net.parameters()))
+    assert_same(list(grads.values()), list(direct))
+
+
+def test_fullgraph_compilation_of_steps(model):
+    layer = model()
+    layer(model.input(2, 5))
+    states = list(nd.get_states(layer).values())
+    step = torch.compile(layer.step, fullgraph=True, backend="aot_eager")
+    for got, wanted in zip(step(model.input(2, 5), *states), layer.step(model.input(2, 5), *states), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("how", ["loop", "unroll"])
+def test_fullgraph_compilation_of_a_training_forward(how):
+    net = chain(4)
+
+    def loss(xs):
+        if how == "unroll":
+            return nd.unroll(net, xs).square().mean()
+        return torch.stack([net(x) for x in xs]).square().mean()
+
+    xs = torch.rand(4, 2, 5)
+    nd.reset_states(net, 2)
+    wanted = loss(xs)
+    wanted_grads = torch.autograd.grad(wanted, list(net.parameters()))
+    nd.reset_states(net, 2)
+    got = torch.compile(loss, fullgraph=True)(xs)
+    grads = torch.autograd.grad(got, list(net.parameters()))
+    assert_same([got.detach(), *grads], [wanted.detach(), *wanted_grads])
+
+
+def test_checkpoint_around_an_unrolled_block():
+    net, xs = chain(), torch.rand(9, 2, 5)
+    parameters = list(net.parameters())
+    direct = torch.autograd.grad(nd.unroll(net, xs).square().sum(), parameters)
+    for options in ({}, {"compile": False}):
+        block = functools.partial(nd.unroll, net, **options)
+        ys = torch.utils.checkpoint.checkpoint(block, xs, use_reentrant=False)
+        assert_same(torch.autograd.grad(ys.square().sum(), parameters), direct)
+
+
+def test_programs_are_shared_and_bounded():
+    xs = torch.rand(4, 2, 17)
+    nd.unroll(nd.LIF(17), xs)
+    before = len(programs._programs)
+    for tau in (3, 4, 5):
+        nd.unroll(nd.LIF(17, tau=tau * u.ms), xs)
+    assert len(programs._programs) == before
