@@ -141,11 +141,9 @@ class Receptor(nn.Module):
         self.synapse, self.output = synapse, output
 
     def forward(self, *jumps: Tensor) -> Current:
-        shapes = {tuple(jump.shape) for jump in jumps}
-        if len(shapes) != 1:
-            raise ValueError(
-                f"Receptor: wanted jumps of one shape, got {', '.join(map(str, sorted(shapes))) or 'none'}"
-            )
+        if not jumps or any(jump.shape != jumps[0].shape for jump in jumps):
+            found = ", ".join(str(tuple(jump.shape)) for jump in jumps)
+            raise ValueError(f"Receptor: wanted jumps of one shape, got {found or 'none'}")
         total = jumps[0]
         for jump in jumps[1:]:
             total = total + jump
@@ -199,5 +197,5 @@ def _check_units(connection: nn.Module, synapse: Dynamics | None, align: str, ou
         raise pint.DimensionalityError(
             weight,
             wanted,
-            extra_msg=f": Projection: {_name(connection)} has a weight in {weight:~}, but {taker} {unit}",
+            extra_msg=f": Projection: {_name(connection)} has a weight in {weight:~}, but {taker}",
         )
