@@ -5,18 +5,32 @@ are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
 from . import bitwise, init, surrogate, units
-from .connections import AllToAll, FixedDropout, LoRA, MaskedLinear, OneToOne, ScaledWSLinear, SignedLinear
+from .connections import (
+    AllToAll,
+    FixedDropout,
+    FixedNum,
+    FixedProb,
+    LoRA,
+    MaskedLinear,
+    OneToOne,
+    ScaledWSLinear,
+    SignedLinear,
+    Sparse,
+)
 from .current import COBA, CUBA, Current, MgBlock, SynapticOutput
+from .delay import Delay
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
 from .fields import fraction, nonnegative, param, positive, state
 from .inputs import DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .neurons import ALIF, GIF, HH, IF, LIF, AdEx, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .plasticity import STD, STP
-from .projection import Projection
+from .projection import Projection, Receptor
 from .readouts import LeakyRateReadout, LeakySpikeReadout
+from .record import Events, Recording, Trace
 from .recurrent import Recurrent
 from .rnn import GRUCell, MGUCell, URLSTMCell
+from .simulate import simulate
 from .solve import exp_euler, phi, relax
 from .states import detach_states, get_states, reset_states, set_states
 from .synapses import AMPA, NMDA, Alpha, DualExpon, Expon, GABAa
@@ -39,13 +53,17 @@ __all__ = [
     "AllToAll",
     "Alpha",
     "Current",
+    "Delay",
     "DeltaEncoder",
     "DualExpon",
     "Dynamics",
     "EagerWarning",
+    "Events",
     "ExpIF",
     "Expon",
     "FixedDropout",
+    "FixedNum",
+    "FixedProb",
     "GABAa",
     "GRUCell",
     "Izhikevich",
@@ -64,11 +82,15 @@ __all__ = [
     "PoissonSpike",
     "Projection",
     "QuaIF",
+    "Receptor",
+    "Recording",
     "Recurrent",
     "ScaledWSLinear",
     "SignedLinear",
+    "Sparse",
     "SpikeTime",
     "SynapticOutput",
+    "Trace",
     "URLSTMCell",
     "Unroll",
     "UnsetState",
@@ -88,6 +110,7 @@ __all__ = [
     "reset_states",
     "set_default_dt",
     "set_states",
+    "simulate",
     "state",
     "surrogate",
     "units",

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import pint
 from torch import Tensor, nn
 
+from . import units as u
+from .connections import Sparse
 from .current import Current, SynapticOutput
+from .delay import Delay
 from .dynamics import Dynamics
 from .states import check_dt, named_dynamics
 
@@ -21,6 +25,10 @@ class Projection(nn.Module):
     Input: spikes ``(*batch, source)``. Output: a `Current` in pA with `output`, else the plain tensor (a jump of a
     conductance, or mV for ``delta=``), ``(*batch, target)``.
 
+    For a population that feeds back on itself, ``read()`` gives the output of the coming step from the spikes that are
+    on their way, in the delay or in a connection with delays, and ``write(spikes)`` sends new ones. A read and then a
+    write in each step are the same as one call.
+
     Args:
         connection: any callable module, such as ``nn.Linear(source, target, bias=False)``.
         synapse: a synapse, or None for the connection's values themselves.
@@ -30,8 +38,9 @@ class Projection(nn.Module):
         delay: a delay of the spikes, or None.
 
     Raises:
-        ValueError: an unknown `align`, or parts with different dt.
+        ValueError: an unknown `align`, parts with different dt, or of sizes that do not fit.
         TypeError: a part of the wrong kind.
+        pint.DimensionalityError: a weight in a unit that the next part does not take.
 
     Example:
         >>> projection = nd.Projection(
@@ -70,6 +79,8 @@ class Projection(nn.Module):
         self.synapse, self.output = synapse, output
         if any(named_dynamics(self)):
             check_dt(self)
+        _check_sizes(self.stages())
+        _check_units(connection, synapse, align, output)
 
     def stages(self) -> list[nn.Module]:
         """The parts in the order in which spikes pass them."""
@@ -81,3 +92,110 @@ class Projection(nn.Module):
         for stage in self.stages():
             x = stage(x)
         return x
+
+    def read(self) -> Tensor | Current:
+        """The output of the coming step, before its spikes are known; every delay must be at least dt.
+
+        Raises:
+            TypeError: a projection without delays.
+        """
+        held = self._delayed()
+        x: Any = self.stages()[held].read()
+        for stage in self.stages()[held + 1 :]:
+            x = stage(x)
+        return x
+
+    def write(self, spikes: Tensor) -> None:
+        """Send the spikes of a step, whose output `read` gave."""
+        x: Any = spikes
+        for stage in self.stages()[: self._delayed() + 1]:
+            x = stage(x)
+
+    def _delayed(self) -> int:
+        for i, stage in enumerate(self.stages()):
+            if isinstance(stage, Delay) or (isinstance(stage, Sparse) and stage.delays is not None):
+                return i
+        raise TypeError("Projection: read() and write() need delay=nd.Delay(...) or a connection with delays")
+
+
+class Receptor(nn.Module):
+    """One synapse and its output for several connections, whose jumps add up.
+
+    Input: the outputs of the connections, ``(*batch, *size)`` each. Output: that of `output`, a `Current` in pA.
+
+    Args:
+        synapse: a synapse that is linear in its input, such as `Expon`.
+        output: `COBA`, `CUBA`, ...
+
+    Raises:
+        TypeError: a part of the wrong kind.
+        ValueError: at a call, jumps of different shapes.
+    """
+
+    def __init__(self, synapse: Dynamics, output: SynapticOutput):
+        super().__init__()
+        if not isinstance(synapse, Dynamics):
+            raise TypeError(f"Receptor: synapse must be a neurodyn layer, got {synapse!r}")
+        if not isinstance(output, SynapticOutput):
+            raise TypeError(f"Receptor: output must be COBA, CUBA, ..., got {output!r}")
+        self.synapse, self.output = synapse, output
+
+    def forward(self, *jumps: Tensor) -> Current:
+        if not jumps or any(jump.shape != jumps[0].shape for jump in jumps):
+            found = ", ".join(str(tuple(jump.shape)) for jump in jumps)
+            raise ValueError(f"Receptor: wanted jumps of one shape, got {found or 'none'}")
+        total = jumps[0]
+        for jump in jumps[1:]:
+            total = total + jump
+        return self.output(self.synapse(total))
+
+
+def _sizes(part: nn.Module) -> tuple[Any, Any]:
+    """Sizes of input and output; None where they are not known."""
+    if isinstance(part, Dynamics):
+        return part.input_size, part.size
+    if hasattr(part, "in_features"):
+        return (part.in_features,), (part.out_features,)
+    return getattr(part, "in_size", None), getattr(part, "out_size", None)
+
+
+def _check_sizes(stages: list[nn.Module]) -> None:
+    known, giver = None, None
+    for part in stages:
+        if isinstance(part, SynapticOutput):
+            continue
+        wanted, given = _sizes(part)
+        if None not in (known, wanted) and known != wanted:
+            raise ValueError(
+                f"Projection: {_name(giver)} gives the size {known} and {_name(part)} takes {wanted}; delay and "
+                "plasticity have the size of the source, and with align='post' the synapse that of the target"
+            )
+        known, giver = given, part
+
+
+def _name(part: Any) -> str:
+    return part._label() if hasattr(part, "_label") else str(part)
+
+
+def _check_units(connection: nn.Module, synapse: Dynamics | None, align: str, output: SynapticOutput | None) -> None:
+    """Refuse a weight whose unit is not that of the jump or conductance that it makes."""
+    weight = getattr(connection, "unit", None)
+    if weight is None or weight.dimensionless:
+        return
+    field = next(iter(synapse.states.values())) if synapse is not None else None
+    held = synapse.params[field.initializer].unit if field is not None else None
+    if align == "post" and held is not None:
+        wanted, taker = held, f"{_name(synapse)} with align='post' takes jumps in"
+    elif output is not None:
+        conductance = u.registry.Unit("nS")
+        wanted = u.canonical_unit(conductance / held) if held is not None else conductance
+        taker = f"{type(output).__name__} takes a conductance, so the weight must be in"
+    else:
+        return
+    if weight.dimensionality != wanted.dimensionality:
+        taker = f"{taker} {f'{wanted:~}' or 'no unit'}"
+        raise pint.DimensionalityError(
+            weight,
+            wanted,
+            extra_msg=f": Projection: {_name(connection)} has a weight in {weight:~}, but {taker}",
+        )

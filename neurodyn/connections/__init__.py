@@ -4,17 +4,24 @@ from .base import Connection
 from .dropout import FixedDropout
 from .lora import LoRA
 from .masked import MaskedLinear
+from .native import PlainTorchWarning
+from .random import FixedNum, FixedProb
 from .scaled import ScaledWSLinear
 from .signed import SignedLinear
 from .simple import AllToAll, OneToOne
+from .sparse import Sparse
 
 __all__ = [
     "AllToAll",
     "Connection",
     "FixedDropout",
+    "FixedNum",
+    "FixedProb",
     "LoRA",
     "MaskedLinear",
     "OneToOne",
+    "PlainTorchWarning",
     "ScaledWSLinear",
     "SignedLinear",
+    "Sparse",
 ]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.source import ConstantSource
 from torch._guards import TracingContext, tracing
+from torch._inductor import config as inductor
 from torch._inductor.compile_fx import compile_fx_inner
 from torch._inductor.decomposition import select_decomp_table
 from torch._inductor.virtualized import V
@@ -27,6 +28,7 @@ from torch.utils import _pytree as pytree
 
 from ..states import constants, get_states, pure
 from .errors import NotCompilable
+from .fold import fold
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
@@ -78,7 +80,7 @@ class Program:
         self.xs = [Layout.of(value, batch) for value in x]
         self.outs: list[Layout] = []
         self.output_spec: Any = None
-        self._compiled: dict[Any, Compiled] = {}
+        self._compiled: dict[Any, Any] = {}
         self._failure: str | None = None
 
         def probe(states, constant, xs):
@@ -94,7 +96,22 @@ class Program:
 
     def forward(self, net: nn.Module, steps: int) -> Compiled:
         """``[*states, *constants, *xs, *outs] -> states``, writing the outs."""
+        return self._compile(("forward", steps), *self._forward(net, steps))
 
+    def folded(self, net: nn.Module, steps: int) -> tuple[Compiled, Compiled]:
+        """`forward` in two: ``constants -> values``, and ``[*states, *constants, *xs, *outs, *values] -> states``."""
+        if self._failure is not None:
+            raise NotCompilable(self._failure)
+        key = ("folded", steps)
+        if key not in self._compiled:
+            graph, fakes, _ = self._trace(*self._forward(net, steps))
+            first = len(self.states)
+            prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
+            with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
+                self._compiled[key] = lambda constants: prologue(*constants), self._inductor(graph, fakes)
+        return self._compiled[key]
+
+    def _forward(self, net: nn.Module, steps: int) -> tuple[Any, ...]:
         def chunk(states, constant, xs, outs):
             with torch.no_grad():
                 states, values, _ = self._loop(net, states, constant, xs)
@@ -103,7 +120,7 @@ class Program:
             return states
 
         states, fixed = _plain(self.states), _plain(self.constants)
-        return self._compile(("forward", steps), chunk, states, fixed, _timed(self.xs, steps), _timed(self.outs, steps))
+        return chunk, states, fixed, _timed(self.xs, steps), _timed(self.outs, steps)
 
     def backward(self, net: nn.Module, steps: int, wanted: tuple[bool, ...]) -> Compiled:
         """``[*states, *constants, *xs, *grad_states, *grad_outs, *grad_xs, *sums] -> grad_states``.
@@ -173,14 +190,17 @@ class Program:
             raise NotCompilable(self._failure)
         if key not in self._compiled:
             graph, fakes, _ = self._trace(chunk, *inputs)
-            mode = fakes[0].fake_mode
-            try:
-                with V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
-                    self._compiled[key] = compile_fx_inner(graph, fakes)
-            except Exception as error:
-                self._failure = _explain(error)
-                raise NotCompilable(self._failure) from error
+            self._compiled[key] = self._inductor(graph, fakes)
         return self._compiled[key]
+
+    def _inductor(self, graph: GraphModule, fakes: list[Tensor]) -> Compiled:
+        mode = fakes[0].fake_mode
+        try:
+            with V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
+                return compile_fx_inner(graph, fakes)
+        except Exception as error:
+            self._failure = _explain(error)
+            raise NotCompilable(self._failure) from error
 
 
 def _explain(error: Exception) -> str:

@@ -47,7 +47,7 @@ def _try_step(net: nn.Module, arguments: tuple[Any, ...]) -> dict[str, tuple[int
     try:
         with torch.no_grad(), torch.random.fork_rng():
             functional_call(net, tensors, arguments)
-    except UnsetState:
+    except (UnsetState, AttributeError, TypeError):  # the latter two from a state that is None
         # A state is read before the layer has seen an input, as in a recurrent loop: every layer gets the batch of the
         # input, with as many dimensions as the last reset had, or all but the last.
         rank = ranks.pop() if len(ranks) == 1 else leaf.dim() - 1

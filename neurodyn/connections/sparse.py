@@ -1,0 +1,219 @@
+"""Sparse connections, driven by the events of their input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pint
+import torch
+from torch import Tensor, nn
+
+from .. import units as u
+from ..delay import Delayed, Interpolation
+from ..dynamics import Dynamics, UnsetState, get_default_dt
+from ..fields import _as_size, check, show, state
+from . import event, native
+from .csr import CSR, from_matrix, from_pairs
+
+#: What a weight may be: a number, a jump of a conductance, a current, or a jump of the potential.
+UNITS = ("dimensionless", "nS", "pA", "mV")
+
+
+class SynapticDelays(Delayed):
+    """The delays of the synapses of one connection."""
+
+
+class Arrivals(Dynamics):
+    """What is on its way. Input: row k arrives k steps later. Output: what arrives in this step."""
+
+    pending: Tensor = state(0.0)
+
+    def step(self, sent: Tensor, pending: Tensor) -> tuple[Tensor, Tensor]:
+        total = pending + sent
+        return total[..., 0, :], torch.cat((total[..., 1:, :], torch.zeros_like(total[..., :1, :])), -2)
+
+
+class Sparse(nn.Module):
+    r"""Sparse connection: $y_j = \sum w_k x_i$ over the synapses k from inputs i to j.
+
+    The work goes with the synapses of the non-zero inputs, and graded inputs keep their value. Gradients reach the
+    weights and every input, also a silent one.
+
+    With `delay` a synapse has a delay of its own: $y_j(t) = \sum w_k x_i(t - d_k)$. The connection then has a state,
+    and ``read()`` gives the output of the coming step before its input is known, if no delay is shorter than dt.
+
+    Input: ``(*batch, *pre)``. Output: ``(*batch, *post)``, in the unit of the weight.
+
+    Args:
+        matrix: a SciPy sparse matrix or a sparse torch tensor of shape ``(pre, post)``, bare or in a quantity; or index
+            arrays ``(pre_index, post_index)``. A pair that occurs twice makes two synapses.
+        size: ``(pre, post)``, sizes of the populations, each an int or a tuple; required with index arrays.
+        weight: one for all synapses, one for each in the order given, or an initialiser; a number or a quantity in nS,
+            pA or mV. By default the entries of the matrix.
+        delay: one for each synapse in the order given, one for all, or an initialiser (ms).
+        interpolation, max_delay, dt: as for `neurodyn.Delay`.
+        learn: "weight", "delay" or both.
+        device, dtype: as in torch.nn; float32 or float64.
+
+    Raises:
+        ValueError: an index out of range, a matrix or a weight of the wrong shape.
+        TypeError: no `size` or no weight with index arrays.
+        pint.DimensionalityError: a weight in another unit.
+    """
+
+    def __init__(
+        self,
+        matrix: Any,
+        size: tuple[Any, Any] | None = None,
+        *,
+        weight: Any = None,
+        delay: Any = None,
+        interpolation: Interpolation = "none",
+        max_delay: Any = None,
+        dt: Any = None,
+        learn: str | Iterable[str] = (),
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        native.load()
+        learn = (learn,) if isinstance(learn, str) else tuple(learn)
+        for word in learn:
+            if word not in ("weight", "delay") or (word == "delay" and delay is None):
+                raise TypeError(f"{type(self).__name__}: learn takes 'weight', and 'delay' if given; got {word!r}")
+        size = getattr(getattr(matrix, "magnitude", matrix), "shape", None) if size is None else size
+        if size is None:
+            raise TypeError(f"{type(self).__name__}: index arrays need size=(pre, post)")
+        self.in_size, self.out_size = as_sizes(size, type(self).__name__)
+        csr = matrix if isinstance(matrix, CSR) else self._sorted(matrix)
+        self.register_buffer("indptr", csr.indptr.to(device))
+        self.register_buffer("indices", csr.indices.to(device))
+        dtype = dtype or torch.get_default_dtype()
+        weight = self._ordered(csr.entries if weight is None else weight, csr.order, "weight")
+        self._set_weight(weight, "weight" in learn, device, dtype)
+        self.delays: SynapticDelays | None = None
+        if delay is not None:
+            factory = {"learn": "delay" if "delay" in learn else (), "device": device, "dtype": dtype}
+            self.delays = SynapticDelays(len(self.indices), delay=self._ordered(delay, csr.order, "delay"), **factory)
+            self._set_delays(interpolation, max_delay, dt, device, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self._checked(x)
+        n = math.prod(self.out_size)
+        if self.delays is None:
+            y = event.matmul(x, self.weight, self.indptr, self.indices, n)
+        else:
+            y = self.arrivals(self._sent(x, n))
+        return y.unflatten(-1, self.out_size) if len(self.out_size) > 1 else y
+
+    def read(self) -> Tensor:
+        """The output of the coming step, of a connection with delays of at least dt.
+
+        Raises:
+            TypeError: a connection without delays.
+            ValueError: a delay shorter than dt.
+            UnsetState: before `nd.reset_states`.
+        """
+        if self.delays is None:
+            raise TypeError(f"{self._label()} has no delays, so its output needs the input of the same step")
+        self.delays.check_readable(self.arrivals.dt)
+        pending = self.arrivals._buffers["pending"]
+        if pending is None:
+            raise UnsetState(f"{self._label()} has no state yet; call nd.reset_states(net, *batch) first")
+        y = pending[..., 0, :]
+        return y.unflatten(-1, self.out_size) if len(self.out_size) > 1 else y
+
+    def _sent(self, x: Tensor, n: int) -> Tensor:
+        """What each output will get from `x` after 0, 1, 2, ... steps."""
+        rows = self.arrivals.size[0]
+        if self.delays.whole:
+            sent = event.matmul(x, self.weight, self.indptr, self.indices, rows * n)
+        else:
+            steps = self.delays.steps.expand(len(self.indices))
+            before = steps.detach().floor()
+            late = steps - before
+            place = before.to(torch.int32) * n + self.indices
+            sent = event.matmul(x, self.weight * (1 - late), self.indptr, place, rows * n)
+            sent = sent + event.matmul(x, self.weight * late, self.indptr, place + n, rows * n)
+        return sent.unflatten(-1, (rows, n))
+
+    def _checked(self, x: Tensor) -> Tensor:
+        k, shape = len(self.in_size), tuple(x.shape)
+        if shape[len(shape) - k :] != self.in_size or len(shape) < k:
+            wanted = ", ".join(["*batch", *map(str, self.in_size)])
+            raise ValueError(f"{self._label()}: the input has shape {shape}, wanted ({wanted})")
+        if x.dtype == torch.bool:
+            x = x.to(self.weight.dtype)
+        if x.dtype != self.weight.dtype:
+            raise TypeError(f"{self._label()}: the input is {x.dtype} and the weight {self.weight.dtype}; convert one")
+        return x.flatten(-k) if k > 1 else x
+
+    def _sorted(self, matrix: Any) -> CSR:
+        shape = math.prod(self.in_size), math.prod(self.out_size)
+        if not isinstance(matrix, (tuple, list)):
+            return from_matrix(matrix, shape, self._label())
+        if len(matrix) != 2:
+            raise TypeError(f"{self._label()}: wanted (pre_index, post_index), got {len(matrix)} arrays")
+        return from_pairs(matrix[0], matrix[1], shape, self._label())
+
+    def _ordered(self, value: Any, order: Tensor | None, name: str) -> Any:
+        """`value`, if it has one element for each synapse, in the order of the CSR form."""
+        magnitude = getattr(value, "magnitude", value)
+        if order is None or not len(getattr(magnitude, "shape", ())):
+            return value
+        if len(magnitude) != len(order):
+            raise ValueError(f"{self._label()}: {name} has {len(magnitude)} values for {len(order)} synapses")
+        if isinstance(magnitude, nn.Parameter):
+            raise ValueError(
+                f"{self._label()}: {name} is an nn.Parameter, used as it is, so give the synapses sorted by pre index"
+            )
+        return u.quantity(torch.as_tensor(magnitude)[order], getattr(value, "units", "dimensionless"))
+
+    def _set_weight(self, value: Any, learned: bool, device: Any, dtype: torch.dtype) -> None:
+        label, n = f"{self._label()}: weight", len(self.indices)
+        value = value((n,)) if callable(value) and not isinstance(value, Tensor) else value
+        if value is None:
+            raise TypeError(f"{label} is required, for example weight=0.6 * u.nS")
+        got = getattr(value, "units", u.registry.dimensionless)
+        allowed = [u.registry.Unit(name) for name in UNITS]
+        found = [unit for unit in allowed if unit.dimensionality == got.dimensionality]
+        if not found:
+            message = f": {label} is a number, or in nS, pA or mV; got {value!r}"
+            raise pint.DimensionalityError(got, allowed[1], extra_msg=message)
+        self.unit = found[0]
+        weight = check(value, self.unit, (n,), label, device, dtype)
+        if weight.dim() and len(weight) != n:
+            raise ValueError(f"{label} has {len(weight)} values for {n} synapses")
+        if isinstance(weight, nn.Parameter) or not learned:
+            (self.register_parameter if isinstance(weight, nn.Parameter) else self.register_buffer)("weight", weight)
+        else:
+            self.weight = nn.Parameter(weight)
+
+    def _set_delays(self, interpolation: Interpolation, max_delay: Any, dt: Any, device: Any, dtype: Any) -> None:
+        assert self.delays is not None
+        dt = get_default_dt() if dt is None else dt
+        self.delays.set_bounds(float(u.to_canonical(dt)), interpolation, max_delay)
+        rows, n = self.delays.length + (1 if self.delays.whole else 2), math.prod(self.out_size)
+        if rows * n >= 2**31:
+            raise ValueError(f"{self._label()}: {rows} steps of delay for {n} outputs are too many; use a longer dt")
+        self.arrivals = Arrivals((rows, n), dt=dt, device=device, dtype=dtype)
+        if self.delays.whole:
+            self.indices = self.delays.steps.to(torch.int32) * n + self.indices
+
+    def _label(self) -> str:
+        return f"{type(self).__name__}({', '.join('x'.join(map(str, size)) for size in (self.in_size, self.out_size))})"
+
+    def extra_repr(self) -> str:
+        """Sizes, number of synapses and weight."""
+        learned = " (learned)" if isinstance(self.weight, nn.Parameter) else ""
+        sizes = f"{self.in_size} -> {self.out_size}".replace(",)", ")")
+        return f"{sizes}, {len(self.indices)} synapses, weight={show(self.weight, self.unit)}{learned}"
+
+
+def as_sizes(size: Any, label: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """``(pre, post)`` as two tuples."""
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise TypeError(f"{label}: size must be (pre, post), got {size!r}")
+    return _as_size(size[0], label), _as_size(size[1], label)

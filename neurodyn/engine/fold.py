@@ -1,0 +1,52 @@
+"""Work that depends on constants alone, such as exp(-dt / tau), taken out of a compiled chunk."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch._functorch.compile_utils import fx_graph_cse
+from torch.fx import Graph, GraphModule, Node
+
+
+def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[GraphModule, GraphModule, list[Tensor]]:
+    """Split `graph` into a prologue, which runs once, and the rest.
+
+    Args:
+        graph: functional, except for writes to its inputs.
+        inputs: its fake inputs.
+        constants: which of them keep their value from call to call.
+
+    Returns:
+        The prologue, ``(*constants) -> values``; the rest, with the values as further inputs; its fake inputs.
+    """
+    whole = fx_graph_cse(graph.graph)
+    placeholders = [node for node in whole.nodes if node.op == "placeholder"]
+    known = {placeholders[i] for i in constants}
+    prologue, copies = Graph(), {}
+    for i in constants:
+        copies[placeholders[i]] = prologue.node_copy(placeholders[i])
+    for node in whole.nodes:
+        sources = node.all_input_nodes
+        if node.op != "call_function" or not sources or not isinstance(node.meta.get("val"), Tensor):
+            continue
+        if all(source in known or (not source.all_input_nodes and source.op == "call_function") for source in sources):
+            known.add(node)
+            for source in sources:  # constants of no input, such as aten.full, are made on both sides
+                if source not in copies:
+                    copies[source] = prologue.node_copy(source)
+            copies[node] = prologue.node_copy(node, lambda source: copies[source])
+    last, values = placeholders[-1], []
+    for node in known:
+        if node.op == "call_function" and any(user not in known for user in node.users):
+            with whole.inserting_after(last):
+                last = whole.placeholder(f"value{len(values)}")
+            last.meta["val"] = node.meta["val"]
+            node.replace_all_uses_with(last, lambda user: user not in known)
+            values.append(node)
+    prologue.output(tuple(copies[node] for node in values))
+    whole.eliminate_dead_code(_has_effect)
+    rest = GraphModule(graph, whole)
+    return GraphModule(graph, prologue), rest, [*inputs, *(node.meta["val"] for node in values)]
+
+
+def _has_effect(node: Node) -> bool:
+    return node.op in ("placeholder", "output") or getattr(getattr(node.target, "_schema", None), "is_mutable", False)

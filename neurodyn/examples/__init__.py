@@ -1,0 +1,1 @@
+"""Networks from the literature, to run by name."""
