@@ -25,6 +25,7 @@ class Delayed(Parametrised):
     """
 
     delay: Tensor = param(unit=u.ms, domain=nonnegative)
+    _steps: Tensor
 
     def set_bounds(self, dt: float, interpolation: Interpolation, max_delay: Any) -> None:
         initial = self.delay.detach()

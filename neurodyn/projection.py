@@ -100,7 +100,7 @@ class Projection(nn.Module):
             TypeError: a projection without delays.
         """
         held = self._delayed()
-        x: Any = self.stages()[held].read()
+        x: Any = self.stages()[held].read()  # type: ignore[operator]
         for stage in self.stages()[held + 1 :]:
             x = stage(x)
         return x
@@ -182,8 +182,7 @@ def _check_units(connection: nn.Module, synapse: Dynamics | None, align: str, ou
     weight = getattr(connection, "unit", None)
     if weight is None or weight.dimensionless:
         return
-    field = next(iter(synapse.states.values())) if synapse is not None else None
-    held = synapse.params[field.initializer].unit if field is not None else None
+    held = None if synapse is None else synapse.params[next(iter(synapse.states.values())).initializer].unit
     if align == "post" and held is not None:
         wanted, taker = held, f"{_name(synapse)} with align='post' takes jumps in"
     elif output is not None:

@@ -228,7 +228,9 @@ def _unit(net: nn.Module, name: str) -> pint.Unit:
     path, _, state = name.rpartition(".")
     module = dict(named_dynamics(net)).get(path)
     field = module.states.get(state) if module is not None else None
-    return module.params[field.initializer].unit if field is not None else u.registry.dimensionless
+    return (
+        module.params[field.initializer].unit if module is not None and field is not None else u.registry.dimensionless
+    )
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ def from_matrix(matrix: Any, shape: tuple[int, int] | None, label: str) -> CSR:
         matrix = matrix.detach().cpu()
         (pre, post), entries, found = matrix._indices(), matrix._values(), tuple(matrix.shape)
     elif hasattr(matrix, "tocoo"):
-        matrix = matrix.tocoo()
+        matrix = matrix.tocoo()  # type: ignore[attr-defined]
         pre, post, entries, found = matrix.row, matrix.col, torch.as_tensor(matrix.data), tuple(matrix.shape)
     else:
         raise TypeError(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .. import units as u
 from ..delay import Delayed, Interpolation
 from ..dynamics import Dynamics, UnsetState, get_default_dt
-from ..fields import _as_size, check, show, state
+from ..fields import as_size, check, show, state
 from . import event, native
 from .csr import CSR, from_matrix, from_pairs
 
@@ -78,6 +78,8 @@ class Sparse(nn.Module):
         dtype: torch.dtype | None = None,
     ):
         super().__init__()
+        self.indptr: Tensor
+        self.indices: Tensor
         native.load()
         learn = (learn,) if isinstance(learn, str) else tuple(learn)
         for word in learn:
@@ -127,6 +129,7 @@ class Sparse(nn.Module):
 
     def _sent(self, x: Tensor, n: int) -> Tensor:
         """What each output will get from `x` after 0, 1, 2, ... steps."""
+        assert self.delays is not None
         rows = self.arrivals.size[0]
         if self.delays.whole:
             sent = event.matmul(x, self.weight, self.indptr, self.indices, rows * n)
@@ -187,7 +190,7 @@ class Sparse(nn.Module):
         if weight.dim() and len(weight) != n:
             raise ValueError(f"{label} has {len(weight)} values for {n} synapses")
         if isinstance(weight, nn.Parameter) or not learned:
-            (self.register_parameter if isinstance(weight, nn.Parameter) else self.register_buffer)("weight", weight)
+            (self.register_parameter if isinstance(weight, nn.Parameter) else self.register_buffer)("weight", weight)  # type: ignore[arg-type]
         else:
             self.weight = nn.Parameter(weight)
 
@@ -216,4 +219,4 @@ def as_sizes(size: Any, label: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """``(pre, post)`` as two tuples."""
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise TypeError(f"{label}: size must be (pre, post), got {size!r}")
-    return _as_size(size[0], label), _as_size(size[1], label)
+    return as_size(size[0], label), as_size(size[1], label)

@@ -194,7 +194,7 @@ class Program:
         return self._compiled[key]
 
     def _inductor(self, graph: GraphModule, fakes: list[Tensor]) -> Compiled:
-        mode = fakes[0].fake_mode
+        mode = fakes[0].fake_mode  # type: ignore[attr-defined]
         try:
             with V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
                 return compile_fx_inner(graph, fakes)
