@@ -87,6 +87,8 @@ def fixed_prob(n: int, m: int, prob: float, include_self: bool, generator: torch
     The gaps between connected pairs are geometrically distributed, so the time goes with the synapses, not the pairs.
     """
     pairs, last, found = n * m, -1, []
+    if prob == 1:
+        found, last = [torch.arange(pairs)], pairs
     while prob > 0 and last < pairs:
         expected = (pairs - last) * prob
         draws = min(int(expected + 5 * math.sqrt(expected) + 100), 2**24)

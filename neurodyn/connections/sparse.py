@@ -164,6 +164,7 @@ class Sparse(nn.Module):
     def _ordered(self, value: Any, order: Tensor | None, name: str) -> Any:
         """`value`, if it has one element for each synapse, in the order of the CSR form."""
         magnitude = getattr(value, "magnitude", value)
+        magnitude = torch.tensor(magnitude, dtype=torch.float64) if isinstance(magnitude, (list, tuple)) else magnitude
         if order is None or not len(getattr(magnitude, "shape", ())):
             return value
         if len(magnitude) != len(order):
