@@ -26,6 +26,11 @@ class FixedProb(Sparse):
 
     Raises:
         ValueError: a probability outside 0 to 1, or ``include_self=False`` between different populations.
+
+    Example:
+        >>> connection = nd.FixedProb(1000, 500, 0.1, weight=0.5 * u.nS, generator=torch.Generator().manual_seed(0))
+        >>> connection(torch.ones(4, 1000)).shape
+        torch.Size([4, 500])
     """
 
     def __init__(
@@ -58,6 +63,11 @@ class FixedNum(Sparse):
         num: number of synapses.
         per: "pre", each neuron of pre makes `num` synapses, or "post", each neuron of post receives `num`.
         weight, include_self, generator, values: see `FixedProb`.
+
+    Example:
+        >>> connection = nd.FixedNum(1000, 500, 20, per="post", weight=0.5 * u.nS)
+        >>> connection(torch.ones(1000)).unique()  # 20 synapses of 0.5 nS each
+        tensor([10.])
 
     Raises:
         ValueError: more synapses than there are partners, or an unknown `per`.

@@ -61,6 +61,12 @@ class Sparse(nn.Module):
         ValueError: an index out of range, a matrix or a weight of the wrong shape.
         TypeError: no `size` or no weight with index arrays.
         pint.DimensionalityError: a weight in another unit.
+
+    Example:
+        >>> pre, post = torch.tensor([0, 0, 2]), torch.tensor([0, 1, 1])
+        >>> connection = nd.Sparse((pre, post), (3, 2), weight=torch.tensor([1.0, 2.0, 4.0]) * u.nS)
+        >>> connection(torch.tensor([1.0, 0.0, 1.0]))
+        tensor([1., 6.])
     """
 
     def __init__(
