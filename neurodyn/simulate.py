@@ -180,7 +180,7 @@ class _Run:
         folded = {size: program.folded(self.probe, size) for size in set(sizes)}
         values = {size: prologue(fixed) for size, (prologue, _) in folded.items()}
         for size, *chunk in zip(sizes, *(x.split(sizes) for x in tensors), strict=True):
-            states = list(folded[size][1]([*states, *fixed, *chunk, *values[size]]))
+            states = [new.contiguous() for new in folded[size][1]([*states, *fixed, *chunk, *values[size]])]
         self.states = dict(zip(self.states, states, strict=True))
 
     def _eager(self, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:
