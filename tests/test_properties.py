@@ -95,3 +95,13 @@ def test_models_at_rest_do_not_know_the_time(cls, seed, late):
     shifted = torch.cat([torch.zeros(late, SIZE), xs])
     ys = nd.unroll(cls(SIZE), shifted, compile=False)
     torch.testing.assert_close(ys[late:], nd.unroll(cls(SIZE), xs, compile=False), rtol=1e-12, atol=1e-13)
+
+
+@fast
+@given(seed=seeds, steps=st.lists(st.integers(0, T), min_size=SIZE, max_size=SIZE))
+def test_a_delay_is_a_shift(seed, steps):
+    xs = torch.rand(T, BATCH, SIZE, generator=torch.Generator().manual_seed(seed))
+    ys = nd.unroll(nd.Delay(SIZE, u.quantity(torch.tensor(steps) * 1.0, "ms")), xs, compile=False)
+    for neuron, d in enumerate(steps):
+        shifted = torch.cat([torch.zeros(d, BATCH), xs[..., neuron]])[:T]
+        assert torch.equal(ys[..., neuron], shifted)

@@ -1,5 +1,8 @@
+import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -72,3 +75,18 @@ def test_formulas_of_brainstate():
         surrogate.GaussianGrad(formula="other")
     with pytest.raises(ValueError, match="alpha must exceed 1"):
         surrogate.QPseudoSpike(alpha=1.0)
+
+
+TRACE = Path(__file__).parent / "reference" / "traces" / "surrogate_grads"
+CASES = json.loads(TRACE.with_suffix(".json").read_text())["options"]["surrogates"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_reference_trace(case):
+    name = case.rsplit("_", 1)[0]
+    with np.load(TRACE.with_suffix(".npz")) as arrays:
+        x = torch.from_numpy(arrays["x"]).requires_grad_()
+        spike = getattr(surrogate, name)(**CASES[case], formula="brainstate")(x)
+        (grad,) = torch.autograd.grad(spike.sum(), x)
+        assert torch.equal(spike.detach(), torch.from_numpy(arrays["out_forward"]))
+        torch.testing.assert_close(grad, torch.from_numpy(arrays[f"grad_{case}"]), rtol=1e-12, atol=1e-14)
