@@ -74,9 +74,8 @@ def test_inputs() -> None:
     wanted, _ = loop(net, [(row,) for row in x])
     options = {"record": "output", "compile": False}
     assert torch.equal(simulate(net, T * u.ms, x, **options)["output"].values, wanted)
-    assert torch.equal(
-        simulate(net, T * u.ms, lambda first, n, _: x[first : first + n], **options)["output"].values, wanted
-    )
+    rows = lambda first, n, _: x[torch.arange(first, first + n) % T]  # noqa: E731
+    assert torch.equal(simulate(net, T * u.ms, rows, **options)["output"].values, wanted)
     constant, _ = loop(net, [(x[3],)] * T)
     assert torch.equal(simulate(net, T * u.ms, x[3], **options)["output"].values, constant)
     assert torch.equal(simulate(net, T * u.ms, (x[3],), **options)["output"].values, constant)
@@ -103,7 +102,7 @@ def test_batch_subset_and_dict() -> None:
     assert list(recording) == list(record)
 
 
-@pytest.mark.parametrize("stop", [20, 37, 1234])
+@pytest.mark.parametrize("stop", [37, 1234])
 def test_stopped_and_resumed(stop: int, tmp_path) -> None:
     T = 1500
     whole = simulate(Net(), T * u.ms, noise, ("spikes", "N.V"), seed=5)
