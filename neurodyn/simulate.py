@@ -48,8 +48,8 @@ def simulate(
         duration: a time, a multiple of dt.
         inputs: for each step, what `net` takes: a tensor with one row for each step, a tensor without time that stays
             the same, or ``f(first, steps, generator)``, which gives the rows of that many steps from step `first` on;
-            draw random inputs from `generator`. A tuple of such tensors for several arguments. None if `net` takes
-            nothing.
+            draw random inputs from `generator`. It is asked for whole blocks of steps, the last one beyond the end. A
+            tuple of such tensors for several arguments. None if `net` takes nothing.
         record: names of states, such as "N.V"; names in the output, if `net` returns a dict; "output" or "spikes" for
             an output that is one tensor. Names that end in "spikes" become `Events`, others `Trace`. A mapping gives
             for each name the neurons to keep: an index into the last dimension, or None for all.
@@ -72,7 +72,11 @@ def simulate(
         set_states(net, {name: value.clone() for name, value in states.items()})
     probe = _Probe(net, record, inputs is not None)
     rows = _Inputs(inputs, T, start, seed)
-    run = _Run(probe, rows.sample, compile)
+    try:
+        run = _Run(probe, rows.sample, compile)
+    except Exception as error:
+        rows.explain(error)
+        raise
     rows.block = run.block
     kept: dict[str, list[Any]] = {name: [] for name in probe.wanted}
     with _bar(T, progress) as bar:
@@ -142,6 +146,17 @@ class _Inputs:
         i = first - self.start
         rows = zip(self.given, self.timed, strict=True)
         return tuple(x[i : i + n] if timed else x.expand(n, *x.shape).contiguous() for x, timed in rows)
+
+    def explain(self, error: Exception) -> None:
+        """Add to an error of the first step how the inputs were understood."""
+        if not callable(self.given) and not all(self.timed):
+            shapes = ", ".join(
+                str(tuple(x.shape)) for x, timed in zip(self.given, self.timed, strict=True) if not timed
+            )
+            error.add_note(
+                f"simulate took inputs of shape {shapes} as constant in time; those with a row for each step have "
+                f"{self.T} rows"
+            )
 
     def _drawn(self, first: int, n: int) -> tuple[Tensor, ...]:
         self.generator.manual_seed((self.seed * 1_000_003 + first) % 2**63)

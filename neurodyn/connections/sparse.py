@@ -133,6 +133,16 @@ class Sparse(nn.Module):
         y = pending[..., 0, :]
         return y.unflatten(-1, self.out_size) if len(self.out_size) > 1 else y
 
+    @property
+    def pre_index(self) -> Tensor:
+        """The input of each synapse, in the order in which weights and delays are stored."""
+        return torch.repeat_interleave(self.indptr.diff())
+
+    @property
+    def post_index(self) -> Tensor:
+        """The output of each synapse, in the same order."""
+        return self.indices % math.prod(self.out_size)
+
     def _sent(self, x: Tensor, n: int) -> Tensor:
         """What each output will get from `x` after 0, 1, 2, ... steps."""
         assert self.delays is not None

@@ -1,1 +1,35 @@
-"""Networks from the literature, to run by name."""
+"""Networks from the literature, to run by name: ``NETWORKS["coba"].build(scale=1)`` and ``.run(net, 1 * u.s)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import nn
+
+from ..record import Recording
+from . import brunel, vogels_abbott, working_memory
+
+
+class Network(NamedTuple):
+    """An example network.
+
+    Attributes:
+        build: ``build(scale=1, seed=0, device=None, dtype=None)``; `scale` is the size relative to the paper's.
+        run: ``run(net, duration, **options)``, a `Recording` of "spikes"; options of `neurodyn.simulate`.
+        about: one line.
+    """
+
+    build: Callable[..., nn.Module]
+    run: Callable[..., Recording]
+    about: str
+
+
+NETWORKS = {
+    "coba": Network(vogels_abbott.coba, vogels_abbott.run, "Vogels and Abbott 2005, conductance-based synapses"),
+    "cuba": Network(vogels_abbott.cuba, vogels_abbott.run, "Vogels and Abbott 2005, current-based synapses"),
+    "brunel": Network(brunel.Brunel, brunel.run, "Brunel 2000, asynchronous irregular state"),
+    "memory": Network(working_memory.WorkingMemory, working_memory.run, "Mongillo, Barak and Tsodyks 2008"),
+}
+
+__all__ = ["NETWORKS", "Network"]
