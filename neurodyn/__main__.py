@@ -1,4 +1,4 @@
-"""The command line: ``neurodyn train``."""
+"""The command line: ``neurodyn train`` and ``neurodyn simulate``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +26,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     train.add_argument("--out", help="folder for metrics, checkpoints and pictures (default: runs/DATA)")
     train.add_argument("--resume", action="store_true", help="go on with the run in the folder")
     train.set_defaults(run=_train)
+    simulate = commands.add_parser(
+        "simulate",
+        help="simulate a network from the literature",
+        description="Simulate a network from the literature; print its rate and draw a raster of its last second.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    simulate.add_argument("network", choices=("coba", "cuba", "brunel", "memory"))
+    simulate.add_argument("--scale", type=float, default=1.0, help="size relative to the paper's network")
+    simulate.add_argument("--duration", default="1s", help="simulated time with its unit, such as 500ms or 2s")
+    simulate.add_argument("--seed", type=int, default=0, help="seed of the connections and inputs")
+    simulate.add_argument("--device", default="cpu", help="torch device, such as cpu or cuda")
+    simulate.add_argument("--out", help="the picture (default: NETWORK.png)")
+    simulate.set_defaults(run=_simulate)
     options = parser.parse_args(arguments)
     return options.run(options)
 
@@ -43,6 +57,33 @@ def _train(options: argparse.Namespace) -> int:
         print(f"neurodyn train needs {error.name}: pip install 'neurodyn[demo]'", file=sys.stderr)
         return 1
     print(f"test accuracy {accuracy:.2f} %, after {time.perf_counter() - start:.0f} s; see {out}/learning_curve.png")
+    return 0
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from . import units as u
+    from .examples import NETWORKS
+
+    chosen, out = NETWORKS[options.network], options.out or f"{options.network}.png"
+    net = chosen.build(options.scale, seed=options.seed, device=options.device)
+    start = time.perf_counter()
+    recording = chosen.run(net, u.registry.Quantity(options.duration), seed=options.seed)
+    spikes: Any = recording["spikes"]
+    seconds = time.perf_counter() - start
+    rate = float(spikes.rates.magnitude.mean())
+    print(f"{chosen.about}: {spikes.shape[-1]} neurons, {len(spikes)} spikes, mean rate {rate:.2f} Hz, {seconds:.1f} s")
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        print("for a picture: pip install 'neurodyn[plot]'", file=sys.stderr)
+        return 0
+    figure = Figure(figsize=(8, 4), layout="constrained", dpi=150)
+    ax, times = figure.subplots(), spikes.times.magnitude
+    ax.scatter(times, spikes.neurons, s=0.3, color="black", linewidths=0)
+    last = spikes.stop * spikes.dt
+    ax.set(xlim=(max(0.0, last - 1000), last), ylim=(0, spikes.shape[-1]), xlabel="time (ms)", ylabel="neuron")
+    figure.savefig(out)
+    print(f"see {out}")
     return 0
 
 

@@ -36,6 +36,11 @@ class WorkingMemory(nn.Module):
         device, dtype: as in torch.nn.
     """
 
+    noise: Tensor
+    drive: Tensor
+    cued: Tensor
+    excitatory: Tensor
+
     def __init__(
         self,
         scale: float = 1,
@@ -87,7 +92,7 @@ class WorkingMemory(nn.Module):
 
     def forward(self, noise: Tensor, cue: Tensor, readout: Tensor) -> Tensor:
         to_E, to_I = self.EE.read() + self.IE.read(), self.EI.read() + self.II.read()
-        delta = torch.cat((to_E, to_I), -1) + self.noise * noise
+        delta = torch.cat((to_E, to_I), -1) + self.noise * noise  # type: ignore[arg-type]
         factor = 1 + (cue - 1) * self.cued + (readout - 1) * self.excitatory
         spikes = self.neurons(self.drive * factor, delta=delta)
         for projection in (self.EE, self.EI):
