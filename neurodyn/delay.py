@@ -96,6 +96,13 @@ class Delay(Delayed, Dynamics):
         values: further keywords of `Dynamics`, such as ``learn="delay"``; ``past_initializer`` is the input before the
             start.
 
+    Example:
+        >>> delay = nd.Delay(1, 0.2 * u.ms, dt=0.1 * u.ms)
+        >>> [delay(torch.tensor([x])).item() for x in (1.0, 2.0, 3.0, 4.0)]
+        [0.0, 0.0, 1.0, 2.0]
+        >>> delay.read().item()  # before the next input is known
+        3.0
+
     Source of learned delays: Hammouamri, Khalfaoui-Hassani and Masquelier (2024), Learning delays in spiking neural
     networks using dilated convolutions with learnable spacings, ICLR.
     """

@@ -130,6 +130,12 @@ class Receptor(nn.Module):
     Raises:
         TypeError: a part of the wrong kind.
         ValueError: at a call, jumps of different shapes.
+
+    Example:
+        >>> receptor = nd.Receptor(nd.Expon(2), nd.COBA(E=0 * u.mV))
+        >>> I = receptor(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 2.0]))  # jumps of two connections, in nS
+        >>> I(torch.tensor([-60.0, -70.0])).tolist()  # pA
+        [90.0, 140.0]
     """
 
     def __init__(self, synapse: Dynamics, output: SynapticOutput):

@@ -26,6 +26,12 @@ class FixedProb(Sparse):
 
     Raises:
         ValueError: a probability outside 0 to 1, or ``include_self=False`` between different populations.
+
+    Example:
+        >>> random = torch.Generator().manual_seed(0)
+        >>> connection = nd.FixedProb(3200, 4000, 0.02, weight=0.6 * u.nS, generator=random)
+        >>> connection(torch.ones(8, 3200)).shape
+        torch.Size([8, 4000])
     """
 
     def __init__(
@@ -61,6 +67,11 @@ class FixedNum(Sparse):
 
     Raises:
         ValueError: more synapses than there are partners, or an unknown `per`.
+
+    Example:
+        >>> connection = nd.FixedNum(100, 20, 10, per="post", weight=0.1 * u.mV)
+        >>> connection(torch.ones(100))[:3]  # each target receives ten
+        tensor([1.0000, 1.0000, 1.0000])
     """
 
     def __init__(

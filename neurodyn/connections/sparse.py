@@ -61,6 +61,12 @@ class Sparse(nn.Module):
         ValueError: an index out of range, a matrix or a weight of the wrong shape.
         TypeError: no `size` or no weight with index arrays.
         pint.DimensionalityError: a weight in another unit.
+
+    Example:
+        >>> pre, post = [0, 0, 2], [1, 3, 1]
+        >>> connection = nd.Sparse((pre, post), (3, 4), weight=[1.0, 2.0, 5.0] * u.nS)
+        >>> connection(torch.tensor([1.0, 0.0, 0.5])).tolist()
+        [0.0, 3.5, 0.0, 2.0]
     """
 
     def __init__(
