@@ -1,7 +1,7 @@
 """The COBA network in Brian2 (C++ standalone); run by coba.py in an environment that has Brian2.
 
-Usage: python brian2_coba.py SCALE SECONDS RUNS FOLDER. Builds once in FOLDER, runs RUNS times with new random numbers, and
-saves spikes and times of each run as FOLDER/run<k>.npz.
+Usage: python brian2_coba.py SCALE SECONDS RUNS FOLDER. Builds once in FOLDER, runs RUNS times with new random
+numbers, and saves spikes and time of each run as FOLDER/run<k>.npz.
 """
 
 from __future__ import annotations

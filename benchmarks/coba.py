@@ -1,4 +1,4 @@
-"""The COBA network (Vogels and Abbott 2005) beside Brian2's C++ standalone: time of a step, and statistics of the spikes.
+"""The COBA network (Vogels and Abbott 2005) beside Brian2 (C++ standalone): time of a step, and statistics of spikes.
 
 Usage: python -m benchmarks.coba --brian2 /path/to/python [--scale 1] [--seconds 2] [--runs 5]
 
@@ -29,7 +29,7 @@ def irregularity(steps: np.ndarray, neurons: np.ndarray) -> float:
     """Mean coefficient of variation of the intervals of neurons with at least five of them."""
     order = np.lexsort((steps, neurons))
     steps, neurons = steps[order], neurons[order]
-    interval, same = np.diff(steps).astype(float)[...], np.diff(neurons) == 0
+    interval, same = np.diff(steps).astype(float), np.diff(neurons) == 0
     interval, neuron = interval[same], neurons[1:][same]
     count = np.bincount(neuron)
     mean = np.bincount(neuron, interval) / np.maximum(count, 1)

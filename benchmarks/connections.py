@@ -18,12 +18,13 @@ def main() -> None:
     torch.set_num_threads(1)
     nd.FixedProb(10, 10, 0.5, weight=1.0)  # the kernels are built
     random = torch.Generator().manual_seed(0)
+    options = {"weight": 0.6 * u.nS, "generator": random}
     for name, build in (
-        ("FixedProb", lambda: nd.FixedProb(20_000, 20_000, 0.01, weight=0.6 * u.nS, generator=random)),
-        ("FixedNum per pre", lambda: nd.FixedNum(20_000, 20_000, 200, weight=0.6 * u.nS, generator=random)),
+        ("FixedProb", lambda: nd.FixedProb(20_000, 20_000, 0.01, **options)),
+        ("FixedNum per pre", lambda: nd.FixedNum(20_000, 20_000, 200, **options)),
         (
             "FixedNum per post",
-            lambda: nd.FixedNum(20_000, 20_000, 200, per="post", weight=0.6 * u.nS, generator=random),
+            lambda: nd.FixedNum(20_000, 20_000, 200, per="post", **options),
         ),
     ):
         start = time.perf_counter()
