@@ -22,6 +22,13 @@ class Trace:
         unit: a pint unit.
         start: the first step; step i begins at the time ``i * dt``, and `values` holds what was true at its end.
         dt: time step in ms.
+
+    Example:
+        >>> recording = nd.simulate(nd.LIF(2), 4 * u.ms, torch.tensor([0.5, 0.9]), ["V"], compile=False)
+        >>> recording["V"].quantity[-1]
+        <Quantity(tensor([0.2753, 0.4956]), 'millivolt')>
+        >>> recording["V"].times.to("s").magnitude[-1].item()
+        0.003
     """
 
     values: Tensor
@@ -50,6 +57,13 @@ class Events:
         shape: ``(*batch, *size)``.
         start, stop: the steps that were recorded.
         dt: time step in ms.
+
+    Example:
+        >>> spikes = nd.simulate(nd.LIF(2), 60 * u.ms, torch.tensor([0.5, 1.2]), ["spikes"], compile=False)["spikes"]
+        >>> spikes.times
+        <Quantity(tensor([ 8., 17., 26., 35., 44., 53.], dtype=torch.float64), 'millisecond')>
+        >>> spikes.counts
+        tensor([0, 6])
     """
 
     steps: Tensor
@@ -91,6 +105,13 @@ class Recording(Mapping[str, Trace | Events]):
         records: `Trace` or `Events` by name.
         states: the final states of the network, as `get_states` gives them.
         step: the number of steps done, from the very first; with `states` all that is needed to go on.
+
+    Example:
+        >>> net, I = nd.LIF(3), torch.tensor([1.1, 1.2, 1.3])
+        >>> first = nd.simulate(net, 50 * u.ms, I, ["spikes"], compile=False)
+        >>> rest = nd.simulate(net, 50 * u.ms, I, ["spikes"], states=first.states, start=first.step, compile=False)
+        >>> rest.step, len(first["spikes"]) + len(rest["spikes"])
+        (100, 31)
     """
 
     records: dict[str, Trace | Events]
