@@ -76,42 +76,36 @@ class Delayed(Parametrised):
 class Delay(Delayed, Dynamics):
     r"""A delay line: $y_i = x_{i-k}$ with $k = delay/dt$, and `past_initializer` (0) for $i < k$.
 
-        ``y = delay(x)`` takes the input of a step and gives the delayed one for the same step. ``delay.read()`` gives the
-        same y before x is known: in a network that feeds back on itself, read, step the neurons, then call the delay with
-        their output.
+    ``y = delay(x)`` takes the input of a step and gives the delayed one for the same step. ``delay.read()`` gives the
+    same y before x is known: in a network that feeds back on itself, read, step the neurons, then call the delay with
+    their output.
 
-        Between two steps ``interpolation="linear"`` mixes the neighbours: $y = (1 - f)\,x_{i-\lfloor k \rfloor} +
-        f\,x_{i-\lfloor k \rfloor-1}$ with $f = k - \lfloor k \rfloor$; with it a delay can be learned. A learned delay
-        stays between dt and `max_delay`.
+    Between two steps ``interpolation="linear"`` mixes the neighbours: $y = (1 - f)\,x_{i-\lfloor k \rfloor} +
+    f\,x_{i-\lfloor k \rfloor-1}$ with $f = k - \lfloor k \rfloor$; with it a delay can be learned. A learned delay
+    stays between dt and `max_delay`.
 
-        The memory is one input for each step of the longest delay, each a state of its own, so that time passes without
-        moving data.
+    The memory is one input for each step of the longest delay, each a state of its own, so that time passes without
+    moving data.
 
-        Input and output: ``(*batch, *size)``, in any unit.
+    Input and output: ``(*batch, *size)``, in any unit.
 
-        Args:
-            size: shape of the input.
-            delay: one for all, or one for each neuron (ms).
-            interpolation: "none", for delays that are multiples of dt, or "linear".
-            max_delay: the longest that a learned delay may become; twice the longest initial one if not given.
-            values: further keywords of `Dynamics`, such as ``learn="delay"``; ``past_initializer`` is the input before the
-                start.
+    Args:
+        size: shape of the input.
+        delay: one for all, or one for each neuron (ms).
+        interpolation: "none", for delays that are multiples of dt, or "linear".
+        max_delay: the longest that a learned delay may become; twice the longest initial one if not given.
+        values: further keywords of `Dynamics`, such as ``learn="delay"``; ``past_initializer`` is the input before the
+            start.
 
-        Example:
-    <<<<<<< HEAD
-            >>> delay = nd.Delay(1, 2 * u.ms)
-            >>> [delay(torch.tensor([x])).item() for x in (1.0, 2.0, 3.0, 4.0)]
-            [0.0, 0.0, 1.0, 2.0]
-    =======
-            >>> delay = nd.Delay(1, 0.2 * u.ms, dt=0.1 * u.ms)
-            >>> [delay(torch.tensor([x])).item() for x in (1.0, 2.0, 3.0, 4.0)]
-            [0.0, 0.0, 1.0, 2.0]
-            >>> delay.read().item()  # before the next input is known
-            3.0
-    >>>>>>> networks
+    Example:
+        >>> delay = nd.Delay(1, 0.2 * u.ms, dt=0.1 * u.ms)
+        >>> [delay(torch.tensor([x])).item() for x in (1.0, 2.0, 3.0, 4.0)]
+        [0.0, 0.0, 1.0, 2.0]
+        >>> delay.read().item()  # before the next input is known
+        3.0
 
-        Source of learned delays: Hammouamri, Khalfaoui-Hassani and Masquelier (2024), Learning delays in spiking neural
-        networks using dilated convolutions with learnable spacings, ICLR.
+    Source of learned delays: Hammouamri, Khalfaoui-Hassani and Masquelier (2024), Learning delays in spiking neural
+    networks using dilated convolutions with learnable spacings, ICLR.
     """
 
     past_initializer: Tensor = param(0.0)

@@ -121,27 +121,21 @@ class Projection(nn.Module):
 class Receptor(nn.Module):
     """One synapse and its output for several connections, whose jumps add up.
 
-        Input: the outputs of the connections, ``(*batch, *size)`` each. Output: that of `output`, a `Current` in pA.
+    Input: the outputs of the connections, ``(*batch, *size)`` each. Output: that of `output`, a `Current` in pA.
 
-        Args:
-            synapse: a synapse that is linear in its input, such as `Expon`.
-            output: `COBA`, `CUBA`, ...
+    Args:
+        synapse: a synapse that is linear in its input, such as `Expon`.
+        output: `COBA`, `CUBA`, ...
 
-        Raises:
-            TypeError: a part of the wrong kind.
-            ValueError: at a call, jumps of different shapes.
+    Raises:
+        TypeError: a part of the wrong kind.
+        ValueError: at a call, jumps of different shapes.
 
-        Example:
-            >>> receptor = nd.Receptor(nd.Expon(2), nd.COBA(E=0 * u.mV))
-    <<<<<<< HEAD
-            >>> I = receptor(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5]))
-            >>> I(torch.tensor([-60.0, -60.0]))
-            tensor([90., 30.])
-    =======
-            >>> I = receptor(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 2.0]))  # jumps of two connections, in nS
-            >>> I(torch.tensor([-60.0, -70.0])).tolist()  # pA
-            [90.0, 140.0]
-    >>>>>>> networks
+    Example:
+        >>> receptor = nd.Receptor(nd.Expon(2), nd.COBA(E=0 * u.mV))
+        >>> I = receptor(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 2.0]))  # jumps of two connections, in nS
+        >>> I(torch.tensor([-60.0, -70.0])).tolist()  # pA
+        [90.0, 140.0]
     """
 
     def __init__(self, synapse: Dynamics, output: SynapticOutput):

@@ -14,30 +14,24 @@ from .sparse import Sparse, as_sizes
 class FixedProb(Sparse):
     """Each pair of neurons is connected with probability `prob`, at most once.
 
-        Input: ``(*batch, *pre)``. Output: ``(*batch, *post)``, in the unit of the weight.
+    Input: ``(*batch, *pre)``. Output: ``(*batch, *post)``, in the unit of the weight.
 
-        Args:
-            pre, post: sizes of the populations, an int or a tuple.
-            prob: probability of a synapse, 0 to 1.
-            weight: see `Sparse`.
-            include_self: whether a neuron may connect to itself; False needs ``pre == post``.
-            generator: source of the random numbers, on the CPU; torch's default one if not given.
-            values: further keywords of `Sparse`: ``delay``, ``learn``, ...
+    Args:
+        pre, post: sizes of the populations, an int or a tuple.
+        prob: probability of a synapse, 0 to 1.
+        weight: see `Sparse`.
+        include_self: whether a neuron may connect to itself; False needs ``pre == post``.
+        generator: source of the random numbers, on the CPU; torch's default one if not given.
+        values: further keywords of `Sparse`: ``delay``, ``learn``, ...
 
-        Raises:
-            ValueError: a probability outside 0 to 1, or ``include_self=False`` between different populations.
+    Raises:
+        ValueError: a probability outside 0 to 1, or ``include_self=False`` between different populations.
 
-        Example:
-    <<<<<<< HEAD
-            >>> connection = nd.FixedProb(1000, 500, 0.1, weight=0.5 * u.nS, generator=torch.Generator().manual_seed(0))
-            >>> connection(torch.ones(4, 1000)).shape
-            torch.Size([4, 500])
-    =======
-            >>> random = torch.Generator().manual_seed(0)
-            >>> connection = nd.FixedProb(3200, 4000, 0.02, weight=0.6 * u.nS, generator=random)
-            >>> connection(torch.ones(8, 3200)).shape
-            torch.Size([8, 4000])
-    >>>>>>> networks
+    Example:
+        >>> random = torch.Generator().manual_seed(0)
+        >>> connection = nd.FixedProb(3200, 4000, 0.02, weight=0.6 * u.nS, generator=random)
+        >>> connection(torch.ones(8, 3200)).shape
+        torch.Size([8, 4000])
     """
 
     def __init__(
@@ -70,11 +64,6 @@ class FixedNum(Sparse):
         num: number of synapses.
         per: "pre", each neuron of pre makes `num` synapses, or "post", each neuron of post receives `num`.
         weight, include_self, generator, values: see `FixedProb`.
-
-    Example:
-        >>> connection = nd.FixedNum(1000, 500, 20, per="post", weight=0.5 * u.nS)
-        >>> connection(torch.ones(1000)).unique()  # 20 synapses of 0.5 nS each
-        tensor([10.])
 
     Raises:
         ValueError: more synapses than there are partners, or an unknown `per`.

@@ -38,42 +38,35 @@ class Arrivals(Dynamics):
 class Sparse(nn.Module):
     r"""Sparse connection: $y_j = \sum w_k x_i$ over the synapses k from inputs i to j.
 
-        The work goes with the synapses of the non-zero inputs, and graded inputs keep their value. Gradients reach the
-        weights and every input, also a silent one.
+    The work goes with the synapses of the non-zero inputs, and graded inputs keep their value. Gradients reach the
+    weights and every input, also a silent one.
 
-        With `delay` a synapse has a delay of its own: $y_j(t) = \sum w_k x_i(t - d_k)$. The connection then has a state,
-        and ``read()`` gives the output of the coming step before its input is known, if no delay is shorter than dt.
+    With `delay` a synapse has a delay of its own: $y_j(t) = \sum w_k x_i(t - d_k)$. The connection then has a state,
+    and ``read()`` gives the output of the coming step before its input is known, if no delay is shorter than dt.
 
-        Input: ``(*batch, *pre)``. Output: ``(*batch, *post)``, in the unit of the weight.
+    Input: ``(*batch, *pre)``. Output: ``(*batch, *post)``, in the unit of the weight.
 
-        Args:
-            matrix: a SciPy sparse matrix or a sparse torch tensor of shape ``(pre, post)``, bare or in a quantity; or index
-                arrays ``(pre_index, post_index)``. A pair that occurs twice makes two synapses.
-            size: ``(pre, post)``, sizes of the populations, each an int or a tuple; required with index arrays.
-            weight: one for all synapses, one for each in the order given, or an initialiser; a number or a quantity in nS,
-                pA or mV. By default the entries of the matrix.
-            delay: one for each synapse in the order given, one for all, or an initialiser (ms).
-            interpolation, max_delay, dt: as for `neurodyn.Delay`.
-            learn: "weight", "delay" or both.
-            device, dtype: as in torch.nn; float32 or float64.
+    Args:
+        matrix: a SciPy sparse matrix or a sparse torch tensor of shape ``(pre, post)``, bare or in a quantity; or index
+            arrays ``(pre_index, post_index)``. A pair that occurs twice makes two synapses.
+        size: ``(pre, post)``, sizes of the populations, each an int or a tuple; required with index arrays.
+        weight: one for all synapses, one for each in the order given, or an initialiser; a number or a quantity in nS,
+            pA or mV. By default the entries of the matrix.
+        delay: one for each synapse in the order given, one for all, or an initialiser (ms).
+        interpolation, max_delay, dt: as for `neurodyn.Delay`.
+        learn: "weight", "delay" or both.
+        device, dtype: as in torch.nn; float32 or float64.
 
-        Raises:
-            ValueError: an index out of range, a matrix or a weight of the wrong shape.
-            TypeError: no `size` or no weight with index arrays.
-            pint.DimensionalityError: a weight in another unit.
+    Raises:
+        ValueError: an index out of range, a matrix or a weight of the wrong shape.
+        TypeError: no `size` or no weight with index arrays.
+        pint.DimensionalityError: a weight in another unit.
 
-        Example:
-    <<<<<<< HEAD
-            >>> pre, post = torch.tensor([0, 0, 2]), torch.tensor([0, 1, 1])
-            >>> connection = nd.Sparse((pre, post), (3, 2), weight=torch.tensor([1.0, 2.0, 4.0]) * u.nS)
-            >>> connection(torch.tensor([1.0, 0.0, 1.0]))
-            tensor([1., 6.])
-    =======
-            >>> pre, post = [0, 0, 2], [1, 3, 1]
-            >>> connection = nd.Sparse((pre, post), (3, 4), weight=[1.0, 2.0, 5.0] * u.nS)
-            >>> connection(torch.tensor([1.0, 0.0, 0.5])).tolist()
-            [0.0, 3.5, 0.0, 2.0]
-    >>>>>>> networks
+    Example:
+        >>> pre, post = [0, 0, 2], [1, 3, 1]
+        >>> connection = nd.Sparse((pre, post), (3, 4), weight=[1.0, 2.0, 5.0] * u.nS)
+        >>> connection(torch.tensor([1.0, 0.0, 0.5])).tolist()
+        [0.0, 3.5, 0.0, 2.0]
     """
 
     def __init__(
