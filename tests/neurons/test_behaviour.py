@@ -144,7 +144,7 @@ def test_exp_if_rheobase():
 
 def test_qua_if_period():
     r"""From V_reset to V_th $\tau \dot V = c\,(V - V_m)^2 + k$ takes $\tau/\sqrt{ck}$ times arctans."""
-    I = torch.tensor([3.9, 8.0, 10.0, 40.0])  # the rheobase is c (V_c - V_rest)^2 / 4 = 3.94 pA
+    I = torch.tensor([3.9, 10.0, 20.0, 40.0])  # the rheobase is c (V_c - V_rest)^2 / 4 = 3.94 pA
     times = fire(nd.QuaIF(4, dt=0.02 * u.ms), I, 80)
     assert len(times[0]) == 0
     for current, spikes in zip(I[1:].tolist(), times[1:], strict=True):
