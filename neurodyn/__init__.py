@@ -5,6 +5,7 @@ are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
 from . import bitwise, init, surrogate, units
+from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
     FixedDropout,
@@ -52,6 +53,7 @@ __all__ = [
     "AdEx",
     "AllToAll",
     "Alpha",
+    "CheckpointError",
     "Current",
     "Delay",
     "DeltaEncoder",
@@ -102,12 +104,14 @@ __all__ = [
     "get_default_dt",
     "get_states",
     "init",
+    "load",
     "nonnegative",
     "param",
     "phi",
     "positive",
     "relax",
     "reset_states",
+    "save",
     "set_default_dt",
     "set_states",
     "simulate",
