@@ -4,7 +4,7 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import bitwise, init, surrogate, units
+from . import bitwise, distributed, init, surrogate, units
 from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
@@ -99,6 +99,7 @@ __all__ = [
     "bitwise",
     "default_dt",
     "detach_states",
+    "distributed",
     "exp_euler",
     "fraction",
     "get_default_dt",

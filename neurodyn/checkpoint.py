@@ -103,7 +103,7 @@ def _encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
         if type(value) not in (Tensor, nn.Parameter) or value.layout != torch.strided or value.is_meta:
             raise TypeError(
                 f"save: {where} is a {type(value).__name__} ({value.layout}, {value.device}); wanted plain tensors. "
-                "Gather those of a sharded network first: nd.distributed.full_state_dict(net)"
+                "Gather those of a sharded network first: nd.distributed.full_state(net)"
             )
         while where in tensors:
             where += "'"
