@@ -4,7 +4,8 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import bitwise, init, surrogate, units
+from . import bitwise, distributed, init, surrogate, units
+from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
     FixedDropout,
@@ -52,6 +53,7 @@ __all__ = [
     "AdEx",
     "AllToAll",
     "Alpha",
+    "CheckpointError",
     "Current",
     "Delay",
     "DeltaEncoder",
@@ -97,17 +99,20 @@ __all__ = [
     "bitwise",
     "default_dt",
     "detach_states",
+    "distributed",
     "exp_euler",
     "fraction",
     "get_default_dt",
     "get_states",
     "init",
+    "load",
     "nonnegative",
     "param",
     "phi",
     "positive",
     "relax",
     "reset_states",
+    "save",
     "set_default_dt",
     "set_states",
     "simulate",
