@@ -4,7 +4,7 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import bitwise, init, surrogate, units
+from . import analysis, bitwise, init, surrogate, units
 from .connections import (
     AllToAll,
     FixedDropout,
@@ -94,6 +94,7 @@ __all__ = [
     "URLSTMCell",
     "Unroll",
     "UnsetState",
+    "analysis",
     "bitwise",
     "default_dt",
     "detach_states",

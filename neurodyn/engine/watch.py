@@ -29,7 +29,7 @@ class Watched(nn.Module):
         modules = {name: self.layer.get_submodule(path) for name, path, _ in self.wanted}
         found: dict[str, Tensor] = {}
         hooks = [
-            modules[name].register_forward_hook(lambda _, args, output, name=name: found.__setitem__(name, output))
+            modules[name].register_forward_hook(lambda *call, name=name: found.__setitem__(name, call[-1]))
             for name, _, state in self.wanted
             if not state
         ]
