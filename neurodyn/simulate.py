@@ -189,13 +189,14 @@ class _Run:
         return outs
 
     def _chunks(self, program: Any, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:
+        from .engine.sequence import Chunks
+
         fixed, states = list(constants(self.probe).values()), list(self.states.values())
-        tensors = [x.contiguous() for x in rows or (torch.empty(n, 0),)] + list(outs.values())
-        sizes = [self.chunk] * (n // self.chunk) + [1] * (n % self.chunk)
-        folded = {size: program.folded(self.probe, size) for size in set(sizes)}
-        values = {size: prologue(fixed) for size, (prologue, _) in folded.items()}
-        for size, *chunk in zip(sizes, *(x.split(sizes) for x in tensors), strict=True):
-            states = [new.contiguous() for new in folded[size][1]([*states, *fixed, *chunk, *values[size]])]
+        chunks = Chunks(program, self.probe, n, long=self.chunk)
+        xs = chunks.split([x.contiguous() for x in rows or (torch.empty(n, 0),)])
+        forward = {size: folded.bind(fixed) for size, folded in chunks.forward.items()}
+        for size, x, out in zip(chunks.sizes, xs, chunks.rows(list(outs.values())), strict=True):
+            states = [new.contiguous() for new in forward[size](*states, *fixed, *x, *out)]
         self.states = dict(zip(self.states, states, strict=True))
 
     def _eager(self, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:

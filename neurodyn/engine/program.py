@@ -33,7 +33,21 @@ from .fold import fold
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
 
-Compiled = Callable[[list[Tensor]], Sequence[Tensor]]
+
+class Folded(NamedTuple):
+    """A compiled chunk, in two parts.
+
+    ``prologue(*constants) -> values`` computes what depends on the constants alone, once for a whole sequence;
+    ``chunk([*inputs, *values]) -> states``.
+    """
+
+    prologue: Callable[..., Sequence[Tensor]]
+    chunk: Callable[[list[Tensor]], Sequence[Tensor]]
+
+    def bind(self, constants: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
+        """``(*inputs) -> states``, for these constants."""
+        values = self.prologue(*constants)
+        return lambda *inputs: self.chunk([*inputs, *values])
 
 
 class BatchSpecialised(Exception):
@@ -84,87 +98,67 @@ class Program:
         self._failure: str | None = None
 
         def probe(states, constant, xs):
-            new, outs, self.output_spec = self._loop(net, states, constant, xs)
-            return [*new, *outs]
+            new, outs, self.output_spec = self._loop(net, states, constant, [xs])
+            return [*new, *outs[0]]
 
-        graph, _, symbols = self._trace(probe, _plain(self.states), _plain(self.constants), _timed(self.xs, 1))
+        graph, _, symbols = self._trace(probe, _plain(self.states), _plain(self.constants), _plain(self.xs))
         _refuse_impure(graph)
         for value in _outputs(graph)[len(states) :]:
-            shape = [d if isinstance(d, int) else _index(d, symbols) for d in value.shape[1:]]
+            shape = [d if isinstance(d, int) else _index(d, symbols) for d in value.shape]
             self.outs.append(Layout(tuple(shape), value.dtype, value.device))
         self.steps = next((steps for limit, steps in CHUNK if len(graph.graph.nodes) <= limit), 1)
 
-    def forward(self, net: nn.Module, steps: int) -> Compiled:
-        """``[*states, *constants, *xs, *outs] -> states``, writing the outs."""
-        return self._compile(("forward", steps), *self._forward(net, steps))
+    def forward(self, net: nn.Module, steps: int) -> Folded:
+        """``[*states, *constants, *xs, *outs] -> states``, writing the outs of each step in turn."""
 
-    def folded(self, net: nn.Module, steps: int) -> tuple[Compiled, Compiled]:
-        """`forward` in two: ``constants -> values``, and ``[*states, *constants, *xs, *outs, *values] -> states``."""
-        if self._failure is not None:
-            raise NotCompilable(self._failure)
-        key = ("folded", steps)
-        if key not in self._compiled:
-            graph, fakes, _ = self._trace(*self._forward(net, steps))
-            first = len(self.states)
-            prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
-            with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
-                self._compiled[key] = lambda constants: prologue(*constants), self._inductor(graph, fakes)
-        return self._compiled[key]
-
-    def _forward(self, net: nn.Module, steps: int) -> tuple[Any, ...]:
         def chunk(states, constant, xs, outs):
             with torch.no_grad():
-                states, values, _ = self._loop(net, states, constant, xs)
-            for out, value in zip(outs, values, strict=True):
-                out.copy_(value)
+                states, values, _ = self._loop(net, states, constant, _steps(xs))
+            _write(outs, values)
             return states
 
-        states, fixed = _plain(self.states), _plain(self.constants)
-        return chunk, states, fixed, _timed(self.xs, steps), _timed(self.outs, steps)
+        inputs = _plain(self.states), _plain(self.constants), _timed(self.xs, steps), steps * _plain(self.outs)
+        return self._compile(("forward", steps), chunk, *inputs)
 
-    def backward(self, net: nn.Module, steps: int, wanted: tuple[bool, ...]) -> Compiled:
+    def backward(self, net: nn.Module, steps: int, wanted: tuple[bool, ...]) -> Folded:
         """``[*states, *constants, *xs, *grad_states, *grad_outs, *grad_xs, *sums] -> grad_states``.
 
-        Writes the gradients of those xs that are `wanted` and adds to the sums of the parameters' gradients.
+        Writes the gradients of those xs that are `wanted`, of each step in turn, and adds to the sums of the
+        parameters' gradients.
         """
 
         def chunk(states, constant, xs, grad_states, grad_outs, grad_xs, sums):
             def run(states, learned, selected):
-                values, given = list(constant), iter(selected)
+                values = list(constant)
                 for index, value in zip(self.learned, learned, strict=True):
                     values[index] = value
-                mixed = [next(given) if want else x for x, want in zip(xs, wanted, strict=True)]
+                mixed = [_merge(x, chosen, wanted) for x, chosen in zip(_steps(xs), selected, strict=True)]
                 return self._loop(net, states, values, mixed)[:2]
 
-            selected = [x for x, want in zip(xs, wanted, strict=True) if want]
+            selected = [[x for x, want in zip(step, wanted, strict=True) if want] for step in _steps(xs)]
             _, pull, *_ = torch.func.vjp(run, list(states), [constant[i] for i in self.learned], selected)
-            grad_start, grad_learned, grads = pull((list(grad_states), list(grad_outs)))
+            grad_start, grad_learned, grads = pull((list(grad_states), _steps(grad_outs)))
             totals = [total + grad for total, grad in zip(sums, grad_learned, strict=True)]
-            for out, grad in zip([*grad_xs, *sums], [*grads, *totals], strict=True):
-                out.copy_(grad)
+            _write([*grad_xs, *sums], [*grads, totals])
             return grad_start
 
-        states, fixed, xs, outs = (
-            _plain(self.states),
-            _plain(self.constants),
-            _timed(self.xs, steps),
-            _timed(self.outs, steps),
-        )
-        grad_xs = [x for x, want in zip(xs, wanted, strict=True) if want]
+        states, fixed = _plain(self.states), _plain(self.constants)
+        xs, outs = _timed(self.xs, steps), _timed(self.outs, steps)
+        grad_xs = steps * [x for x, want in zip(_plain(self.xs), wanted, strict=True) if want]
         sums = [fixed[i] for i in self.learned]
         key = ("backward", steps, wanted)
         return self._compile(key, chunk, states, fixed, xs, states, outs, grad_xs, sums)
 
-    def _loop(self, net: nn.Module, states: Sequence[Tensor], constant: Sequence[Tensor], xs: Sequence[Tensor]) -> Any:
-        """Steps of the pure function of `net`: the new states, the stacked outputs, the pytree of one output."""
+    def _loop(self, net: nn.Module, states: Sequence[Tensor], constant: Sequence[Tensor], xs: Sequence[Any]) -> Any:
+        """Steps of the pure function of `net`: the new states, the outputs of each step, the pytree of one output."""
         fixed, outs, spec = dict(zip(self.constant_names, constant, strict=True)), [], None
-        for x in zip(*(t.unbind(0) for t in xs), strict=True):
+        for x in xs:
             tensors = fixed | dict(zip(self.state_names, states, strict=True))
             y, new = pure(net, tensors, *pytree.tree_unflatten(list(x), self.spec))
             states = [new[name] for name in self.state_names]
             leaves, spec = pytree.tree_flatten(y)
             outs.append(leaves)
-        return list(states), [torch.stack(leaf) for leaf in zip(*outs, strict=True)], spec
+        return list(states), outs, spec
 
     def _trace(self, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> tuple[GraphModule, list, list]:
         """The ATen graph of `chunk`, the fake inputs that it was traced with, and the symbols of the batch."""
@@ -185,15 +179,18 @@ class Program:
             raise BatchSpecialised
         return graph, flat, symbols
 
-    def _compile(self, key: Any, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> Compiled:
+    def _compile(self, key: Any, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> Folded:
         if self._failure is not None:
             raise NotCompilable(self._failure)
         if key not in self._compiled:
             graph, fakes, _ = self._trace(chunk, *inputs)
-            self._compiled[key] = self._inductor(graph, fakes)
+            first = len(self.states)
+            prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
+            with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
+                self._compiled[key] = Folded(prologue, self._inductor(graph, fakes))
         return self._compiled[key]
 
-    def _inductor(self, graph: GraphModule, fakes: list[Tensor]) -> Compiled:
+    def _inductor(self, graph: GraphModule, fakes: list[Tensor]) -> Callable[[list[Tensor]], Sequence[Tensor]]:
         mode = fakes[0].fake_mode  # type: ignore[attr-defined]
         try:
             with V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
@@ -215,6 +212,22 @@ def _plain(layouts: list[Layout]) -> list[tuple[Layout, tuple[int, ...]]]:
 
 def _timed(layouts: list[Layout], steps: int) -> list[tuple[Layout, tuple[int, ...]]]:
     return [(layout, (steps,)) for layout in layouts]
+
+
+def _steps(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Tensors with time in front as a row of tensors for each step."""
+    return [list(row) for row in zip(*(tensor.unbind(0) for tensor in tensors), strict=True)]
+
+
+def _merge(x: Sequence[Tensor], chosen: Sequence[Tensor], wanted: Sequence[bool]) -> list[Tensor]:
+    """`x` with the `wanted` ones replaced."""
+    given = iter(chosen)
+    return [next(given) if want else value for value, want in zip(x, wanted, strict=True)]
+
+
+def _write(outs: Sequence[Tensor], rows: Sequence[Sequence[Tensor]]) -> None:
+    for out, value in zip(outs, [value for row in rows for value in row], strict=True):
+        out.copy_(value)
 
 
 def _outputs(graph: GraphModule) -> list[Tensor]:
