@@ -4,7 +4,8 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import analysis, bitwise, init, surrogate, units
+from . import analysis, bitwise, init, losses, surrogate, units
+from .activity import SpikeStatistics, scale_weights
 from .connections import (
     AllToAll,
     FixedDropout,
@@ -88,6 +89,7 @@ __all__ = [
     "ScaledWSLinear",
     "SignedLinear",
     "Sparse",
+    "SpikeStatistics",
     "SpikeTime",
     "SynapticOutput",
     "Trace",
@@ -103,12 +105,14 @@ __all__ = [
     "get_default_dt",
     "get_states",
     "init",
+    "losses",
     "nonnegative",
     "param",
     "phi",
     "positive",
     "relax",
     "reset_states",
+    "scale_weights",
     "set_default_dt",
     "set_states",
     "simulate",

@@ -62,6 +62,8 @@ class Watch:
         self.module = module
         self.values: dict[str, Tensor] = {}
         self.targets: dict[str, tuple[nn.Module, str]] = {}
+        if not record:
+            return
         modules, dynamics = dict(module.named_modules()), dict(named_dynamics(module))
         for name in (record,) if isinstance(record, str) else record:
             path, _, state = name.rpartition(".")
