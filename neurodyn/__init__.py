@@ -4,7 +4,8 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import bitwise, distributed, init, surrogate, units
+from . import analysis, bitwise, distributed, init, losses, surrogate, units
+from .activity import SpikeStatistics, scale_weights
 from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
@@ -90,12 +91,14 @@ __all__ = [
     "ScaledWSLinear",
     "SignedLinear",
     "Sparse",
+    "SpikeStatistics",
     "SpikeTime",
     "SynapticOutput",
     "Trace",
     "URLSTMCell",
     "Unroll",
     "UnsetState",
+    "analysis",
     "bitwise",
     "default_dt",
     "detach_states",
@@ -106,6 +109,7 @@ __all__ = [
     "get_states",
     "init",
     "load",
+    "losses",
     "nonnegative",
     "param",
     "phi",
@@ -113,6 +117,7 @@ __all__ = [
     "relax",
     "reset_states",
     "save",
+    "scale_weights",
     "set_default_dt",
     "set_states",
     "simulate",

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from .extras import needed
 
 FORMAT, VERSION = "neurodyn", 1
 
@@ -31,6 +31,7 @@ def save(path: str | Path, **parts: Any) -> None:
 
     Raises:
         TypeError: a part holds something else; the message says where.
+        ModuleNotFoundError: without safetensors (``pip install 'neurodyn[save]'``).
 
     Example:
         >>> import tempfile, pathlib
@@ -40,13 +41,14 @@ def save(path: str | Path, **parts: Any) -> None:
         >>> nd.load(path, net=net)["metrics"]
         {'loss': [0.5, 0.25]}
     """
+    safetensors = needed("safetensors.torch", "save", "save")
     tensors: dict[str, Tensor] = {}
     trees = {name: _state_dict(part) if hasattr(part, "state_dict") else part for name, part in parts.items()}
     tree = json.dumps({name: _encode(part, name, tensors) for name, part in trees.items()})
     metadata = {"format": FORMAT, "version": str(VERSION), "tree": tree, "sha256": _digest(tree, tensors)}
     path = Path(path)
     unfinished = path.with_name(f"{path.name}.part")
-    save_file(tensors, unfinished, metadata=metadata)
+    safetensors.save_file(tensors, unfinished, metadata=metadata)
     with unfinished.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(unfinished, path)
@@ -144,8 +146,9 @@ def _digest(tree: str, tensors: Mapping[str, Tensor]) -> str:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
+    safetensors = needed("safetensors", "save", "load")
     try:
-        with safe_open(path, "pt") as file:
+        with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT or not metadata.get("version", "").isdecimal():
                 raise CheckpointError(f"{path} is a safetensors file, but none that nd.save wrote")
@@ -154,7 +157,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                     f"{path} has version {metadata['version']} and this neurodyn reads up to {VERSION}; update neurodyn"
                 )
             tensors = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, OSError, UnicodeError) as error:
+    except (safetensors.SafetensorError, OSError, UnicodeError) as error:
         raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
     tree = metadata.get("tree", "")
     if _digest(tree, tensors) != metadata.get("sha256"):

@@ -247,9 +247,9 @@ def _events(out: Tensor, first: int) -> tuple[Tensor, Tensor]:
 
 def _record(net: nn.Module, name: str, parts: list[Any], shape: Any, dt: float, start: int, stop: int) -> Any:
     if not _is_events(name):
-        return Trace(torch.cat(parts), _unit(net, name), start, dt)
+        return Trace(torch.cat(parts), _unit(net, name), start, dt, name)
     steps, neurons = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Events(steps, neurons, tuple(shape), start, stop, dt)
+    return Events(steps, neurons, tuple(shape), start, stop, dt, name)
 
 
 def _unit(net: nn.Module, name: str) -> pint.Unit:
