@@ -30,6 +30,7 @@ from ..states import constants, get_states, pure
 from .errors import NotCompilable
 from .fold import fold
 from .opened import Opened
+from .share import Share
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
@@ -161,12 +162,13 @@ class Program:
     def _loop(self, net: nn.Module, states: Sequence[Tensor], constant: Sequence[Tensor], xs: Sequence[Any]) -> Any:
         """Steps of the pure function of `net`: the new states, the outputs of each step, the pytree of one output."""
         fixed, outs, spec = dict(zip(self.constant_names, constant, strict=True)), [], None
-        for x in xs:
-            tensors = fixed | dict(zip(self.state_names, states, strict=True))
-            y, new = pure(net, tensors, *pytree.tree_unflatten(list(x), self.spec))
-            states = [new[name] for name in self.state_names]
-            leaves, spec = pytree.tree_flatten(y)
-            outs.append(leaves)
+        with Share(constant):
+            for x in xs:
+                tensors = fixed | dict(zip(self.state_names, states, strict=True))
+                y, new = pure(net, tensors, *pytree.tree_unflatten(list(x), self.spec))
+                states = [new[name] for name in self.state_names]
+                leaves, spec = pytree.tree_flatten(y)
+                outs.append(leaves)
         return list(states), outs, spec
 
     def _trace(self, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> tuple[GraphModule, list, list]:
