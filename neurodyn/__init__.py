@@ -5,6 +5,7 @@ are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
 from . import bitwise, init, surrogate, units
+from .averaged import AveragedModel
 from .connections import (
     AllToAll,
     FixedDropout,
@@ -52,6 +53,7 @@ __all__ = [
     "AdEx",
     "AllToAll",
     "Alpha",
+    "AveragedModel",
     "Current",
     "Delay",
     "DeltaEncoder",
