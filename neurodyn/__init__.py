@@ -6,6 +6,7 @@ are built. Start with `LIF`, `Projection` and `unroll`.
 
 from . import analysis, bitwise, distributed, init, losses, surrogate, units
 from .activity import SpikeStatistics, scale_weights
+from .averaged import AveragedModel
 from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
@@ -54,6 +55,7 @@ __all__ = [
     "AdEx",
     "AllToAll",
     "Alpha",
+    "AveragedModel",
     "CheckpointError",
     "Current",
     "Delay",
