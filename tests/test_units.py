@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import neurodyn as nd
 from neurodyn import units as u
 
 
@@ -61,6 +62,13 @@ def test_arrays_and_tensors():
 
 def test_the_way_back():
     assert u.quantity(torch.tensor([2.0]), "mV").to("V").magnitude.tolist() == [0.002]
+
+
+def test_numbers_keep_their_precision_under_a_float32_default():
+    torch.set_default_dtype(torch.float32)
+    assert nd.LIF(1, dt=0.1 * u.ms).dt == 0.1
+    assert nd.LIF(1, tau=0.1 * u.ms, dtype=torch.float64).tau.item() == 0.1
+    assert nd.SpikeTime(1, [0], [100.0] * u.ms, dt=0.1 * u.ms).steps.tolist() == [1000]
 
 
 def test_units_are_pints_application_registry():
