@@ -71,6 +71,15 @@ def test_numbers_keep_their_precision_under_a_float32_default():
     assert nd.SpikeTime(1, [0], [100.0] * u.ms, dt=0.1 * u.ms).steps.tolist() == [1000]
 
 
+@pytest.mark.parametrize("model", [nd.LIF, nd.GIF, nd.Izhikevich, nd.AdEx])
+def test_the_example_in_an_error_can_be_pasted(model):
+    for name, field in model.params.items():
+        with pytest.raises(pint.DimensionalityError) as error:
+            model(3, **{name: 1 * u.K})
+        example = str(error.value).rpartition(f"for example {name}=")[2]
+        assert getattr(eval(example, {"u": u}), "units", u.registry.dimensionless).is_compatible_with(field.unit)
+
+
 def test_units_are_pints_application_registry():
     assert u.ms == pint.get_application_registry().ms
     with pytest.raises(AttributeError, match="no unit 'blorps'"):
