@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from .. import data
+from ..extras import needed
 from ..progress import bar
 from . import checkpoint, pictures
 from .network import Classifier
@@ -45,8 +46,11 @@ def train(
     ``raster.png``. With `resume` it goes on after the last epoch found there, to the same numbers as without the stop.
 
     Raises:
+        MissingExtra: safetensors or matplotlib is not installed.
         ValueError: `resume` with other settings than those of the run in `out`, or a damaged checkpoint.
     """
+    for package in ("safetensors", "matplotlib"):
+        needed(package, "demo", "neurodyn train")
     recipe, out = RECIPES[name], Path(out or f"runs/{name}")
     settings = {"data": name, "epochs": epochs or recipe.epochs, "seed": seed}
     training, test = (data.Split(*(part.to(device) for part in split)) for split in data.load(name))
