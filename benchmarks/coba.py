@@ -52,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for k in range(options.runs):
             net = vogels_abbott.coba(options.scale, seed=k)
-            vogels_abbott.run(net, 0.1 * u.s)  # compiles, as the number of synapses is part of a program
+            vogels_abbott.run(net, 0.1 * u.s)  # the first network compiles
             start = time.perf_counter()
             spikes = vogels_abbott.run(net, options.seconds * u.s)["spikes"]
             found["neurodyn"].append((time.perf_counter() - start, spikes.steps.numpy(), spikes.neurons.numpy()))

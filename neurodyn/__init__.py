@@ -4,8 +4,9 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import analysis, bitwise, init, losses, surrogate, units
+from . import analysis, bitwise, distributed, init, losses, surrogate, units
 from .activity import SpikeStatistics, scale_weights
+from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
     FixedDropout,
@@ -53,6 +54,7 @@ __all__ = [
     "AdEx",
     "AllToAll",
     "Alpha",
+    "CheckpointError",
     "Current",
     "Delay",
     "DeltaEncoder",
@@ -100,11 +102,13 @@ __all__ = [
     "bitwise",
     "default_dt",
     "detach_states",
+    "distributed",
     "exp_euler",
     "fraction",
     "get_default_dt",
     "get_states",
     "init",
+    "load",
     "losses",
     "nonnegative",
     "param",
@@ -112,6 +116,7 @@ __all__ = [
     "positive",
     "relax",
     "reset_states",
+    "save",
     "scale_weights",
     "set_default_dt",
     "set_states",

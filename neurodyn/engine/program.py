@@ -29,6 +29,8 @@ from torch.utils import _pytree as pytree
 from ..states import constants, get_states, pure
 from .errors import NotCompilable
 from .fold import fold
+from .opened import Opened
+from .share import Share
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
@@ -55,7 +57,7 @@ class BatchSpecialised(Exception):
 
 
 class Layout(NamedTuple):
-    """Shape, dtype and device of a tensor; a size of -1 - i stands for the i-th batch dimension."""
+    """Shape, dtype and device of a tensor; a size of -1 - i stands for the i-th free size, batch dimensions first."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -78,19 +80,27 @@ class Program:
         net: a module of this kind, its states set.
         x, spec: the inputs of one step, as tensors and the pytree of arguments that they came from.
         batch: the leading sizes that may vary from call to call; empty to compile for the shapes at hand alone.
+        opened: the sizes of constants that may vary as well.
 
     Raises:
         NotCompilable: the step draws random numbers or writes to a buffer.
-        BatchSpecialised: the step does different things for different batch sizes.
+        BatchSpecialised: the step does different things for different free sizes.
     """
 
-    def __init__(self, net: nn.Module, x: Sequence[Tensor], spec: pytree.TreeSpec, batch: tuple[int, ...]):
+    def __init__(
+        self, net: nn.Module, x: Sequence[Tensor], spec: pytree.TreeSpec, batch: tuple[int, ...], opened: Opened
+    ):
         states, constant = get_states(net), constants(net)
         self.spec, self.batch = spec, batch
+        self.free = (*batch, *dict(opened.values()).values())
         self.state_names, self.constant_names = list(states), list(constant)
         self.learned = [i for i, value in enumerate(constant.values()) if value.requires_grad]
         self.states = [Layout.of(value, batch) for value in states.values()]
         self.constants = [Layout.of(value) for value in constant.values()]
+        for i, name in enumerate(constant):
+            if name in opened:  # a free size after those of the batch
+                shape = (-1 - len(batch) - opened[name][0], *self.constants[i].shape[1:])
+                self.constants[i] = self.constants[i]._replace(shape=shape)
         self.xs = [Layout.of(value, batch) for value in x]
         self.outs: list[Layout] = []
         self.output_spec: Any = None
@@ -104,7 +114,7 @@ class Program:
         graph, _, symbols = self._trace(probe, _plain(self.states), _plain(self.constants), _plain(self.xs))
         _refuse_impure(graph)
         for value in _outputs(graph)[len(states) :]:
-            shape = [d if isinstance(d, int) else _index(d, symbols) for d in value.shape]
+            shape = [d if isinstance(d, int) else _index(d, symbols[: len(batch)]) for d in value.shape]
             self.outs.append(Layout(tuple(shape), value.dtype, value.device))
         self.steps = next((steps for limit, steps in CHUNK if len(graph.graph.nodes) <= limit), 1)
 
@@ -152,20 +162,21 @@ class Program:
     def _loop(self, net: nn.Module, states: Sequence[Tensor], constant: Sequence[Tensor], xs: Sequence[Any]) -> Any:
         """Steps of the pure function of `net`: the new states, the outputs of each step, the pytree of one output."""
         fixed, outs, spec = dict(zip(self.constant_names, constant, strict=True)), [], None
-        for x in xs:
-            tensors = fixed | dict(zip(self.state_names, states, strict=True))
-            y, new = pure(net, tensors, *pytree.tree_unflatten(list(x), self.spec))
-            states = [new[name] for name in self.state_names]
-            leaves, spec = pytree.tree_flatten(y)
-            outs.append(leaves)
+        with Share(constant):
+            for x in xs:
+                tensors = fixed | dict(zip(self.state_names, states, strict=True))
+                y, new = pure(net, tensors, *pytree.tree_unflatten(list(x), self.spec))
+                states = [new[name] for name in self.state_names]
+                leaves, spec = pytree.tree_flatten(y)
+                outs.append(leaves)
         return list(states), outs, spec
 
     def _trace(self, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> tuple[GraphModule, list, list]:
-        """The ATen graph of `chunk`, the fake inputs that it was traced with, and the symbols of the batch."""
+        """The ATen graph of `chunk`, the fake inputs that it was traced with, and the free sizes' symbols."""
         env = ShapeEnv(specialize_zero_one=False, duck_shape=False)
         batch, symbols = [], []
-        for i, size in enumerate(self.batch):
-            source, hint = ConstantSource(f"batch{i}"), max(size, 2)  # 1 would be taken for a broadcast dimension
+        for i, size in enumerate(self.free):
+            source, hint = ConstantSource(f"size{i}"), max(size, 2)  # 1 would be taken for a broadcast dimension
             symbols.append(env.create_symbol(hint, source, dynamic_dim=DimDynamic.DYNAMIC))
             batch.append(env.create_symintnode(symbols[-1], hint=hint, source=source))
         with FakeTensorMode(shape_env=env), torch.enable_grad():

@@ -61,8 +61,14 @@ def unroll(
 
     Raises:
         ValueError: no time step, layers with different dt, a start state of the wrong shape.
+        TypeError: DistributedDataParallel, which goes around the loop.
         KeyError: a name in `record` that is neither a state nor a module.
     """
+    if isinstance(module, nn.parallel.DistributedDataParallel):
+        raise TypeError(
+            "unroll: DistributedDataParallel acts once per sequence, so it goes around the loop; "
+            "use nd.distributed.ddp(nd.Unroll(net)) and call that"
+        )
     arguments = (xs,) if isinstance(xs, Tensor) else tuple(xs)
     leaves = pytree.tree_leaves(arguments)
     if not leaves or not all(isinstance(x, Tensor) and x.dim() and len(x) == len(leaves[0]) for x in leaves):

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from .. import data
+from .. import checkpoint, data
 from ..extras import needed
 from ..progress import bar
-from . import checkpoint, pictures
+from . import pictures
 from .network import Classifier
 
 
@@ -61,7 +61,8 @@ def train(
     steps = settings["epochs"] * len(loader)
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-2)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-2, total_steps=steps, pct_start=0.15)
-    metrics = _restore(out, settings, net, optimizer, scheduler) if resume else _clear(out)
+    parts = {"net": net, "optimizer": optimizer, "scheduler": scheduler}
+    metrics = _restore(out, settings, parts) if resume else _clear(out)
 
     with bar(steps, wanted=progress, initial=len(metrics) * len(loader), unit=" batches") as shown:
         for epoch in range(len(metrics) + 1, settings["epochs"] + 1):
@@ -90,7 +91,8 @@ def train(
             metrics.append(row)
             shown.set_postfix(epoch=epoch, loss=f"{row['train_loss']:.3f}", test=f"{row['test_accuracy']:.1f} %")
             record = settings | {"metrics": metrics}
-            checkpoint.save(out / f"epoch_{epoch:03}.safetensors", net, optimizer, scheduler, record)
+            file = out / f"epoch_{epoch:03}.safetensors"
+            checkpoint.save(file, **parts, record=record)
             _write_metrics(out, metrics)
 
     pictures.learning_curve(metrics, out / "learning_curve.png")
@@ -118,11 +120,11 @@ def _clear(out: Path) -> list[dict[str, Any]]:
     return []
 
 
-def _restore(out: Path, settings: dict[str, Any], *parts: Any) -> list[dict[str, Any]]:
+def _restore(out: Path, settings: dict[str, Any], parts: dict[str, Any]) -> list[dict[str, Any]]:
     found = sorted(out.glob("epoch_*.safetensors"))
     if not found:
         return _clear(out)
-    record = checkpoint.load(found[-1], *parts)
+    record = checkpoint.load(found[-1], **parts)["record"]
     metrics = record.pop("metrics")
     if record != settings:
         raise ValueError(f"--resume: {out} holds a run with {record}, not with {settings}; give another --out")

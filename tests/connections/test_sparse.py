@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import neurodyn as nd
 from neurodyn import units as u
 from neurodyn.connections import PlainTorchWarning, event, native
+from neurodyn.engine import programs
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -142,6 +143,24 @@ def test_compiles_without_a_break() -> None:
     found = torch.autograd.grad(torch.compile(loss, fullgraph=True)(x), (x, connection.weight))
     wanted = torch.autograd.grad(loss(x), (x, connection.weight))
     assert all((f - w).abs().max() < 1e-13 for f, w in zip(found, wanted, strict=True))
+
+
+def test_another_network_of_the_same_kind_compiles_nothing_new() -> None:
+    """The number of synapses is not part of a compiled program."""
+    x = spikes(8, 3, 6).requires_grad_()
+    known: list[int] = []
+    for seed in range(3):
+        random = generator(seed)
+        options = {"weight": nd.init.Normal(0.5, 0.5, random), "learn": "weight", "generator": random}
+        net = nn.Sequential(nd.FixedProb(6, 5, 0.4, **options), nd.LIF(5))
+        loop = nd.Recurrent(nd.Expon(6), nn.Sequential(net, nn.Linear(5, 6)))
+        found = []
+        for compile in (True, False):
+            ys = nd.unroll(loop, x, compile=compile)
+            found.append((ys, *torch.autograd.grad(ys.square().sum(), (x, net[0].weight))))
+        assert all((f - w).abs().max() < 1e-12 for f, w in zip(*found, strict=True))
+        known.append(len(programs._programs))
+    assert known[0] == known[1] == known[2]
 
 
 def test_fixed_prob_connects_each_pair_with_the_same_probability() -> None:
