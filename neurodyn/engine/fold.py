@@ -6,6 +6,8 @@ from torch import Tensor
 from torch._functorch.compile_utils import fx_graph_cse
 from torch.fx import Graph, GraphModule, Node
 
+from .share import sum_last
+
 
 def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[GraphModule, GraphModule, list[Tensor]]:
     """Split `graph` into a prologue, which runs once, and the rest.
@@ -19,6 +21,7 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Gr
         The prologue, ``(*constants) -> values``; the rest, with the values as further inputs; its fake inputs.
     """
     whole = fx_graph_cse(graph.graph)
+    sum_last(whole)
     placeholders = [node for node in whole.nodes if node.op == "placeholder"]
     known = {placeholders[i] for i in constants}
     prologue, copies = Graph(), {}

@@ -9,6 +9,7 @@ Batch dimensions are symbols in the trace, so every batch size runs the same cod
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -30,6 +31,10 @@ from ..states import constants, get_states, pure
 from .errors import NotCompilable
 from .fold import fold
 from .opened import Opened
+from .share import Share
+
+#: Held while a thread traces or compiles: torch does it in one thread at a time.
+TRACING = threading.RLock()
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
@@ -161,12 +166,13 @@ class Program:
     def _loop(self, net: nn.Module, states: Sequence[Tensor], constant: Sequence[Tensor], xs: Sequence[Any]) -> Any:
         """Steps of the pure function of `net`: the new states, the outputs of each step, the pytree of one output."""
         fixed, outs, spec = dict(zip(self.constant_names, constant, strict=True)), [], None
-        for x in xs:
-            tensors = fixed | dict(zip(self.state_names, states, strict=True))
-            y, new = pure(net, tensors, *pytree.tree_unflatten(list(x), self.spec))
-            states = [new[name] for name in self.state_names]
-            leaves, spec = pytree.tree_flatten(y)
-            outs.append(leaves)
+        with Share(constant):
+            for x in xs:
+                tensors = fixed | dict(zip(self.state_names, states, strict=True))
+                y, new = pure(net, tensors, *pytree.tree_unflatten(list(x), self.spec))
+                states = [new[name] for name in self.state_names]
+                leaves, spec = pytree.tree_flatten(y)
+                outs.append(leaves)
         return list(states), outs, spec
 
     def _trace(self, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> tuple[GraphModule, list, list]:
@@ -192,12 +198,17 @@ class Program:
         if self._failure is not None:
             raise NotCompilable(self._failure)
         if key not in self._compiled:
-            graph, fakes, _ = self._trace(chunk, *inputs)
-            first = len(self.states)
-            prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
-            with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
-                self._compiled[key] = Folded(prologue, self._inductor(graph, fakes))
+            with TRACING:
+                if key not in self._compiled:  # another thread may have been first
+                    self._compiled[key] = self._folded(chunk, *inputs)
         return self._compiled[key]
+
+    def _folded(self, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> Folded:
+        graph, fakes, _ = self._trace(chunk, *inputs)
+        first = len(self.states)
+        prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
+        with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
+            return Folded(prologue, self._inductor(graph, fakes))
 
     def _inductor(self, graph: GraphModule, fakes: list[Tensor]) -> Callable[[list[Tensor]], Sequence[Tensor]]:
         mode = fakes[0].fake_mode  # type: ignore[attr-defined]
