@@ -3,6 +3,8 @@
 `matmul` adds with atomics, so the last digits depend on the order of arrival. Imported at the first use on CUDA.
 """
 
+# pyright: reportIndexIssue=false, reportMissingImports=false
+
 from __future__ import annotations
 
 import math

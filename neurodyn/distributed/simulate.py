@@ -9,9 +9,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ..engine.forward import Run
+from ..engine.rows import Rows
 from ..neurons.base import Firing
 from ..record import Events, Recording, Trace
-from ..simulate import _events, _Inputs, _is_events, _Probe, _Run, _steps, _unit
+from ..simulate import Probe, events_of, is_events, steps_in, unit_of
 from ..states import check_dt, get_states, named_dynamics, pure, reset_states, set_states
 from .data_parallel import _check_initialised
 from .split import Exchange, mine, split
@@ -50,18 +52,18 @@ def simulate(
     """
     _check_initialised("simulate")
     dt = check_dt(net)
-    T = _steps(duration, dt)
+    T = steps_in(duration, dt)
     if states is None:
         reset_states(net, *batch)
     else:
         set_states(net, {name: value.clone() for name, value in states.items()})
     _check_same(net)
     record = (record,) if isinstance(record, str) else tuple(record)
-    rows = _Inputs(inputs, T, start, seed)
-    whole = _Probe(net, record, inputs is not None)
+    rows = Rows(inputs, T, start, seed)
+    whole = Probe(net, record, inputs is not None)
     probe, cut = _split(whole, rows)
     set_states(probe, cut.states(get_states(whole)))
-    run = _Run(probe, cut.rows(rows.sample), compile)
+    run = Run(probe, cut.rows(rows.sample), compile)
     window = min(exchange.least for exchange in probe.exchanges.values())
     run.chunk = max(k for k in range(1, run.chunk + 1) if window % k == 0)
     kept: dict[str, list[Any]] = {name: [] for name in record}
@@ -73,7 +75,7 @@ def simulate(
                 if name in sent:
                     sent[name].append(out.clone())
                 else:
-                    kept[name].append(_events(out, begin) if _is_events(name) else out.clone())
+                    kept[name].append(events_of(out, begin) if is_events(name) else out.clone())
         for name, parts in sent.items():
             gathered = cut.spikes(name, torch.cat(parts))
             for k in range(len(gathered)):
@@ -99,10 +101,10 @@ def _check_same(net: nn.Module) -> None:
             )
 
 
-class _PartProbe(_Probe):
-    """As `_Probe`; what was sent to each `Exchange` is an output too."""
+class _PartProbe(Probe):
+    """As `Probe`; what was sent to each `Exchange` is an output too."""
 
-    def __init__(self, part: nn.Module, probe: _Probe):
+    def __init__(self, part: nn.Module, probe: Probe):
         super().__init__(part, probe.wanted, probe.driven)
         self.exchanges = {name: m for name, m in named_dynamics(self) if isinstance(m, Exchange)}
 
@@ -111,7 +113,7 @@ class _PartProbe(_Probe):
         return outs | {name: vars(module).pop("sent") for name, module in self.exchanges.items()}
 
 
-def _split(whole: _Probe, rows: _Inputs) -> tuple[_PartProbe, _Cut]:
+def _split(whole: Probe, rows: Rows) -> tuple[_PartProbe, _Cut]:
     """The part of this process, tried out beside the whole for one step.
 
     For the trial spikes are put on their way at random, and half of the neurons above threshold.
@@ -161,7 +163,7 @@ class _Cut:
         shapes: of the recorded tensors.
     """
 
-    def __init__(self, whole: _Probe, probe: _PartProbe, sizes: set[int]):
+    def __init__(self, whole: Probe, probe: _PartProbe, sizes: set[int]):
         self.probe, self.sizes, self.capacity = probe, sizes, 256
         self.past = {f"{name}.past{k + 1}" for name, m in probe.exchanges.items() for k in range(m.length)}
         own = dict(named_dynamics(probe))
@@ -196,9 +198,9 @@ class _Cut:
         return whole
 
     def record(self, name: str, parts: list[Any], dt: float, start: int, stop: int) -> Trace | Events:
-        if not _is_events(name):
+        if not is_events(name):
             values = torch.cat(parts)
-            return Trace(values if name in self.full else _gather_parts(values), _unit(self.probe, name), start, dt)
+            return Trace(values if name in self.full else _gather_parts(values), unit_of(self.probe, name), start, dt)
         shape = self.shapes[name]
         n, own = shape[-1], mine(shape[-1])
         steps, neurons = (torch.cat(column) for column in zip(*parts, strict=True))

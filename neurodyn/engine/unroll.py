@@ -17,6 +17,7 @@ from ..progress import Quiet
 from ..progress import bar as progress_bar
 from ..states import check_dt, constants, detach_states, get_states, named_dynamics, pure, set_states
 from .errors import EagerWarning, NotCompilable
+from .late import program_of
 from .layers import flattened, is_elementary, is_stateless, layers
 from .start import reset_for
 from .watch import Watch
@@ -154,12 +155,9 @@ def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, checkpoint: 
 
 
 def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, checkpoint: int | None, bar: Any) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Inductor's own imports, at the first use
-        from .programs import program_for
-        from .sequence import run
+    program = program_of(net, [leaf[0] for leaf in leaves], spec)
+    from .sequence import run
 
-    program = program_for(net, [leaf[0] for leaf in leaves], spec)
     states, fixed = get_states(net), constants(net)
     outs, final = run(program, net, list(states.values()), list(fixed.values()), leaves, checkpoint or 1, bar)
     set_states(net, dict(zip(states, final, strict=True)))

@@ -1,0 +1,70 @@
+"""The time loop without gradients, for simulations."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ..states import constants, get_states, pure
+from .errors import EagerWarning, NotCompilable
+from .late import program_of
+from .rows import block_length
+
+#: Steps in one compiled chunk, by the length of the chunks that `unroll` would use for the same network.
+CHUNK = {8: 20, 4: 20, 2: 10, 1: 5}
+
+
+class Run:
+    """A module under way whose output is a dict: a call runs some steps, at most `block`; `states` is where it is."""
+
+    def __init__(self, probe: nn.Module, sample: tuple[Tensor, ...], compile: bool):
+        self.probe, self.states = probe, get_states(probe)
+        outs = self._step(self.states, tuple(x[0] for x in sample))[0]
+        self.program = self._compiled(sample) if compile else None
+        self.chunk = CHUNK[self.program.steps] if self.program else 1
+        self.block = max(1, block_length((*sample, *outs.values())) // self.chunk) * self.chunk
+        self.outs = {name: x.new_empty((self.block, *x.shape)) for name, x in outs.items()}
+
+    def __call__(self, rows: tuple[Tensor, ...], n: int) -> dict[str, Tensor]:
+        outs = {name: out[:n] for name, out in self.outs.items()}
+        with torch.inference_mode():
+            if self.program is None:
+                self._eager(rows, n, outs)
+            else:
+                self._chunks(self.program, rows, n, outs)
+        return outs
+
+    def _chunks(self, program: Any, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:
+        from .sequence import Chunks
+
+        fixed, states = list(constants(self.probe).values()), list(self.states.values())
+        chunks = Chunks(program, self.probe, n, long=self.chunk)
+        xs = chunks.split([x.contiguous() for x in rows or (torch.empty(n, 0),)])
+        forward = {size: folded.bind(fixed) for size, folded in chunks.forward.items()}
+        for size, x, out in zip(chunks.sizes, xs, chunks.rows(list(outs.values())), strict=True):
+            states = [new.contiguous() for new in forward[size](*states, *fixed, *x, *out)]
+        self.states = dict(zip(self.states, states, strict=True))
+
+    def _eager(self, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:
+        for t in range(n):
+            y, self.states = self._step(self.states, tuple(x[t] for x in rows))
+            for name, out in outs.items():
+                out[t] = y[name]
+
+    def _step(self, states: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> tuple[Any, dict[str, Tensor]]:
+        with torch.no_grad():
+            return pure(self.probe, states, *inputs)
+
+    def _compiled(self, sample: tuple[Tensor, ...]) -> Any:
+        step = [x[0] for x in sample] or [torch.empty(0)]
+        _, spec = pytree.tree_flatten(tuple(step))
+        try:
+            return program_of(self.probe, step, spec)
+        except NotCompilable as reason:
+            warnings.warn(f"simulate runs step by step in Python: {reason}", EagerWarning, stacklevel=4)
+            return None

@@ -1,0 +1,18 @@
+"""The compiling half of the engine, imported at its first use: Inductor takes seconds."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def program_of(net: nn.Module, x: Sequence[Tensor], spec: Any) -> Any:
+    """`programs.program_for`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Inductor's own imports
+        from .programs import program_for
+
+    return program_for(net, x, spec)
