@@ -4,7 +4,9 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import bitwise, init, surrogate, units
+from . import analysis, bitwise, distributed, init, losses, surrogate, units
+from .activity import SpikeStatistics, scale_weights
+from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
     FixedDropout,
@@ -52,6 +54,7 @@ __all__ = [
     "AdEx",
     "AllToAll",
     "Alpha",
+    "CheckpointError",
     "Current",
     "Delay",
     "DeltaEncoder",
@@ -88,26 +91,33 @@ __all__ = [
     "ScaledWSLinear",
     "SignedLinear",
     "Sparse",
+    "SpikeStatistics",
     "SpikeTime",
     "SynapticOutput",
     "Trace",
     "URLSTMCell",
     "Unroll",
     "UnsetState",
+    "analysis",
     "bitwise",
     "default_dt",
     "detach_states",
+    "distributed",
     "exp_euler",
     "fraction",
     "get_default_dt",
     "get_states",
     "init",
+    "load",
+    "losses",
     "nonnegative",
     "param",
     "phi",
     "positive",
     "relax",
     "reset_states",
+    "save",
+    "scale_weights",
     "set_default_dt",
     "set_states",
     "simulate",

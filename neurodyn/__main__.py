@@ -77,11 +77,11 @@ def _simulate(options: argparse.Namespace) -> int:
     except ModuleNotFoundError:
         print("for a picture: pip install 'neurodyn[plot]'", file=sys.stderr)
         return 0
+    from . import plot
+
     figure = Figure(figsize=(8, 4), layout="constrained", dpi=150)
-    ax, times = figure.subplots(), spikes.times.magnitude
-    ax.scatter(times, spikes.neurons, s=0.3, color="black", linewidths=0)
-    last = spikes.stop * spikes.dt
-    ax.set(xlim=(max(0.0, last - 1000), last), ylim=(0, spikes.shape[-1]), xlabel="time (ms)", ylabel="neuron")
+    ax, last = plot.raster(spikes, ax=figure.subplots()), spikes.stop * spikes.dt
+    ax.set_xlim(max(0.0, last - 1000), last)
     figure.savefig(out)
     print(f"see {out}")
     return 0

@@ -122,6 +122,19 @@ def test_stopped_and_resumed(stop: int, tmp_path) -> None:
     assert other["spikes"].steps.tolist() != whole["spikes"].steps.tolist()
 
 
+def test_the_random_input_does_not_depend_on_what_is_recorded(monkeypatch) -> None:
+    import sys
+
+    monkeypatch.setattr(sys.modules["neurodyn.simulate"], "_BLOCK_BYTES", 4000)  # 25 rows of input, fewer of records
+    few, many = (
+        simulate(Net(), 120 * u.ms, noise, record, seed=5, compile=False)["spikes"]
+        for record in (("spikes",), ("spikes", "N.V", "output"))
+    )
+    assert len(few) > 100
+    assert torch.equal(few.steps, many.steps)
+    assert torch.equal(few.neurons, many.neurons)
+
+
 def test_states_are_ready_for_training_afterwards() -> None:
     net = Net()
     simulate(net, 40 * u.ms, compile=False)

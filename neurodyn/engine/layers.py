@@ -19,7 +19,7 @@ def layers(module: nn.Module) -> list[nn.Module]:
     """
     found: list[nn.Module] = []
     run: list[nn.Module] = []
-    for stage in (*_stages(module), None):
+    for stage in (*stages(module), None):
         if isinstance(stage, (Dynamics, SynapticOutput)):
             run.append(stage)
             continue
@@ -31,7 +31,8 @@ def layers(module: nn.Module) -> list[nn.Module]:
     return found
 
 
-def _stages(module: nn.Module) -> Iterator[nn.Module]:
+def stages(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules that the forward of `module` calls in a row, each opened as far as it goes."""
     if type(module).forward is nn.Sequential.forward:
         children = module.children()
     elif hasattr(module, "stages"):
@@ -40,7 +41,7 @@ def _stages(module: nn.Module) -> Iterator[nn.Module]:
         yield module
         return
     for child in children:
-        yield from _stages(child)
+        yield from stages(child)
 
 
 def is_stateless(module: nn.Module) -> bool:

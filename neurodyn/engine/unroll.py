@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from ..states import check_dt, constants, detach_states, get_states, pure, set_s
 from .errors import EagerWarning, NotCompilable
 from .layers import flattened, is_elementary, is_stateless, layers
 from .start import reset_for
+from .watch import Watch
 
 
 def unroll(
@@ -26,6 +27,7 @@ def unroll(
     return_states: bool = False,
     compile: bool = True,
     checkpoint: int | None = None,
+    record: str | Iterable[str] = (),
 ) -> Any:
     """Run `module` over the time steps of `xs`.
 
@@ -42,13 +44,22 @@ def unroll(
             backpropagation through time.
         compile: False runs eagerly, with derivatives of any order.
         checkpoint: keep states for the backward pass only every so many steps, and compute the others again.
+        record: names of states, such as "1.V", and of modules inside, such as "1", for their outputs. Then the result
+            is ``(ys, recording)``: a `Trace` by name, with its graph, and the final states, with theirs.
 
     Returns:
         What the module returns, each tensor with time in front.
 
     Raises:
         ValueError: no time step, layers with different dt, a start state of the wrong shape.
+        TypeError: DistributedDataParallel, which goes around the loop.
+        KeyError: a name in `record` that is neither a state nor a module.
     """
+    if isinstance(module, nn.parallel.DistributedDataParallel):
+        raise TypeError(
+            "unroll: DistributedDataParallel acts once per sequence, so it goes around the loop; "
+            "use nd.distributed.ddp(nd.Unroll(net)) and call that"
+        )
     arguments = (xs,) if isinstance(xs, Tensor) else tuple(xs)
     leaves = pytree.tree_leaves(arguments)
     if not leaves or not all(isinstance(x, Tensor) and x.dim() and len(x) == len(leaves[0]) for x in leaves):
@@ -62,6 +73,9 @@ def unroll(
         set_states(module, states)
         get_states(module)
 
+    watch = Watch(module, record)
+    if watch.targets and return_states:
+        raise ValueError("unroll: with record=, the final states are recording.states; leave out return_states")
     ys: Any = arguments
     for layer in layers(module):
         ys = ys if isinstance(ys, tuple) else (ys,)
@@ -70,9 +84,13 @@ def unroll(
         else:
             if states is None:
                 reset_for(layer, pytree.tree_map(lambda x: x[0], ys))
+            layer = watch.around(layer)
             ys = _run(layer, ys, compile, checkpoint)
+        ys = watch.taken(layer, ys)
     final = get_states(module)
     detach_states(module)
+    if watch.targets:
+        return ys, watch.recording(final, len(leaves[0]))
     return (ys, final) if return_states else ys
 
 

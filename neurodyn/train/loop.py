@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from .. import data
-from . import checkpoint, pictures
+from .. import checkpoint, data
+from . import pictures
 from .network import Classifier
 
 
@@ -58,7 +58,8 @@ def train(
     steps = settings["epochs"] * len(loader)
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-2)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-2, total_steps=steps, pct_start=0.15)
-    metrics = _restore(out, settings, net, optimizer, scheduler) if resume else _clear(out)
+    parts = {"net": net, "optimizer": optimizer, "scheduler": scheduler}
+    metrics = _restore(out, settings, parts) if resume else _clear(out)
 
     bar = tqdm(total=steps, initial=len(metrics) * len(loader), disable=not progress, unit="batch")
     for epoch in range(len(metrics) + 1, settings["epochs"] + 1):
@@ -87,7 +88,8 @@ def train(
         metrics.append(row)
         bar.set_postfix(epoch=epoch, loss=f"{row['train_loss']:.3f}", test=f"{row['test_accuracy']:.1f} %")
         record = settings | {"metrics": metrics}
-        checkpoint.save(out / f"epoch_{epoch:03}.safetensors", net, optimizer, scheduler, record)
+        file = out / f"epoch_{epoch:03}.safetensors"
+        checkpoint.save(file, **parts, record=record)
         _write_metrics(out, metrics)
     bar.close()
 
@@ -116,11 +118,11 @@ def _clear(out: Path) -> list[dict[str, Any]]:
     return []
 
 
-def _restore(out: Path, settings: dict[str, Any], *parts: Any) -> list[dict[str, Any]]:
+def _restore(out: Path, settings: dict[str, Any], parts: dict[str, Any]) -> list[dict[str, Any]]:
     found = sorted(out.glob("epoch_*.safetensors"))
     if not found:
         return _clear(out)
-    record = checkpoint.load(found[-1], *parts)
+    record = checkpoint.load(found[-1], **parts)["record"]
     metrics = record.pop("metrics")
     if record != settings:
         raise ValueError(f"--resume: {out} holds a run with {record}, not with {settings}; give another --out")

@@ -1,0 +1,20 @@
+"""Optional dependencies: imported where they are used, with an error that says how to install them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def needed(module: str, extra: str, by: str) -> Any:
+    """The imported `module` of the extra `extra`.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        message = f"{by} needs {package}: pip install 'neurodyn[{extra}]'"
+        raise ModuleNotFoundError(message, name=package) from error
