@@ -191,7 +191,7 @@ def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device
     else:
         if isinstance(number, Tensor) and number.requires_grad:
             raise TypeError(f"{label}: the tensor carries a gradient; wrap it as nn.Parameter, or pass .detach()")
-        tensor = torch.as_tensor(number).to(device=device, dtype=dtype, copy=True)
+        tensor = torch.as_tensor(number, device=device, dtype=dtype).clone()
     if not bool(tensor.detach().isfinite().all()):
         raise ValueError(f"{label} must be finite, got {show(tensor, unit)}")
     shape = tuple(tensor.shape)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import neurodyn as nd
 from neurodyn import units as u
 
 
@@ -67,3 +68,10 @@ def test_units_are_pints_application_registry():
     assert u.ms == pint.get_application_registry().ms
     with pytest.raises(AttributeError, match="no unit 'blorps'"):
         u.blorps  # noqa: B018
+
+
+def test_numbers_are_not_rounded_to_the_default_dtype() -> None:
+    torch.set_default_dtype(torch.float32)
+    lif = nd.LIF(2, tau=0.7 * u.ms, dt=0.1 * u.ms, dtype=torch.float64)
+    assert lif.dt == 0.1
+    assert lif.tau.item() == 0.7
