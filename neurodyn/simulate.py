@@ -111,7 +111,11 @@ class _Probe(nn.Module):
         super().__init__()
         self.net, self.driven = net, driven
         record = (record,) if isinstance(record, str) else record
-        self.wanted = dict(record) if isinstance(record, Mapping) else dict.fromkeys(record)
+        wanted = dict(record) if isinstance(record, Mapping) else dict.fromkeys(record)
+        for i, index in enumerate(wanted.values()):
+            if isinstance(index, (list, Tensor)):  # a buffer, since a compiled step takes no other tensors
+                self.register_buffer(f"_kept{i}", torch.as_tensor(index))
+        self.wanted = {name: None if isinstance(index, (list, Tensor)) else index for name, index in wanted.items()}
 
     def forward(self, *inputs: Any) -> dict[str, Tensor]:
         y = self.net(*inputs) if self.driven else self.net()
@@ -120,7 +124,10 @@ class _Probe(nn.Module):
         for name in self.wanted:
             if name not in found:
                 raise KeyError(f"simulate: there is no {name!r} to record; there are {', '.join(found)}")
-        return {name: found[name] if index is None else found[name][..., index] for name, index in self.wanted.items()}
+        kept = (getattr(self, f"_kept{i}", index) for i, index in enumerate(self.wanted.values()))
+        return {
+            k: found[k] if index is None else found[k][..., index] for k, index in zip(self.wanted, kept, strict=True)
+        }
 
 
 class _Inputs:

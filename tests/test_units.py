@@ -64,14 +64,23 @@ def test_the_way_back():
     assert u.quantity(torch.tensor([2.0]), "mV").to("V").magnitude.tolist() == [0.002]
 
 
+def test_numbers_keep_their_precision_under_a_float32_default():
+    torch.set_default_dtype(torch.float32)
+    assert nd.LIF(1, dt=0.1 * u.ms).dt == 0.1
+    assert nd.LIF(1, tau=0.1 * u.ms, dtype=torch.float64).tau.item() == 0.1
+    assert nd.SpikeTime(1, [0], [100.0] * u.ms, dt=0.1 * u.ms).steps.tolist() == [1000]
+
+
+@pytest.mark.parametrize("model", [nd.LIF, nd.GIF, nd.Izhikevich, nd.AdEx])
+def test_the_example_in_an_error_can_be_pasted(model):
+    for name, field in model.params.items():
+        with pytest.raises(pint.DimensionalityError) as error:
+            model(3, **{name: 1 * u.K})
+        example = str(error.value).rpartition(f"for example {name}=")[2]
+        assert getattr(eval(example, {"u": u}), "units", u.registry.dimensionless).is_compatible_with(field.unit)
+
+
 def test_units_are_pints_application_registry():
     assert u.ms == pint.get_application_registry().ms
     with pytest.raises(AttributeError, match="no unit 'blorps'"):
         u.blorps  # noqa: B018
-
-
-def test_numbers_are_not_rounded_to_the_default_dtype() -> None:
-    torch.set_default_dtype(torch.float32)
-    lif = nd.LIF(2, tau=0.7 * u.ms, dt=0.1 * u.ms, dtype=torch.float64)
-    assert lif.dt == 0.1
-    assert lif.tau.item() == 0.7

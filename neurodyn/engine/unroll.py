@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint as checkpointed
 from ..current import SynapticOutput
 from ..progress import Quiet
 from ..progress import bar as progress_bar
-from ..states import check_dt, constants, detach_states, get_states, pure, set_states
+from ..states import check_dt, constants, detach_states, get_states, named_dynamics, pure, set_states
 from .errors import EagerWarning, NotCompilable
 from .layers import flattened, is_elementary, is_stateless, layers
 from .start import reset_for
@@ -71,13 +71,14 @@ def unroll(
         )
     arguments = (xs,) if isinstance(xs, Tensor) else tuple(xs)
     leaves = pytree.tree_leaves(arguments)
-    if not leaves or not all(isinstance(x, Tensor) and x.dim() and len(x) == len(leaves[0]) for x in leaves):
+    if not leaves or not all(isinstance(x, Tensor) and x.dim() and x.shape[0] == leaves[0].shape[0] for x in leaves):
         raise ValueError("unroll: xs must be tensors with the same number of time steps in front")
-    if len(leaves[0]) == 0:
+    if leaves[0].shape[0] == 0:
         raise ValueError(f"unroll: xs has no time step, its shape is {tuple(leaves[0].shape)}")
     if checkpoint is not None and checkpoint < 1:
         raise ValueError(f"unroll: checkpoint must be a positive number of steps, got {checkpoint}")
     check_dt(module)
+    held = [(m, name, m._buffers[name]) for _, m in named_dynamics(module) for name in m.states]
     if states is not None:
         set_states(module, states)
         get_states(module)
@@ -86,7 +87,7 @@ def unroll(
     if watch.targets and return_states:
         raise ValueError("unroll: with record=, the final states are recording.states; leave out return_states")
     ys: Any = arguments
-    with _bar(module, len(leaves[0]), progress) as bar:
+    with _bar(module, leaves[0].shape[0], progress) as bar:
         for layer in layers(module):
             ys = ys if isinstance(ys, tuple) else (ys,)
             if is_stateless(layer):
@@ -99,8 +100,11 @@ def unroll(
             ys = watch.taken(layer, ys)
     final = get_states(module)
     detach_states(module)
+    if torch.compiler.is_exporting():  # the exported program is a function of xs alone
+        for owner, name, value in held:
+            owner._buffers[name] = value
     if watch.targets:
-        return ys, watch.recording(final, len(leaves[0]))
+        return ys, watch.recording(final, leaves[0].shape[0])
     return (ys, final) if return_states else ys
 
 
@@ -127,7 +131,7 @@ class Unroll(nn.Module):
 
 def _bar(module: nn.Module, T: int, wanted: bool) -> Any:
     """A progress bar over the steps of all layers, for sequences that can take long."""
-    if not wanted or T < _LONG or torch.compiler.is_compiling():
+    if not wanted or torch.compiler.is_compiling() or T < _LONG:
         return contextlib.nullcontext(Quiet())
     return progress_bar(T * sum(not is_stateless(layer) for layer in layers(module)), after=2.0)
 
@@ -135,7 +139,7 @@ def _bar(module: nn.Module, T: int, wanted: bool) -> Any:
 def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, checkpoint: int | None, bar: Any) -> Any:
     """All steps of a module with states; its new states stay in its buffers, with their graph."""
     if torch.compiler.is_exporting():
-        return _scanned(net, arguments, checkpoint, bar)
+        return _scanned(net, arguments, checkpoint)
     if torch.compiler.is_compiling():  # write the steps out; Inductor compiles several scans in one graph wrongly
         return _eager(net, arguments, checkpoint, bar)
     if compile and torch._C._functorch.peek_interpreter_stack() is None:  # type: ignore[attr-defined]
@@ -162,14 +166,37 @@ def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, check
     return pytree.tree_unflatten(outs, program.output_spec)
 
 
-def _scanned(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None, bar: Any) -> Any:
-    """Inside torch.export: one scan over time in the graph that is being made, for any T.
+def _scanned(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None) -> Any:
+    """Inside torch.export: one scan over time in the graph that is being made, for any T."""
+    if torch.compiler.is_dynamo_compiling():  # export(strict=True), where a scan may not write to buffers
+        return _scanned_row(net, arguments, checkpoint)
+    from torch._higher_order_ops.scan import scan_op
 
-    A scan may not write to buffers, so this takes a row of layers; other modules have their steps written out.
-    """
+    start, fixed = get_states(net), constants(net)
+    leaves, spec = pytree.tree_flatten(arguments)
+    n, m, output_spec = len(start), len(start) + len(leaves), None
+
+    def step(*tensors: Tensor) -> list[Tensor]:
+        nonlocal output_spec
+        given = dict(zip(start, tensors[:n], strict=True)) | dict(zip(fixed, tensors[m:], strict=True))
+        y, states = pure(net, given, *pytree.tree_unflatten(tensors[n:m], spec))
+        outs, output_spec = pytree.tree_flatten(y)
+        return [value.clone() for value in (*states.values(), *outs)]
+
+    found = scan_op(step, list(start.values()), leaves, tuple(fixed.values()))
+    set_states(net, dict(zip(start, found[:n], strict=True)))
+    return pytree.tree_unflatten(found[n:], output_spec)  # type: ignore[arg-type]
+
+
+def _scanned_row(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None) -> Any:
+    """A scan over a row of layers; other modules have their steps written out."""
     row: Any = list(net) if isinstance(net, nn.Sequential) else [net]
-    if len(arguments) != 1 or not all(isinstance(m, SynapticOutput) or is_elementary(m) for m in row):
-        return _eager(net, arguments, checkpoint, bar)
+    if (
+        len(arguments) != 1
+        or len(set(row)) < len(row)
+        or not all(isinstance(m, SynapticOutput) or is_elementary(m) for m in row)
+    ):
+        return _eager(net, arguments, checkpoint)
 
     def step(values: list[Tensor], x: Tensor) -> tuple[list[Tensor], Tensor]:
         given, new = iter(values), []
@@ -189,7 +216,7 @@ def _scanned(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None,
     return ys
 
 
-def _eager(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None, bar: Any) -> Any:
+def _eager(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None, bar: Any = Quiet()) -> Any:
     T = len(pytree.tree_leaves(arguments)[0])
     names = list(get_states(net))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from reference.coba_network import irregularity
 
 import neurodyn as nd
 from neurodyn import units as u
@@ -41,3 +43,20 @@ def test_brunel_inputs_have_the_poisson_distribution() -> None:
     mean = 2 * 20 / J * 0.1 / 20
     assert abs(count.mean() - mean) < 5 * (mean / len(count)) ** 0.5
     assert abs(count.var() / mean - 1) < 0.05
+
+
+@pytest.mark.slow
+def test_brunel_regimes() -> None:
+    """The four panels of figure 8 of Brunel (2000), with its simulated rates: full size, 0.4 s each."""
+    torch.set_default_dtype(torch.float32)
+    net, rates, cvs, swing = brunel.Brunel(), {}, {}, {}
+    for name, (g, drive) in brunel.REGIMES.items():
+        net.set_regime(g, drive)
+        spikes = brunel.run(net, 0.4 * u.s, compile=False)["spikes"]
+        steps, neurons = spikes.steps.numpy(), spikes.neurons.numpy()
+        steps, neurons = steps[steps >= 1000], neurons[steps >= 1000]
+        rates[name] = len(steps) / 12_500 / 0.3
+        cvs[name] = irregularity(steps, neurons)
+        population = np.bincount((steps - 1000) // 5, minlength=600)  # of 0.5 ms
+        swing[name] = population.std() / population.mean()
+    print(rates, cvs, swing)
