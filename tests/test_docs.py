@@ -14,7 +14,8 @@ import torch
 import neurodyn as nd
 from neurodyn import units as u
 
-MODULES = [info.name for info in pkgutil.walk_packages(nd.__path__, "neurodyn.") if not info.name.endswith(".__main__")]
+LEFT_OUT = (".__main__", ".event_triton")  # the latter cannot be imported without Triton
+MODULES = [info.name for info in pkgutil.walk_packages(nd.__path__, "neurodyn.") if not info.name.endswith(LEFT_OUT)]
 
 
 def examples(module: str) -> list[doctest.DocTest]:
