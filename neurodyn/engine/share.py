@@ -47,6 +47,8 @@ class Share(TorchFunctionMode):
 
 
 def _key(leaf: Any) -> Any:
+    if isinstance(leaf, torch.SymInt):  # has no hash
+        return torch.SymInt, leaf.node.expr
     return (Tensor, id(leaf)) if isinstance(leaf, Tensor) else (type(leaf), leaf if leaf.__hash__ else id(leaf))
 
 
