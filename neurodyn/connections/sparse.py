@@ -11,30 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from .. import units as u
-from ..delay import Delayed, Interpolation
-from ..dynamics import Dynamics, UnsetState, get_default_dt
-from ..fields import as_size, check, show, state
+from ..delay import Interpolation
+from ..dynamics import UnsetState, get_default_dt
+from ..fields import as_size, check, show
 from . import event, native
 from .csr import CSR, from_matrix, from_pairs
+from .delayed import Arrivals, SynapticDelays, sent
 
 #: What a weight may be: a number, a jump of a conductance, a current, or a jump of the potential.
 UNITS = ("dimensionless", "nS", "pA", "mV")
-
-
-class SynapticDelays(Delayed):
-    """The delays of the synapses of one connection."""
-
-    elastic = ("delay", "raw_delay", "_steps", "size")
-
-
-class Arrivals(Dynamics):
-    """What is on its way. Input: row k arrives k steps later. Output: what arrives in this step."""
-
-    pending: Tensor = state(0.0)
-
-    def step(self, sent: Tensor, pending: Tensor) -> tuple[Tensor, Tensor]:
-        total = pending + sent
-        return total[..., 0, :], torch.cat((total[..., 1:, :], torch.zeros_like(total[..., :1, :])), -2)
 
 
 class Sparse(nn.Module):
@@ -117,7 +102,7 @@ class Sparse(nn.Module):
         if self.delays is None:
             y = event.matmul(x, self.weight, self.indptr, self.indices, n)
         else:
-            y = self.arrivals(self._sent(x, n))
+            y = self.arrivals(sent(x, self.weight, self.indptr, self.indices, self.delays, self.arrivals.size))
         return y.unflatten(-1, self.out_size) if len(self.out_size) > 1 else y
 
     def read(self) -> Tensor:
@@ -146,21 +131,6 @@ class Sparse(nn.Module):
     def post_index(self) -> Tensor:
         """The output of each synapse, in the same order."""
         return self.indices % math.prod(self.out_size)
-
-    def _sent(self, x: Tensor, n: int) -> Tensor:
-        """What each output will get from `x` after 0, 1, 2, ... steps."""
-        assert self.delays is not None
-        rows = self.arrivals.size[0]
-        if self.delays.whole:
-            sent = event.matmul(x, self.weight, self.indptr, self.indices, rows * n)
-        else:
-            steps = self.delays.steps.expand(self.indices.shape)
-            before = steps.detach().floor()
-            late = steps - before
-            place = before.to(torch.int32) * n + self.indices
-            sent = event.matmul(x, self.weight * (1 - late), self.indptr, place, rows * n)
-            sent = sent + event.matmul(x, self.weight * late, self.indptr, place + n, rows * n)
-        return sent.unflatten(-1, (rows, n))
 
     def _checked(self, x: Tensor) -> Tensor:
         k, shape = len(self.in_size), tuple(x.shape)
