@@ -22,7 +22,9 @@ def network(n: int = 100) -> nn.Module:
     return nn.Sequential(
         nn.Linear(n, n),
         nd.LIF(n, tau=nd.init.Normal(10 * u.ms, 1 * u.ms), learn="tau"),
-        nd.Projection(nn.Linear(n, n, bias=False), plasticity=nd.STP(n), synapse=nd.Expon(n), output=nd.CUBA()),
+        nd.Projection(
+            nn.Linear(n, n, bias=False), plasticity=nd.STP(n), synapse=nd.Expon(n), output=nd.CUBA(scale=20 * u.mV)
+        ),
         nd.LIF(n),
     )
 
@@ -43,7 +45,7 @@ def simulated(net: nn.Module, steps: int) -> Callable[[int], float]:
     held: dict = {"states": None, "start": 0}
 
     def inputs(first: int, n: int, generator: torch.Generator) -> Tensor:
-        return 6 * torch.rand(n, 100, generator=generator)
+        return 30 * torch.rand(n, 100, generator=generator)
 
     def part(_: int) -> float:
         recording = nd.simulate(net, steps * u.ms, inputs, ["spikes"], progress=False, **held)
@@ -59,7 +61,7 @@ def trained(net: nn.Module) -> Callable[[int], float]:
     held: dict = {"states": None}
 
     def window(_: int) -> float:
-        ys, states = nd.unroll(net, 6 * torch.rand(16, 4, 100), return_states=True, **held)
+        ys, states = nd.unroll(net, 30 * torch.rand(16, 4, 100), return_states=True, **held)
         held["states"] = {name: value.detach() for name, value in states.items()}
         length = graph_length(ys)
         optimizer.zero_grad()
