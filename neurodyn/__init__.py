@@ -6,6 +6,7 @@ are built. Start with `LIF`, `Projection` and `unroll`.
 
 from . import analysis, bitwise, distributed, init, losses, nir, surrogate, units
 from .activity import SpikeStatistics, scale_weights
+from .averaged import AveragedModel
 from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
@@ -55,6 +56,7 @@ __all__ = [
     "AdEx",
     "AllToAll",
     "Alpha",
+    "AveragedModel",
     "CheckpointError",
     "Current",
     "Delay",
