@@ -11,6 +11,7 @@ Inside a model every number is in one coherent set, in which products need no fa
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,9 +58,19 @@ def _canonical(dimensions: frozenset[tuple[str, float]]) -> str:
     return " * ".join(f"{unit}**{n}" for unit, n in exponents.items() if n)
 
 
+def _parsed(make: Callable[..., Any], *values: Any) -> Any:
+    """What pint makes of `values`, which may hold strings; a ValueError for one that cannot be read at all."""
+    try:
+        return make(*values)
+    except (pint.PintError, AttributeError, TypeError, ValueError):
+        raise
+    except Exception as error:  # of the tokenizer and of assertions in pint
+        raise ValueError(f"neurodyn.units: {values[-1]!r} is no unit, for example 'mV' or '1/ms'") from error
+
+
 def canonical_unit(unit: str | pint.Unit) -> pint.Unit:
     """The unit in which neurodyn stores values of this dimension: ``canonical_unit("s") == u.ms``."""
-    return registry.Unit(_canonical(frozenset(registry.Unit(unit).dimensionality.items())))
+    return registry.Unit(_canonical(frozenset(_parsed(registry.Unit, unit).dimensionality.items())))
 
 
 def is_quantity(value: Any) -> bool:
@@ -69,7 +80,7 @@ def is_quantity(value: Any) -> bool:
 
 def quantity(value: Any, unit: str | pint.Unit) -> Any:
     """`value` (a tensor, an ``nn.Parameter``, an array or a number) with a unit: ``u.quantity(lif.V, "mV")``."""
-    return registry.Quantity(value, unit)
+    return _parsed(registry.Quantity, value, unit)
 
 
 def to_canonical(value: Any) -> Tensor | float:
@@ -78,7 +89,7 @@ def to_canonical(value: Any) -> Tensor | float:
     A tensor that is already in its canonical unit is returned as it is, so an ``nn.Parameter`` stays the same object.
     """
     if isinstance(value, (pint.Unit, str)):
-        value = registry.Quantity(value)
+        value = _parsed(registry.Quantity, value)
     if not is_quantity(value):
         value = registry.Quantity(value, "dimensionless")
     target = canonical_unit(value.units)

@@ -186,6 +186,15 @@ def test_errors(call, error, words) -> None:
     assert words in str(raised.value) + " ".join(getattr(raised.value, "__notes__", ()))
 
 
+def test_a_dense_connection_without_a_batch_is_compiled() -> None:
+    net, x = nn.Sequential(nn.Linear(3, 4), nd.LIF(4)), 9 * torch.rand(25, 3)
+    found = simulate(net, 25 * u.ms, x, ["output", "1.V"])  # an EagerWarning would be an error
+    wanted = simulate(net, 25 * u.ms, x, ["output", "1.V"], compile=False)
+    assert wanted["output"].values.sum() > 0
+    assert torch.equal(found["output"].values, wanted["output"].values)
+    assert (found["1.V"].values - wanted["1.V"].values).abs().max() < 1e-12
+
+
 def test_what_cannot_be_compiled_says_why() -> None:
     class Noisy(Net):
         def forward(self) -> Tensor:

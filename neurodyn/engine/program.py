@@ -190,6 +190,11 @@ class Program:
                 lambda *args: pytree.tree_leaves(chunk(*pytree.tree_unflatten(list(args), spec))),
                 decomposition_table=select_decomp_table(),
             )(*flat)
+        for node in graph.graph.nodes:
+            if (
+                node.target is torch.ops.aten.squeeze_.dim
+            ):  # of a temporary, in torch's product of a vector and a matrix
+                node.target = torch.ops.aten.squeeze.dim
         if symbols and not _holds_for_every_batch(env, symbols):
             raise BatchSpecialised
         return graph, flat, symbols

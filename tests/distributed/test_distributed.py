@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -39,6 +41,28 @@ def found(tmp_path_factory) -> list[dict[str, str]]:
 def test_two_processes(found, check: str) -> None:
     for rank, results in enumerate(found):
         assert results[check] == "right", f"process {rank}: {results[check]}"
+
+
+@pytest.mark.slow
+def test_the_scripts_of_the_page(tmp_path) -> None:
+    page = Path(nd.__file__).parents[1] / "docs" / "scale.md"
+    scripts = re.findall(r"```py\n(.*?)```", page.read_text(), re.DOTALL)
+    assert len(scripts) == 3
+    once = r'dist\.(init_process_group\("gloo"\)|destroy_process_group\(\)).*\n'  # one start for all three
+    bodies = [
+        f"def script{i}():\n{indent(re.sub(once, '', text), '    ')}\nscript{i}()\n" for i, text in enumerate(scripts)
+    ]
+    start, stop = (
+        "import torch.distributed as dist\ndist.init_process_group('gloo')\n",
+        "dist.destroy_process_group()\n",
+    )
+    (tmp_path / "all.py").write_text(start + "".join(bodies) + stop)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "all.py"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert len(done.stdout.splitlines()) == 2
+    assert set(nd.load(tmp_path / "run.safetensors")) == set(nd.load(tmp_path / "sharded.safetensors"))
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp", "simulate"])
