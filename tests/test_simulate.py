@@ -103,6 +103,8 @@ def test_batch_subset_and_dict() -> None:
     x = 1 + torch.rand(25, 2, 20)
     record = {"N_spikes": None, "rate": None, "net.N.V": [3, 5]}
     recording = simulate(Named(), 25 * u.ms, x, record, batch=(2,), compile=False)
+    same = simulate(Named(), 25 * u.ms, x, {"net.N.V": torch.tensor([3, 5])}, batch=(2,))  # compiles
+    assert (same["net.N.V"].values - recording["net.N.V"].values).abs().max() < 1e-13
     spikes = nd.unroll(Net(), x, compile=False)
     events = recording["N_spikes"]
     assert torch.equal(torch.stack((events.steps, *events.index)), spikes.nonzero().T)
