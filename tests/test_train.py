@@ -61,6 +61,18 @@ def test_resume_refuses_another_run(undisturbed, capsys):
         main(["train", "--epochs", "3", "--seed", "1", "--resume", "--out", str(undisturbed[0])])
 
 
+@pytest.mark.parametrize(("cutoff", "count"), [(200, 929), (800, 868)])
+def test_receptor(cutoff, count):
+    level, spikes = data.receptor(cutoff)
+    assert level.shape == spikes.shape == (20_000,)
+    assert spikes.sum() == count
+    assert set(spikes.tolist()) == {0.0, 1.0}
+    assert -40 < level.min() < level.max() <= 0
+    assert abs(level.std() - 6) < 0.5
+    with pytest.raises(ValueError, match="there are 200 and 800"):
+        data.receptor(400)
+
+
 @pytest.mark.parametrize(("name", "sizes"), [("vowels", ((270, 29, 12), (370, 29, 12))), ("digits", None)])
 def test_data(name, sizes):
     training, test = data.load(name)
