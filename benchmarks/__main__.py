@@ -17,7 +17,7 @@ NAMES = (
     "convolution",
     "streaming",
     "long",
-    "memory",
+    "training_memory",
     "startup",
     "connections",
     "coba",

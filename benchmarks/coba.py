@@ -1,8 +1,8 @@
 """The COBA network (Vogels and Abbott 2005) beside Brian2 (C++ standalone) and brainstate: time of a step.
 
-One thread each, runs in turn, half as many as rounds; a run is a new network. The time is that of the steps, without
-building or compiling; all record every spike. That the spikes are right is shown by tests/networks/test_coba.py; here
-the rates are printed.
+One thread each, runs in turn, half as many as rounds; a run is a new network. The time is processor time of
+the steps, which is what Brian2 reports, without building or compiling; all record every spike. That the spikes are
+right is shown by tests/networks/test_coba.py; here the rates are printed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def ours(scale: float, seconds: float, seed: int) -> tuple[float, np.ndarray]:
     """Seconds that the steps took, and the step of each spike."""
     net = vogels_abbott.coba(scale, seed=seed)
     vogels_abbott.run(net, seconds / 20 * u.s, progress=False)  # the first network compiles
-    start = time.perf_counter()
+    start = time.process_time()
     spikes = vogels_abbott.run(net, seconds * u.s, progress=False)["spikes"]
-    return time.perf_counter() - start, spikes.steps.numpy()
+    return time.process_time() - start, spikes.steps.numpy()
 
 
 def peer(python: Path, name: str, scale: float, seconds: float) -> tuple[float, np.ndarray]:

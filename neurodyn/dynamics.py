@@ -11,8 +11,10 @@ from torch import Tensor
 
 from . import units
 from .fields import Param, Parametrised, State, check
+from .recomputed import Written
 
 _default_dt = 1.0
+_pure: list[None] = []  # holds an entry for each pure call that is being exported
 
 
 def get_default_dt() -> units.Quantity:
@@ -35,6 +37,16 @@ def default_dt(dt: units.Quantity) -> Iterator[None]:
         yield
     finally:
         set_default_dt(before)
+
+
+@contextlib.contextmanager
+def exported_as_pure() -> Iterator[None]:
+    """Inside torch.export: the states are arguments of the call, not buffers that the program keeps."""
+    _pure.append(None)
+    try:
+        yield
+    finally:
+        _pure.pop()
 
 
 def as_dt(dt: Any, label: str) -> float:
@@ -86,6 +98,7 @@ class Dynamics(Parametrised):
     """
 
     states: dict[str, State] = {}
+    _written: Written | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         own = {name: field for name, field in vars(cls).items() if isinstance(field, State)}
@@ -115,11 +128,26 @@ class Dynamics(Parametrised):
 
     def forward(self, input: Any, **inputs: Any) -> Tensor:
         """Step once and keep the new states; without earlier `reset_state` they start for the input's batch."""
+        in_place = torch.compiler.is_exporting() and not _pure  # what an exported program keeps is written in place
         if not self.is_set:
+            if in_place:
+                raise UnsetState(f"{self._label()} has no state to export; call nd.reset_states(net, *batch) first")
             self.reset_state(*self.batch_of(input))
-        output, *new = self.advance(input, *(self._buffers[name] for name in self.states), **inputs)
+        states: Any = [self._buffers[name] for name in self.states]
+        if in_place:
+            states = [value * 1.0 for value in states]  # Inductor drops a clone, and then reads what is written
+        compiling = torch.compiler.is_compiling()
+        if not compiling and self._written is not None and self._written.too_old(states):
+            raise RuntimeError(
+                f"{self._label()} is called again inside a backward pass, as by torch.utils.checkpoint, but its states "
+                "have changed since the first call, so the gradient would be wrong. Checkpoint a block that sets its "
+                "states itself, such as nd.unroll(net, xs), or use nd.unroll(net, xs, checkpoint=n)"
+            )
+        output, *new = self.advance(input, *states, **inputs)
         for name, value in zip(self.states, new, strict=True):
-            self._buffers[name] = value
+            self._buffers[name] = self._buffers[name].copy_(value) if in_place else value  # type: ignore[union-attr]
+        if not compiling:
+            self._written = Written(new)
         return output
 
     def advance(self, input: Any, *states: Any, **inputs: Any) -> tuple[Tensor, ...]:
@@ -130,6 +158,7 @@ class Dynamics(Parametrised):
         if dtype != states[0].dtype and isinstance(input, Tensor):
             input = input.to(states[0].dtype)
         output, *new = self.step(input, *states, **inputs)
+        new = [value.to(old.dtype) for value, old in zip(new, states, strict=True)]  # under autocast it may differ
         return (output.to(dtype) if dtype.is_floating_point else output, *new)
 
     def reset_state(self, *batch: int) -> None:
@@ -162,9 +191,11 @@ class Dynamics(Parametrised):
 
     def detach_state(self) -> None:
         """Cut the states from the graph that computed them."""
-        for name in self.states:
-            value = self._buffers[name]
-            self._buffers[name] = None if value is None else value.detach()
+        before = [self._buffers[name] for name in self.states]
+        after = [None if value is None else value.detach() for value in before]
+        self._buffers.update(zip(self.states, after, strict=True))
+        if self._written is not None and self._written.are(before):  # type: ignore[arg-type]
+            self._written = Written(after, self._written.task)  # type: ignore[arg-type]
 
     def batch_of(self, input: Any) -> tuple[int, ...]:
         """The batch shape of an input."""
@@ -200,7 +231,12 @@ class Dynamics(Parametrised):
         buffers = {
             name: b.detach() if name in self.states and b is not None else b for name, b in self._buffers.items()
         }
-        return self.__dict__ | {"_buffers": buffers}
+        return super().__getstate__() | {"_buffers": buffers, "_written": None}
+
+    def reset_parameters(self) -> None:
+        """See `neurodyn.recipe.Rebuildable`; states keep their values."""
+        with default_dt(units.quantity(self.dt, "ms")):
+            super().reset_parameters()
 
     def extra_repr(self) -> str:
         """Size, parameters that differ from their defaults or are learned, with units, and dt."""

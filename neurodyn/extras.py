@@ -6,15 +6,18 @@ import importlib
 from typing import Any
 
 
+class MissingExtra(ModuleNotFoundError):
+    """A package that is not installed, and the extra that brings it."""
+
+
 def needed(module: str, extra: str, by: str) -> Any:
     """The imported `module` of the extra `extra`.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        MissingExtra: it is not installed.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
-        message = f"{by} needs {package}: pip install 'neurodyn[{extra}]'"
-        raise ModuleNotFoundError(message, name=package) from error
+        raise MissingExtra(f"{by} needs {package}: pip install 'neurodyn[{extra}]'", name=package) from error

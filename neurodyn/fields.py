@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from . import units
+from .recipe import Rebuildable
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,22 @@ class Param:
         self.name = name
 
     def read(self, module: nn.Module) -> Tensor:
-        raw = module._parameters.get(f"raw_{self.name}")
-        if raw is not None and self.domain is not None:
-            return self.domain.from_raw(raw)
-        value = module._parameters.get(self.name)
-        return value if value is not None else module._buffers[self.name]  # type: ignore[return-value]
+        for place in (module._parameters, module._buffers, vars(module)):
+            if (value := place.get(self.name)) is not None:
+                return value
+        # An AttributeError, as torch.nn.utils.parametrize expects it, if there is none; it may be parametrised.
+        raw = getattr(module, f"raw_{self.name}")
+        return raw if self.domain is None else self.domain.from_raw(raw)
+
+    def write(self, module: nn.Module, value: Tensor) -> None:
+        """Set a computed value, as torch.nn.utils.prune does before each call."""
+        vars(module)[self.name] = value
+
+    def remove(self, module: nn.Module) -> None:
+        """Forget such a value."""
+        if self.name not in vars(module):
+            raise AttributeError(self.name)
+        del vars(module)[self.name]
 
 
 def param(default: Any = None, *, unit: Any = None, domain: Domain | None = None, learnable: bool = True) -> Any:
@@ -74,7 +87,7 @@ def state(default: Any, *, learnable: bool = True) -> Any:
     return State(default, learnable)
 
 
-class Parametrised(nn.Module):
+class Parametrised(Rebuildable):
     """A module whose parameters are declared in the class body with `param`.
 
     The generated constructor takes each one by keyword: a quantity (scalar, or an array or tensor that broadcasts to
@@ -99,7 +112,7 @@ class Parametrised(nn.Module):
         super().__init_subclass__(**kwargs)
         own = {name: field for name, field in vars(cls).items() if isinstance(field, Param)}
         for name, field in own.items():
-            setattr(cls, name, property(field.read))
+            setattr(cls, name, property(field.read, field.write, field.remove))
         cls.params = cls.params | own
 
     def __init__(
@@ -130,9 +143,10 @@ class Parametrised(nn.Module):
         """Size and parameters with units; which are learned."""
         shown = [", ".join(map(str, self.size))] if self.size else []
         for name, field in self.params.items():
-            learned = name in self._parameters or f"raw_{name}" in self._parameters
-            if learned or not name.endswith("_initializer"):
-                shown.append(f"{name}={show(getattr(self, name), field.unit)}{' (learned)' if learned else ''}")
+            with torch.enable_grad():
+                value = getattr(self, name)
+            if value.requires_grad or not name.endswith("_initializer"):
+                shown.append(f"{name}={show(value, field.unit)}{' (learned)' if value.requires_grad else ''}")
         return ", ".join(shown)
 
     def _build(self, name: str, field: Param, value: Any, learned: bool, device: Any, dtype: torch.dtype) -> None:
@@ -162,7 +176,7 @@ class Parametrised(nn.Module):
 
 def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device: Any, dtype: torch.dtype) -> Tensor:
     """`value` as a tensor in canonical units that broadcasts to `size`, or an error that says what was wanted."""
-    example = f"for example {label.rpartition(' ')[2]}=" + ("0.5" if unit.dimensionless else f"1.0 * u.{unit:~}")
+    example = f"for example {label.rpartition(' ')[2]}={_example(unit)}"
     if callable(value) and not isinstance(value, Tensor):
         value = value(size)
     if value is None:
@@ -182,6 +196,8 @@ def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device
     number = units.to_canonical(value)
     if isinstance(source, nn.Parameter) and number is not source:
         raise ValueError(f"{label}: an nn.Parameter must be in {unit:~}, so that it can be used as it is; got {got:~}")
+    if isinstance(number, Tensor) and number.is_meta:
+        raise ValueError(f"{label} is a tensor on the meta device, which holds no values; make it with device='cpu'")
     if isinstance(number, nn.Parameter):
         if number.dtype != dtype:
             raise TypeError(
@@ -191,13 +207,21 @@ def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device
     else:
         if isinstance(number, Tensor) and number.requires_grad:
             raise TypeError(f"{label}: the tensor carries a gradient; wrap it as nn.Parameter, or pass .detach()")
-        tensor = torch.as_tensor(number).to(device=device, dtype=dtype, copy=True)
+        exact = None if isinstance(number, Tensor) else torch.float64  # a Python number, whatever the default dtype
+        tensor = torch.as_tensor(number, dtype=exact).to(device=device, dtype=dtype, copy=True)
     if not bool(tensor.detach().isfinite().all()):
         raise ValueError(f"{label} must be finite, got {show(tensor, unit)}")
     shape = tuple(tensor.shape)
     if len(shape) > len(size) or any(n not in (1, m) for n, m in zip(shape[::-1], size[::-1], strict=False)):
         raise ValueError(f"{label} has shape {shape}, which does not broadcast to the size {size}")
     return tensor
+
+
+def _example(unit: pint.Unit) -> str:
+    """A value in this unit as one writes it: ``1.0 * u.ms``, ``1.0 / u.ms``."""
+    if unit.dimensionless:
+        return "0.5"
+    return re.sub(r"[A-Za-z]\w*", r"u.\g<0>", f"1.0 * {unit:~}").replace("* 1 / ", "/ ")
 
 
 def as_size(size: Any, model: str) -> tuple[int, ...]:
@@ -210,6 +234,8 @@ def as_size(size: Any, model: str) -> tuple[int, ...]:
 
 def show(tensor: Tensor, unit: pint.Unit) -> str:
     """A parameter's value with its unit, for messages and ``repr``."""
+    if tensor.is_meta:
+        return f"no value yet, {unit:~}".removesuffix(", ")
     if tensor.numel() == 1:
         return f"{tensor.item():g} {unit:~}".strip()
     low, high = tensor.detach().aminmax()

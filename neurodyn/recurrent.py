@@ -30,7 +30,8 @@ class Recurrent(Dynamics):
 
     def __init__(self, cell: Dynamics, feedback: nn.Module):
         first = next(iter(cell.parameters()), next(iter(cell.buffers())))
-        super().__init__(cell.size, dt=cell.dt * u.ms, device=first.device, dtype=first.dtype)
+        super().__init__(cell.size, dt=cell.dt * u.ms, dtype=first.dtype)
+        self.to(first.device)
         self.cell, self.feedback = cell, feedback
 
     def step(self, x: Any, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pint
@@ -17,6 +15,7 @@ from . import units as u
 from .connections import event
 from .engine.errors import EagerWarning, NotCompilable
 from .fields import check
+from .progress import bar as progress_bar
 from .record import Events, Recording, Trace
 from .states import check_dt, constants, get_states, named_dynamics, pure, reset_states, set_states
 
@@ -78,11 +77,11 @@ def simulate(
         rows.explain(error)
         raise
     kept: dict[str, list[Any]] = {name: [] for name in probe.wanted}
-    with _bar(T, progress) as bar:
+    with progress_bar(T, wanted=progress) as bar:
         for first, n in _blocks(start, start + T, run.block):
             for name, out in run(rows(first, n), n).items():
                 kept[name].append(_events(out, first) if _is_events(name) else out.clone())
-            bar(n)
+            bar.update(n)
     records = {name: _record(net, name, kept[name], run.outs[name].shape[1:], dt, start, start + T) for name in kept}
     final = {name.removeprefix("net."): value.clone() for name, value in run.states.items()}
     set_states(net, final)
@@ -113,6 +112,11 @@ class _Probe(nn.Module):
         self.net, self.driven = net, driven
         record = (record,) if isinstance(record, str) else record
         self.wanted = dict(record) if isinstance(record, Mapping) else dict.fromkeys(record)
+        for name, index in self.wanted.items():
+            if not (index is None or isinstance(index, (int, slice))):  # a buffer can be traced, a tensor cannot
+                chosen = torch.as_tensor(index, device=next(iter(get_states(net).values())).device)
+                chosen = chosen.nonzero()[:, 0] if chosen.dtype == torch.bool else chosen
+                self.register_buffer(f"index of {name}".replace(".", " "), chosen)
 
     def forward(self, *inputs: Any) -> dict[str, Tensor]:
         y = self.net(*inputs) if self.driven else self.net()
@@ -121,7 +125,11 @@ class _Probe(nn.Module):
         for name in self.wanted:
             if name not in found:
                 raise KeyError(f"simulate: there is no {name!r} to record; there are {', '.join(found)}")
-        return {name: found[name] if index is None else found[name][..., index] for name, index in self.wanted.items()}
+        return {name: self._chosen(name, found[name]) for name in self.wanted}
+
+    def _chosen(self, name: str, value: Tensor) -> Tensor:
+        index = self._buffers.get(f"index of {name}".replace(".", " "), self.wanted[name])
+        return value if index is None else value[..., index]
 
 
 class _Inputs:
@@ -259,18 +267,3 @@ def _unit(net: nn.Module, name: str) -> pint.Unit:
     return (
         module.params[field.initializer].unit if module is not None and field is not None else u.registry.dimensionless
     )
-
-
-@contextlib.contextmanager
-def _bar(T: int, wanted: bool) -> Iterator[Callable[[int], Any]]:
-    """A progress bar to call with the number of steps done; nothing without tqdm or where no one watches."""
-    if wanted and sys.stderr.isatty():
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            pass
-        else:
-            with tqdm(total=T, unit=" steps", unit_scale=True) as bar:
-                yield bar.update
-            return
-    yield lambda n: None

@@ -71,9 +71,7 @@ def exp_euler(
     """
     if noise is not None and diffusion is None:
         raise TypeError("exp_euler: noise without diffusion has no effect; pass diffusion=lambda x: ...")
-    with contextlib.nullcontext() if torch.compiler.is_compiling() else without_saved_tensor_hooks():
-        rate, pull, *_ = torch.func.vjp(lambda y: f(y, *args), x)
-        (slope,) = pull(torch.ones_like(rate))
+    rate, slope = _with_slope(lambda y: f(y, *args), x)
     z = dt * slope
     new = x + dt * phi(z if limit is None else z.clamp(max=limit)) * rate
     return new if diffusion is None else new + _diffused(x, diffusion, noise, dt)
@@ -86,6 +84,23 @@ def _diffused(x: Tensor, diffusion: Callable[[Tensor], Tensor], noise: Tensor | 
     if noise.shape != x.shape:
         raise ValueError(f"exp_euler: noise has shape {tuple(noise.shape)}, wanted that of x, {tuple(x.shape)}")
     return diffusion(x) * dt**0.5 * noise
+
+
+def _with_slope(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """f(x) and its slope for each element."""
+
+    def both(x: Tensor) -> tuple[Tensor, Tensor]:
+        rate, pull, *_ = torch.func.vjp(f, x)
+        return rate, pull(torch.ones_like(rate))[0]
+
+    if torch.compiler.is_dynamo_compiling():
+        return both(x)
+    if torch.compiler.is_exporting():  # torch.export sees no transforms, so it gets the operations that they make
+        from torch.fx.experimental.proxy_tensor import get_isolated_graphmodule
+
+        return get_isolated_graphmodule(both, (x,), {})([x])
+    with without_saved_tensor_hooks():
+        return both(x)
 
 
 @contextlib.contextmanager

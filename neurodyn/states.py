@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .dynamics import Dynamics, UnsetState
+from .dynamics import Dynamics, UnsetState, exported_as_pure
 
 
 def named_dynamics(net: nn.Module) -> Iterator[tuple[str, Dynamics]]:
@@ -104,5 +105,9 @@ def pure(net: nn.Module, tensors: Mapping[str, Tensor], *inputs: Any) -> tuple[A
     `net` itself is left as it was.
     """
     swapped = dict(tensors)
-    output = functional_call(net, swapped, inputs)
+    if torch.compiler.is_exporting():
+        with exported_as_pure():
+            output = functional_call(net, swapped, inputs)
+    else:
+        output = functional_call(net, swapped, inputs)
     return output, {key: swapped[key] for key, _, _ in _qualified(net)}

@@ -11,7 +11,7 @@ import neurodyn as nd
 from benchmarks import __main__ as command
 from benchmarks import subprocesses, timing
 
-OTHERS = ("long", "memory", "startup")  # they start processes
+OTHERS = ("long", "startup", "training_memory")  # they start processes
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from .. import units
 from ..fields import check
+from ..recipe import Rebuildable
 
 
 def evaluated(value: Any, shape: tuple[int, ...]) -> Any:
@@ -46,7 +47,7 @@ def as_float(x: Tensor, weight: Tensor) -> Tensor:
     return x.to(weight.dtype) if x.dtype == torch.bool else x
 
 
-class Connection(nn.Module):
+class Connection(Rebuildable):
     r"""Base of the dense connections: $y = x\,M^T + b$ with the matrix M = `matrix()` of shape (out, in).
 
     Args:

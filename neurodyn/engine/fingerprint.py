@@ -16,7 +16,7 @@ from .opened import Opened
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, pint.Unit, enum.Enum, type)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_SKIPPED = frozenset(vars(nn.Module())) - {"training"}
+_SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written"}
 
 
 class _Same:

@@ -15,11 +15,16 @@ def layers(module: nn.Module) -> list[nn.Module]:
     """The modules that run over the whole sequence one after the other.
 
     An ``nn.Sequential`` is opened, and so is every module with a method ``stages()``, which lists the modules that its
-    forward calls in a row. Neighbouring `Dynamics` and synaptic outputs become one module.
+    forward calls in a row. Neighbouring `Dynamics` and synaptic outputs become one module. Where a layer with states
+    occurs twice, so that its second place sees what the first did, everything stays one module.
     """
+    row = list(stages(module))
+    stateful = [layer for stage in row for _, layer in named_dynamics(stage)]
+    if len(set(stateful)) < len(stateful):
+        return [module]
     found: list[nn.Module] = []
     run: list[nn.Module] = []
-    for stage in (*stages(module), None):
+    for stage in (*row, None):
         if isinstance(stage, (Dynamics, SynapticOutput)):
             run.append(stage)
             continue
@@ -34,7 +39,7 @@ def layers(module: nn.Module) -> list[nn.Module]:
 def stages(module: nn.Module) -> Iterator[nn.Module]:
     """The modules that the forward of `module` calls in a row, each opened as far as it goes."""
     if type(module).forward is nn.Sequential.forward:
-        children = module.children()
+        children = iter(module)  # type: ignore[arg-type]  # children() would leave out a second place of the same layer
     elif hasattr(module, "stages"):
         children = module.stages()  # type: ignore[operator]
     else:

@@ -9,6 +9,7 @@ Batch dimensions are symbols in the trace, so every batch size runs the same cod
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +32,9 @@ from .errors import NotCompilable
 from .fold import fold
 from .opened import Opened
 from .share import Share
+
+#: Held while a thread traces or compiles: torch does it in one thread at a time.
+TRACING = threading.RLock()
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
@@ -194,12 +198,17 @@ class Program:
         if self._failure is not None:
             raise NotCompilable(self._failure)
         if key not in self._compiled:
-            graph, fakes, _ = self._trace(chunk, *inputs)
-            first = len(self.states)
-            prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
-            with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
-                self._compiled[key] = Folded(prologue, self._inductor(graph, fakes))
+            with TRACING:
+                if key not in self._compiled:  # another thread may have been first
+                    self._compiled[key] = self._folded(chunk, *inputs)
         return self._compiled[key]
+
+    def _folded(self, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> Folded:
+        graph, fakes, _ = self._trace(chunk, *inputs)
+        first = len(self.states)
+        prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
+        with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
+            return Folded(prologue, self._inductor(graph, fakes))
 
     def _inductor(self, graph: GraphModule, fakes: list[Tensor]) -> Callable[[list[Tensor]], Sequence[Tensor]]:
         mode = fakes[0].fake_mode  # type: ignore[attr-defined]

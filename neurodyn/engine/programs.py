@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from ..states import get_states, named_dynamics, pure
 from .errors import NotCompilable
 from .fingerprint import fingerprint, hooked
 from .opened import Opened, open_sizes
-from .program import BatchSpecialised, Program
+from .program import TRACING, BatchSpecialised, Program
 
 _KEPT = 256
 _programs: OrderedDict[Hashable, Program | str] = OrderedDict()
@@ -45,12 +46,17 @@ def program_for(net: nn.Module, x: Sequence[Tensor], spec: pytree.TreeSpec) -> P
 
 
 def _lookup(key: Hashable, net: nn.Module, *kind: Any) -> Program | str:
-    if key not in _programs:
-        _programs[key] = _build(net, *kind)
-        if len(_programs) > _KEPT:
-            _programs.popitem(last=False)
-    _programs.move_to_end(key)
-    return _programs[key]
+    found = _programs.get(key)
+    if found is None:
+        with TRACING:
+            if key not in _programs:  # another thread may have been first
+                _programs[key] = _build(net, *kind)
+                if len(_programs) > _KEPT:
+                    _programs.popitem(last=False)
+            return _programs[key]
+    with contextlib.suppress(KeyError):  # another thread may have dropped it
+        _programs.move_to_end(key)
+    return found
 
 
 def _build(net: nn.Module, x: Sequence[Tensor], spec: Any, batch: tuple[int, ...], opened: Opened) -> Program | str:

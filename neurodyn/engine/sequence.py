@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..progress import Quiet
 from .program import Program
 
 
@@ -21,7 +22,12 @@ class Chunks:
         wanted: which inputs get a gradient; ``None`` when no backward pass can follow.
         keep: states are kept for the backward pass every `keep` steps (at least a chunk); others are computed again.
         long: the steps of a long chunk, if not those of the program.
+
+    Attributes:
+        progress: told about the steps done.
     """
+
+    progress: Any = Quiet()
 
     def __init__(
         self,
@@ -66,6 +72,7 @@ class TimeLoop(torch.autograd.Function):
             if i % chunks.stride == 0 and chunks.backward:
                 kept.append(states)
             states = list(forward[size](*states, *constants, *x_of[i], *out_of[i]))
+            chunks.progress.update(size)
         ctx.program, ctx.chunks, ctx.kept = program, chunks, kept
         ctx.save_for_backward(*constants, *xs)
         return (*outs, *states)
@@ -111,11 +118,20 @@ def _parts(program: Program, tensors: Sequence[Tensor]) -> tuple[list[Tensor], l
     return laid_out[:n], laid_out[n:m], laid_out[m:]
 
 
-def run(program: Program, net: nn.Module, states: list[Tensor], constants: list[Tensor], xs: list[Tensor], keep: int):
+def run(
+    program: Program,
+    net: nn.Module,
+    states: list[Tensor],
+    constants: list[Tensor],
+    xs: list[Tensor],
+    keep: int,
+    progress: Any,
+):
     """Outputs and final states of `net` over the sequence `xs`; differentiable once."""
     tensors = (*states, *constants, *xs)
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     wanted = tuple(x.requires_grad for x in xs) if differentiable else None
     chunks = Chunks(program, net, len(xs[0]), wanted, keep)
+    chunks.progress = progress
     results = TimeLoop.apply(program, chunks, *tensors)
     return results[: len(program.outs)], results[len(program.outs) :]

@@ -59,7 +59,10 @@ def sum_last(graph: Graph) -> None:
     for node in list(graph.nodes):
         if node.target is not aten.add.Tensor or node.kwargs or not all(isinstance(term, Node) for term in node.args):
             continue
-        (left, right), links = node.args, []
+        links: list[Node] = []
+        left: Any
+        right: Any
+        left, right = node.args
         while _alike(left, right):
             links.append(left)
             left, right = left.args[0], right.args[0]
@@ -69,13 +72,13 @@ def sum_last(graph: Graph) -> None:
             total = graph.call_function(aten.add.Tensor, (left, right))
             total.meta["val"] = left.meta["val"]
             for link in reversed(links):
-                total = graph.call_function(link.target, (total, *link.args[1:]), link.kwargs)
+                total = graph.call_function(link.target, (total, *link.args[1:]), link.kwargs)  # type: ignore[arg-type]
                 total.meta["val"] = link.meta["val"]
         node.replace_all_uses_with(total)
         graph.erase_node(node)
 
 
-def _alike(left: Node, right: Node) -> bool:
+def _alike(left: Any, right: Any) -> bool:
     """Whether two values come by the same linear function from values of one shape, and are used once."""
     return (
         left is not right

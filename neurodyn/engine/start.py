@@ -27,6 +27,9 @@ def reset_for(net: nn.Module, arguments: tuple[Any, ...]) -> None:
     if isinstance(first, Dynamics):
         batch = first.batch_of(arguments[0])
         batches = {name: batch for name, _ in named_dynamics(net)}
+    elif torch.compiler.is_exporting():  # a step cannot be tried, so the batch has the rank of the states at hand
+        shape = pytree.tree_leaves(arguments)[0].shape
+        batches = {name: tuple(shape[: len(module.batch)]) for name, module in named_dynamics(net)}
     else:
         shapes = tuple(leaf.shape for leaf in pytree.tree_leaves(arguments))
         known = _seen.setdefault(net, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,11 +13,16 @@ from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint as checkpointed
 
 from ..current import SynapticOutput
-from ..states import check_dt, constants, detach_states, get_states, pure, set_states
+from ..progress import Quiet
+from ..progress import bar as progress_bar
+from ..states import check_dt, constants, detach_states, get_states, named_dynamics, pure, set_states
 from .errors import EagerWarning, NotCompilable
 from .layers import flattened, is_elementary, is_stateless, layers
 from .start import reset_for
 from .watch import Watch
+
+#: Shorter sequences show no progress bar.
+_LONG = 1000
 
 
 def unroll(
@@ -28,6 +34,7 @@ def unroll(
     compile: bool = True,
     checkpoint: int | None = None,
     record: str | Iterable[str] = (),
+    progress: bool = True,
 ) -> Any:
     """Run `module` over the time steps of `xs`.
 
@@ -46,6 +53,8 @@ def unroll(
         checkpoint: keep states for the backward pass only every so many steps, and compute the others again.
         record: names of states, such as "1.V", and of modules inside, such as "1", for their outputs. Then the result
             is ``(ys, recording)``: a `Trace` by name, with its graph, and the final states, with theirs.
+        progress: show a bar when the forward pass of a long sequence takes more than 2 s, if tqdm is installed and the
+            terminal is interactive.
 
     Returns:
         What the module returns, each tensor with time in front.
@@ -62,13 +71,14 @@ def unroll(
         )
     arguments = (xs,) if isinstance(xs, Tensor) else tuple(xs)
     leaves = pytree.tree_leaves(arguments)
-    if not leaves or not all(isinstance(x, Tensor) and x.dim() and len(x) == len(leaves[0]) for x in leaves):
+    if not leaves or not all(isinstance(x, Tensor) and x.dim() and x.shape[0] == leaves[0].shape[0] for x in leaves):
         raise ValueError("unroll: xs must be tensors with the same number of time steps in front")
-    if len(leaves[0]) == 0:
+    if leaves[0].shape[0] == 0:
         raise ValueError(f"unroll: xs has no time step, its shape is {tuple(leaves[0].shape)}")
     if checkpoint is not None and checkpoint < 1:
         raise ValueError(f"unroll: checkpoint must be a positive number of steps, got {checkpoint}")
     check_dt(module)
+    held = [(m, name, m._buffers[name]) for _, m in named_dynamics(module) for name in m.states]
     if states is not None:
         set_states(module, states)
         get_states(module)
@@ -77,20 +87,24 @@ def unroll(
     if watch.targets and return_states:
         raise ValueError("unroll: with record=, the final states are recording.states; leave out return_states")
     ys: Any = arguments
-    for layer in layers(module):
-        ys = ys if isinstance(ys, tuple) else (ys,)
-        if is_stateless(layer):
-            ys = flattened(layer, *ys)
-        else:
-            if states is None:
-                reset_for(layer, pytree.tree_map(lambda x: x[0], ys))
-            layer = watch.around(layer)
-            ys = _run(layer, ys, compile, checkpoint)
-        ys = watch.taken(layer, ys)
+    with _bar(module, leaves[0].shape[0], progress) as bar:
+        for layer in layers(module):
+            ys = ys if isinstance(ys, tuple) else (ys,)
+            if is_stateless(layer):
+                ys = flattened(layer, *ys)
+            else:
+                if states is None:
+                    reset_for(layer, pytree.tree_map(lambda x: x[0], ys))
+                layer = watch.around(layer)
+                ys = _run(layer, ys, compile, checkpoint, bar)
+            ys = watch.taken(layer, ys)
     final = get_states(module)
     detach_states(module)
+    if torch.compiler.is_exporting():  # the exported program is a function of xs alone
+        for owner, name, value in held:
+            owner._buffers[name] = value
     if watch.targets:
-        return ys, watch.recording(final, len(leaves[0]))
+        return ys, watch.recording(final, leaves[0].shape[0])
     return (ys, final) if return_states else ys
 
 
@@ -115,24 +129,31 @@ class Unroll(nn.Module):
         return unroll(self.module, xs, **self.options)
 
 
-def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, checkpoint: int | None) -> Any:
+def _bar(module: nn.Module, T: int, wanted: bool) -> Any:
+    """A progress bar over the steps of all layers, for sequences that can take long."""
+    if not wanted or torch.compiler.is_compiling() or T < _LONG:
+        return contextlib.nullcontext(Quiet())
+    return progress_bar(T * sum(not is_stateless(layer) for layer in layers(module)), after=2.0)
+
+
+def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, checkpoint: int | None, bar: Any) -> Any:
     """All steps of a module with states; its new states stay in its buffers, with their graph."""
     if torch.compiler.is_exporting():
         return _scanned(net, arguments, checkpoint)
     if torch.compiler.is_compiling():  # write the steps out; Inductor compiles several scans in one graph wrongly
-        return _eager(net, arguments, checkpoint)
+        return _eager(net, arguments, checkpoint, bar)
     if compile and torch._C._functorch.peek_interpreter_stack() is None:  # type: ignore[attr-defined]
         leaves, spec = pytree.tree_flatten(arguments)
         try:
-            outs = _compiled(net, leaves, spec, checkpoint)
+            outs = _compiled(net, leaves, spec, checkpoint, bar)
         except NotCompilable as reason:
             _say_once(net, str(reason))
         else:
             return outs
-    return _eager(net, arguments, checkpoint)
+    return _eager(net, arguments, checkpoint, bar)
 
 
-def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, checkpoint: int | None) -> Any:
+def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, checkpoint: int | None, bar: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Inductor's own imports, at the first use
         from .programs import program_for
@@ -140,18 +161,41 @@ def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, check
 
     program = program_for(net, [leaf[0] for leaf in leaves], spec)
     states, fixed = get_states(net), constants(net)
-    outs, final = run(program, net, list(states.values()), list(fixed.values()), leaves, checkpoint or 1)
+    outs, final = run(program, net, list(states.values()), list(fixed.values()), leaves, checkpoint or 1, bar)
     set_states(net, dict(zip(states, final, strict=True)))
     return pytree.tree_unflatten(outs, program.output_spec)
 
 
 def _scanned(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None) -> Any:
-    """Inside torch.export: one scan over time in the graph that is being made, for any T.
+    """Inside torch.export: one scan over time in the graph that is being made, for any T."""
+    if torch.compiler.is_dynamo_compiling():  # export(strict=True), where a scan may not write to buffers
+        return _scanned_row(net, arguments, checkpoint)
+    from torch._higher_order_ops.scan import scan_op
 
-    A scan may not write to buffers, so this takes a row of layers; other modules have their steps written out.
-    """
+    start, fixed = get_states(net), constants(net)
+    leaves, spec = pytree.tree_flatten(arguments)
+    n, m, output_spec = len(start), len(start) + len(leaves), None
+
+    def step(*tensors: Tensor) -> list[Tensor]:
+        nonlocal output_spec
+        given = dict(zip(start, tensors[:n], strict=True)) | dict(zip(fixed, tensors[m:], strict=True))
+        y, states = pure(net, given, *pytree.tree_unflatten(tensors[n:m], spec))
+        outs, output_spec = pytree.tree_flatten(y)
+        return [value.clone() for value in (*states.values(), *outs)]
+
+    found = scan_op(step, list(start.values()), leaves, tuple(fixed.values()))
+    set_states(net, dict(zip(start, found[:n], strict=True)))
+    return pytree.tree_unflatten(found[n:], output_spec)  # type: ignore[arg-type]
+
+
+def _scanned_row(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None) -> Any:
+    """A scan over a row of layers; other modules have their steps written out."""
     row: Any = list(net) if isinstance(net, nn.Sequential) else [net]
-    if len(arguments) != 1 or not all(isinstance(m, SynapticOutput) or is_elementary(m) for m in row):
+    if (
+        len(arguments) != 1
+        or len(set(row)) < len(row)
+        or not all(isinstance(m, SynapticOutput) or is_elementary(m) for m in row)
+    ):
         return _eager(net, arguments, checkpoint)
 
     def step(values: list[Tensor], x: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -172,7 +216,7 @@ def _scanned(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None)
     return ys
 
 
-def _eager(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None) -> Any:
+def _eager(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None, bar: Any = Quiet()) -> Any:
     T = len(pytree.tree_leaves(arguments)[0])
     names = list(get_states(net))
 
@@ -181,6 +225,7 @@ def _eager(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None) -
         for t in range(first, last):
             y, states = pure(net, states, *pytree.tree_map(lambda x, t=t: x[t], arguments))
             ys.append(y)
+            bar.update(1)
         return ys, list(states.values())
 
     values, outs = list(get_states(net).values()), []

@@ -7,8 +7,8 @@ which readers with any colour vision tell apart.
 from .curves import f_I
 from .phase_plane import phase_plane
 from .spikes import population_rate, raster
-from .style import COLORS
+from .style import COLORS, LEGEND
 from .traces import traces
 from .weights import weight_matrix
 
-__all__ = ["COLORS", "f_I", "phase_plane", "population_rate", "raster", "traces", "weight_matrix"]
+__all__ = ["COLORS", "LEGEND", "f_I", "phase_plane", "population_rate", "raster", "traces", "weight_matrix"]

@@ -66,7 +66,7 @@ def phase_plane(
     if lines is not None:
         _draw(ax, lines[0], lines[1], (width, height))
     ax.set(xlim=limits[0], ylim=limits[1], xlabel=label(names[0], units[0]), ylabel=label(names[1], units[1]))
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize="small", columnspacing=1.2, **LEGEND)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize="small", columnspacing=1.2, **LEGEND)
     return ax
 
 

@@ -1,0 +1,52 @@
+"""Modules that know how they were built, so that their values can be had again: for the meta device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Recipe(type):
+    """Keeps the arguments of a module. For the meta device it is built on the CPU, where values can be checked."""
+
+    def __call__(cls, *args: Any, **values: Any) -> Any:
+        if torch.device(values.get("device") or torch.get_default_device()).type == "meta":
+            with torch.device("cpu"):
+                real = super().__call__(*args, **{k: v for k, v in values.items() if k != "device"})
+            module = real.to("meta")
+        else:
+            module = super().__call__(*args, **values)
+        vars(module)["_recipe"] = args, values
+        return module
+
+
+class Rebuildable(nn.Module, metaclass=Recipe):
+    """A module whose `reset_parameters` gives it the values that it was built with."""
+
+    _recipe: tuple[tuple[Any, ...], dict[str, Any]] | None
+
+    def reset_parameters(self) -> None:
+        """Set parameters and buffers to the values given at construction; initialisers draw anew.
+
+        After ``net.to_empty(device=...)`` call it on every module that has it, as with torch.nn's own.
+
+        Raises:
+            RuntimeError: a copy or a loaded pickle, which does not keep the arguments.
+        """
+        if self._recipe is None:
+            raise RuntimeError(
+                f"{type(self).__name__}: a copy does not know how it was built; copy the values with "
+                "load_state_dict, or call reset_parameters before copying"
+            )
+        args, values = self._recipe
+        fresh = type(self)(*args, **{k: v for k, v in values.items() if k != "device"})
+        with torch.no_grad():
+            for mine, theirs in ((self._parameters, fresh._parameters), (self._buffers, fresh._buffers)):
+                for name, value in theirs.items():
+                    if value is not None:
+                        mine[name].copy_(value)  # type: ignore[union-attr]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_recipe": None}  # an initialiser may be a function, which cannot be pickled
