@@ -1,8 +1,8 @@
 """brainstate 0.1.3's side of the benchmarks: a process of its own, in an environment that has brainstate.
 
-It reads lines of JSON from its input. ``{"build": name, ...}`` prepares one of the functions below, calls it
-twice and answers ``{"key": ...}``; ``{"call": key, "cpu": false}`` calls it once and answers ``{"ms": ...}``. An error is answered
-as ``{"error": ...}``.
+It reads lines of JSON from its input. ``{"build": name, ...}`` prepares one of the functions below, calls it twice and
+answers ``{"key": ...}``; ``{"call": key, "cpu": false}`` calls it once and answers ``{"ms": ...}``. An error is
+answered as ``{"error": ...}``.
 Everything is compiled by jit and waited for; loops are written out twice, which was the fastest of 1, 2, 4 and 8.
 """
 
