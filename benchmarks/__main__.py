@@ -10,7 +10,19 @@ import platform
 from pathlib import Path
 from typing import Any
 
-NAMES = ("layer", "chain", "recurrent", "convolution", "streaming")
+NAMES = (
+    "layer",
+    "chain",
+    "recurrent",
+    "convolution",
+    "streaming",
+    "long",
+    "training_memory",
+    "startup",
+    "connections",
+    "coba",
+    "cuda",
+)
 
 
 def machine(threads: int, cpu: bool) -> dict[str, Any]:

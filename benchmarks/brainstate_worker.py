@@ -1,7 +1,8 @@
 """brainstate 0.1.3's side of the benchmarks: a process of its own, in an environment that has brainstate.
 
-It reads lines of JSON from its input: ``{"build": name, ...}`` prepares one of the functions below, calls it twice and
-answers ``{"key": ...}``; ``{"call": key, "cpu": false}`` calls it once and answers ``{"ms": ...}``. Errors are ``{"error": ...}``.
+It reads lines of JSON from its input. ``{"build": name, ...}`` prepares one of the functions below, calls it twice and
+answers ``{"key": ...}``; ``{"call": key, "cpu": false}`` calls it once and answers ``{"ms": ...}``. An error is
+answered as ``{"error": ...}``.
 Everything is compiled by jit and waited for; loops are written out twice, which was the fastest of 1, 2, 4 and 8.
 """
 
@@ -77,7 +78,7 @@ def chain(T: int, batch: int, size: int) -> Callable:
             bst.nn.init_all_states(part, batch)
         return (loop(step, xs) * weight).sum()
 
-    both = bst.compile.jit(bst.augment.grad(loss, linear.states(bst.ParamState)))
+    both = bst.compile.jit(bst.augment.grad(loss, linear.states(bst.ParamState), argnums=0))
     return lambda: both(xs, weight)
 
 

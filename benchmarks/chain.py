@@ -1,4 +1,7 @@
-"""A trained synaptic chain: STP -> Linear 512x512 -> Expon -> COBA -> LIF, beside brainstate and the eager loop."""
+"""A trained synaptic chain: STP -> Linear 512x512 -> Expon -> COBA -> LIF, beside brainstate and the eager loop.
+
+It stands in the middle of a network: the gradients of weights and of the input are wanted.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +34,12 @@ def spikes(T: int, batch: int, size: int) -> Tensor:
 
 
 def both(net: nn.Module, xs: Tensor, weight: Tensor, **how: Any) -> Callable[[], Any]:
-    """Forward and backward: the gradients of all parameters."""
-    parameters = list(net.parameters())
-    return lambda: torch.autograd.grad(nd.unroll(net, xs, **how), parameters, weight)
+    """Forward and backward: the gradients of all parameters and of the input."""
+    wanted = [xs.detach().requires_grad_(), *net.parameters()]
+    return lambda: torch.autograd.grad(nd.unroll(net, wanted[0], **how), wanted, weight)
 
 
-def products(batch: int, xs: Tensor, weight: Tensor, matrix: Tensor) -> Callable[[], Any]:
+def products(xs: Tensor, weight: Tensor, matrix: Tensor) -> Callable[[], Any]:
     """The three matrix products of such a step alone."""
     return lambda: (xs @ matrix.T, weight @ matrix, weight.flatten(0, 1).T @ xs.flatten(0, 1))
 
@@ -53,7 +56,7 @@ def run(options: Options) -> list[Comparison]:
     if options.peers:
         work["brainstate"] = brainstate(options, "chain", T=T, batch=batch, size=size)
     matrix = next(net.parameters()).detach()
-    work["matrix products alone"] = products(batch, xs, weight, matrix)
+    work["matrix products alone"] = products(xs, weight, matrix)
     title = f"STP, Linear {size}x{size}, Expon, COBA, LIF, T={T}, batch {batch}, forward + backward"
     found = alternate(title, work, options, {"neurodyn, eager loop": 5, "brainstate": 3})
     print(found, flush=True)

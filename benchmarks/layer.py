@@ -60,8 +60,9 @@ def of_peer(make: Callable[..., torch_peers.Layer], *arguments: Any) -> Callable
     try:
         layer = make(*arguments)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        return lambda _: "not installed, see benchmarks/peers.sh" if isinstance(error, ImportError) else reason
+        missing = isinstance(error, ImportError)
+        reason = "not installed, see benchmarks/peers.sh" if missing else f"{type(error).__name__}: {error}"
+        return lambda _: reason.partition("\n")[0]
     return lambda work: work(*layer)
 
 

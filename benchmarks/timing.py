@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import statistics
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -70,8 +71,11 @@ class Comparison:
         return low, middle, high
 
     def __str__(self) -> str:
-        """A table of 80 columns."""
-        lines = [self.title, f"{'':28}{'median ' + self.unit:>12}{'least':>9}{'ratio':>8}  {'quartiles':14}{'bar':>6}"]
+        """A table of 80 columns: median, least, and per round the ratio to the first."""
+        lines = [
+            *textwrap.wrap(self.title, 80),
+            f"{'':28}{self.unit:>12}{'least':>9}{'ratio':>8}  {'quartiles':14}{'bar':>6}",
+        ]
         for name, costs in self.costs.items():
             low, middle, high = self.ratios(name)
             bar = f"{self.bars[name]:.3g}" if name in self.bars else ""

@@ -1,6 +1,6 @@
 """A layer of leaky integrate-and-fire neurons over a sequence in the torch libraries, each in its fastest idiom.
 
-All reset by subtraction and have a surrogate that is cheap to compute: a triangle, or what the library has in its place.
+All reset by subtraction and have a surrogate that is cheap to compute: a triangle, or what there is in its place.
 The leak is exact (snnTorch, Sinabs) or an Euler step (SpikingJelly, Norse), so that the spikes are alike, not equal.
 """
 

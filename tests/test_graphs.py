@@ -1,0 +1,38 @@
+"""How many graphs each model compiles: one for a chunk of steps and one for a single step, forward and backward."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import neurodyn as nd
+from neurodyn.engine import program, programs
+
+#: Steps in a chunk, where it is not 8: the equations of these models are long.
+CHUNKS = {"QuaIF": 4} | dict.fromkeys(("ExpIF", "AdEx", "Izhikevich", "HH", "MorrisLecar", "GIF"), 2)
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """The graphs that are compiled, in a process that has compiled none; they run without Inductor."""
+    graphs = []
+
+    def keep(graph, inputs, **_):
+        graphs.append(graph)
+        return lambda arguments: graph(*arguments)
+
+    monkeypatch.setattr(program, "compile_fx_inner", keep)
+    monkeypatch.setattr(programs, "_programs", type(programs._programs)())
+    return graphs
+
+
+def test_no_more_graphs_than_needed(model, compiled):
+    layer, chunk = model(), CHUNKS.get(model.name, 8)
+    for T, batch in ((2 * chunk + 1, 3), (1, 1), (3 * chunk, 2)):
+        xs = model.input(T, batch, 5).requires_grad_()
+        nd.unroll(layer, xs).sum().backward()
+        assert len(compiled) == 4
+    (only,) = programs._programs.values()
+    assert only.steps == chunk
+    nd.unroll(model(), torch.zeros_like(xs))  # another of the kind
+    assert len(compiled) == 4
