@@ -10,7 +10,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-NAMES = ("layer",)
+NAMES = ("layer", "chain", "recurrent", "convolution", "streaming")
 
 
 def machine(threads: int, cpu: bool) -> dict[str, Any]:
@@ -47,9 +47,10 @@ def main(arguments: list[str] | None = None) -> None:
 
     import torch
 
-    from .timing import Options
+    from .timing import Options, keep_memory
 
     torch.set_num_threads(given.threads)
+    keep_memory()
     options = Options(given.rounds, given.threads, given.toy, None if given.alone else given.peers, given.cpu)
     given.out.mkdir(parents=True, exist_ok=True)
     for name in given.names or NAMES:

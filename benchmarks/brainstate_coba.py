@@ -53,9 +53,9 @@ run = bst.compile.jit(lambda first: bst.compile.for_loop(net.update, first + jnp
 np.asarray(run(0))  # compiles
 elapsed, steps, neurons = 0.0, [], []
 for first in range(0, round(seconds * 1e4), chunk):
-    start = time.perf_counter()
+    start = time.process_time()
     fired = np.asarray(run(first + chunk))
-    elapsed += time.perf_counter() - start
+    elapsed += time.process_time() - start
     step, neuron = fired.nonzero()
     steps.append(first + step)
     neurons.append(neuron)

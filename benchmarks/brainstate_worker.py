@@ -59,7 +59,71 @@ def layer(T: int, batch: int, size: int, backward: bool, learn: bool, dtype: str
     return lambda: both(xs, weight, tau)
 
 
-BUILD = {"layer": layer}
+def chain(T: int, batch: int, size: int) -> Callable:
+    weight = uniform(T, batch, size)
+    xs = jnp.asarray((random.random((T, batch, size)) < 0.1).astype(np.float32))
+    stp, lif = bst.nn.STP(size), bst.nn.LIF(size, R=1e3 * u.ohm)
+    linear = bst.nn.Linear(size, size, w_init=uniform(size, size, high=4.0 / size) * u.mS, b_init=None)
+    projection = bst.nn.AlignPostProj(
+        comm=linear, syn=bst.nn.Expon.desc(size), out=bst.nn.COBA.desc(E=3.0 * u.mV), post=lif
+    )
+
+    def step(spike: jax.Array) -> jax.Array:
+        projection(stp(spike))
+        return lif()
+
+    def loss(xs: jax.Array, weight: jax.Array) -> jax.Array:
+        for part in (stp, projection, lif):
+            bst.nn.init_all_states(part, batch)
+        return (loop(step, xs) * weight).sum()
+
+    both = bst.compile.jit(bst.augment.grad(loss, linear.states(bst.ParamState)))
+    return lambda: both(xs, weight)
+
+
+class Network(bst.nn.Module):
+    """Input and feedback are weighted together, feedback through an exponential synapse; the spikes are read out."""
+
+    def __init__(self, features: int, size: int, classes: int):
+        super().__init__()
+        self.into = bst.nn.Linear(features, size, w_init=bst.init.KaimingNormal())
+        self.cell = bst.nn.LIF(size, tau=5.0 * u.ms)
+        self.feedback = bst.nn.AlignPostProj(
+            comm=bst.nn.Linear(size, size, w_init=bst.init.KaimingNormal(scale=0.1, unit=u.mS), b_init=None),
+            syn=bst.nn.Expon.desc(size, tau=8.0 * u.ms),
+            out=bst.nn.CUBA.desc(scale=1.0 * u.volt),  # mS * V = mA, which flows through 1 ohm
+            post=self.cell,
+        )
+        self.readout = bst.nn.LeakyRateReadout(size, classes, tau=20.0 * u.ms)
+
+    def update(self, current: jax.Array) -> jax.Array:
+        self.feedback(self.cell.get_spike())
+        return self.readout(self.cell(current * u.mA))
+
+
+def recurrent(T: int, batch: int, features: int, size: int, classes: int) -> Callable:
+    xs, net = normal(T, batch, features, std=2.0), Network(features, size, classes)
+    bst.nn.init_all_states(net, batch)
+    weights = net.states(bst.ParamState)
+    adam = bst.optim.Adam(1e-3)
+    adam.register_trainable_weights(weights)
+
+    def loss(xs: jax.Array) -> jax.Array:
+        bst.nn.reset_all_states(net, batch)
+        return (loop(net.update, net.into(xs)) ** 2).mean()
+
+    @bst.compile.jit
+    def train(xs: jax.Array) -> None:
+        adam.update(bst.augment.grad(loss, weights)(xs))
+
+    def step() -> Any:
+        train(xs)
+        return [state.value for state in weights.values()]
+
+    return step
+
+
+BUILD = {"layer": layer, "chain": chain, "recurrent": recurrent}
 
 
 def answer(request: dict[str, Any], built: list[Callable]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import statistics
 import time
@@ -96,6 +97,18 @@ class Comparison:
             for name, costs in self.costs.items()
         }
         return {"title": self.title, "unit": self.unit, "ways": ways, "absent": self.absent}
+
+
+def keep_memory() -> None:
+    """Make glibc keep freed memory, for all libraries in this process alike.
+
+    Otherwise a tensor of some megabytes may or may not be given back to the system, and page faults make the same call
+    take one time or three times as long.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, the largest that is allowed
+        libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
 
 
 def measure(call: Callable[[], Any], cpu: bool = False) -> float:

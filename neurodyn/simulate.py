@@ -111,11 +111,12 @@ class _Probe(nn.Module):
         super().__init__()
         self.net, self.driven = net, driven
         record = (record,) if isinstance(record, str) else record
-        wanted = dict(record) if isinstance(record, Mapping) else dict.fromkeys(record)
-        for i, index in enumerate(wanted.values()):
-            if isinstance(index, (list, Tensor)):  # a buffer, since a compiled step takes no other tensors
-                self.register_buffer(f"_kept{i}", torch.as_tensor(index))
-        self.wanted = {name: None if isinstance(index, (list, Tensor)) else index for name, index in wanted.items()}
+        self.wanted = dict(record) if isinstance(record, Mapping) else dict.fromkeys(record)
+        for name, index in self.wanted.items():
+            if not (index is None or isinstance(index, (int, slice))):  # a buffer can be traced, a tensor cannot
+                chosen = torch.as_tensor(index, device=next(iter(get_states(net).values())).device)
+                chosen = chosen.nonzero()[:, 0] if chosen.dtype == torch.bool else chosen
+                self.register_buffer(f"index of {name}".replace(".", " "), chosen)
 
     def forward(self, *inputs: Any) -> dict[str, Tensor]:
         y = self.net(*inputs) if self.driven else self.net()
@@ -124,10 +125,11 @@ class _Probe(nn.Module):
         for name in self.wanted:
             if name not in found:
                 raise KeyError(f"simulate: there is no {name!r} to record; there are {', '.join(found)}")
-        kept = (getattr(self, f"_kept{i}", index) for i, index in enumerate(self.wanted.values()))
-        return {
-            k: found[k] if index is None else found[k][..., index] for k, index in zip(self.wanted, kept, strict=True)
-        }
+        return {name: self._chosen(name, found[name]) for name in self.wanted}
+
+    def _chosen(self, name: str, value: Tensor) -> Tensor:
+        index = self._buffers.get(f"index of {name}".replace(".", " "), self.wanted[name])
+        return value if index is None else value[..., index]
 
 
 class _Inputs:

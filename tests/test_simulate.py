@@ -68,6 +68,15 @@ def test_equals_the_step_loop(compile: bool) -> None:
     assert torch.equal(net.N.V, V[-1]) or (net.N.V - V[-1]).abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("index", [torch.tensor([7, 2]), [7, 2], slice(2, 8, 5), torch.arange(20) % 5 == 2])
+def test_records_some_neurons(index) -> None:
+    net = Net()
+    spikes, V = loop(net, [()] * 20)
+    recording = simulate(net, 20 * u.ms, record={"N.V": index, "spikes": None}, compile=isinstance(index, torch.Tensor))
+    assert (recording["N.V"].values - V[:, index]).abs().max() < 1e-12
+    assert len(recording["spikes"]) == spikes.sum()
+
+
 def test_inputs() -> None:
     net, T = Net(), 30
     x = 1 + torch.rand(T, 20)

@@ -22,7 +22,7 @@ def start(seed: int, run: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def irregularity(steps: np.ndarray, neurons: np.ndarray) -> float:
-    """Mean coefficient of variation of the intervals of neurons with at least five of them."""
+    """Mean coefficient of variation of the intervals of neurons with at least five of them; NaN without any."""
     order = np.lexsort((steps, neurons))
     steps, neurons = steps[order], neurons[order]
     interval, same = np.diff(steps).astype(float), np.diff(neurons) == 0
@@ -31,4 +31,4 @@ def irregularity(steps: np.ndarray, neurons: np.ndarray) -> float:
     mean = np.bincount(neuron, interval) / np.maximum(count, 1)
     square = np.bincount(neuron, interval**2) / np.maximum(count, 1)
     enough = count >= 5
-    return float((np.sqrt(np.maximum(square - mean**2, 0))[enough] / mean[enough]).mean())
+    return float((np.sqrt(np.maximum(square - mean**2, 0))[enough] / mean[enough]).mean()) if enough.any() else np.nan
