@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
+import io
 import re
-import struct
 import sys
-import termios
 from collections.abc import Callable
 
 import pytest
@@ -19,26 +16,31 @@ from neurodyn import units as u
 from neurodyn.engine import unroll as engine_unroll
 
 
+class Terminal(io.StringIO):
+    """A terminal; `lines` gives what was written since, a line for each refresh."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def lines(self) -> list[str]:
+        written = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        return [line for line in re.split(r"[\r\n]+", written) if line.strip()]
+
+
 @pytest.fixture
 def terminal(monkeypatch):
-    """A terminal of 80 columns for stderr; calling it gives what was written since, a line for each refresh."""
-    ours, theirs = os.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    os.set_blocking(ours, False)
-    stream = os.fdopen(theirs, "w")
+    """A terminal of 80 columns; calling it makes it stderr and gives what was written to it since."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    stream = Terminal()
 
     def lines() -> list[str]:
         monkeypatch.setattr(sys, "stderr", stream)  # not in the setup, after which pytest sets its own
-        stream.flush()
-        try:
-            return [line for line in re.split(r"[\r\n]+", os.read(ours, 2**20).decode()) if line.strip()]
-        except BlockingIOError:
-            return []
+        return stream.lines()
 
-    yield lines
-    monkeypatch.undo()
-    stream.close()
-    os.close(ours)
+    return lines
 
 
 def simulate(**options) -> None:
