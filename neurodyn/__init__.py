@@ -4,7 +4,7 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import analysis, bitwise, distributed, init, losses, nir, surrogate, units
+from . import analysis, bitwise, distributed, init, losses, nir, plot, surrogate, units
 from .activity import SpikeStatistics, scale_weights
 from .averaged import AveragedModel
 from .checkpoint import CheckpointError, load, save
@@ -118,6 +118,7 @@ __all__ = [
     "nonnegative",
     "param",
     "phi",
+    "plot",
     "positive",
     "relax",
     "reset_states",

@@ -38,7 +38,7 @@ def bar(
                 warnings.simplefilter("ignore")  # tqdm's own, in a notebook without widgets
                 from tqdm.auto import tqdm
 
-                options = {"unit": unit, "unit_scale": True, "dynamic_ncols": True, "disable": None}
+                options = {"unit": unit, "unit_scale": total >= 10_000, "dynamic_ncols": True, "disable": None}
                 made = tqdm(total=total, initial=initial, delay=after, leave=not after, **options)
                 stack.callback(made.close)
         yield made

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -90,3 +93,67 @@ def test_errors(record: str, error: type[Exception], words: str) -> None:
         nd.unroll(net, torch.rand(3, 2), compile=False, record=record)
     with pytest.raises(ValueError, match=r"the final states are recording\.states"):
         nd.unroll(net, torch.rand(3, 2), compile=False, record="1", return_states=True)
+
+
+@pytest.fixture
+def recording() -> nd.Recording:
+    """Two samples of three neurons, the second half of a run."""
+    I = torch.tensor([[0.5, 1.2, 1.5], [2.0, 0.9, 3.0]])
+    options = {"record": ("V", "spikes", "output"), "batch": (2,), "compile": False}
+    lif = nd.LIF(3, tau=5 * u.ms, dt=0.5 * u.ms)
+    first = nd.simulate(lif, 20 * u.ms, I, **options)
+    return nd.simulate(lif, 20 * u.ms, I, states=first.states, start=first.step, **{**options, "batch": ()})
+
+
+def test_numpy(recording: nd.Recording) -> None:
+    arrays = recording.to_numpy()
+    assert arrays["V"].units == u.mV
+    assert np.array_equal(arrays["V"].magnitude, recording["V"].values.numpy())
+    times, neurons = arrays["spikes"]
+    dense = recording["output"].values.numpy().reshape(40, 6)
+    assert np.array_equal(np.stack((times.to("ms").magnitude / 0.5 - 40, neurons), 1), np.argwhere(dense))
+
+
+def test_pandas(recording: nd.Recording) -> None:
+    frames = recording.to_pandas()
+    V = frames["V"]
+    assert (V.index.name, V.index[0], V.index[-1]) == ("time (ms)", 20.0, 39.5)
+    assert list(V.columns.names) == ["batch", "neuron"]
+    assert np.array_equal(V[1, 2].to_numpy(), recording["V"].values[:, 1, 2].numpy())
+    assert V.attrs == {"name": "V", "unit": "mV"}
+    spikes = frames["spikes"]
+    counts = spikes.groupby(["batch", "neuron"]).size()
+    assert all(counts.get(key, 0) == recording["spikes"].counts[key] for key in np.ndindex(2, 3))
+    assert recording["V"].sample(1).to_pandas().columns.name == "neuron"
+
+
+def test_neo(recording: nd.Recording) -> None:
+    segment = recording.to_neo()
+    V, output = segment.analogsignals
+    assert (V.name, str(V.dimensionality), str(output.dimensionality)) == ("V", "mV", "dimensionless")
+    assert (float(V.t_start.rescale("ms")), float(V.sampling_period.rescale("ms"))) == (20.0, 0.5)
+    assert np.array_equal(V.magnitude, recording["V"].values.flatten(1).numpy())
+    assert len(segment.spiketrains) == 6
+    for k, train in enumerate(segment.spiketrains):
+        assert (float(train.t_start), float(train.t_stop), str(train.dimensionality)) == (20.0, 40.0, "ms")
+        wanted = recording["output"].values.flatten(1)[:, k].nonzero()[:, 0] * 0.5 + 20
+        assert np.array_equal(train.magnitude, wanted.numpy())
+        assert train.annotations["neuron"] == k
+    assert sum(len(train) for train in segment.spiketrains) == len(recording["spikes"]) > 10
+
+
+def test_missing_names_and_packages_are_said(recording: nd.Recording, monkeypatch) -> None:
+    with pytest.raises(KeyError, match="no record 'W'; there are V, spikes, output"):
+        recording["W"]
+    assert "W" not in recording
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ModuleNotFoundError, match=r"to_pandas needs pandas: pip install 'neurodyn\[pandas\]'"):
+        recording["V"].to_pandas()
+
+
+def test_records_print_in_80_columns(recording: nd.Recording) -> None:
+    lines = repr(recording).splitlines()
+    assert lines[0] == "Recording up to step 80"
+    assert [line.split()[:2] for line in lines[1:]] == [["V", "Trace"], ["spikes", "Events"], ["output", "Trace"]]
+    assert max(map(len, [*lines, repr(recording["V"]), repr(recording["spikes"])])) <= 80
+    assert repr(nd.Events.of(torch.zeros(4, 2))) == "<Events: 4 x 1 ms from 0 ms, (2,), 0 spikes, 0 Hz>"

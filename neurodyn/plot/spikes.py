@@ -26,8 +26,10 @@ def raster(spikes: Events | Tensor, *, dt: Any = None, ax: Any = None, **style: 
     ax = axes(ax)
     size = events.shape[0]
     times, neurons = array(events.times), array(events.neurons)
-    # one line a neuron as long as there is room for it, dots beyond
-    few = {"s": 12.0, "marker": "|", "linewidths": 0.8} if size <= 300 else {"s": 0.5, "marker": ".", "linewidths": 0}
+    # a line of the height of a neuron in usual axes, as long as there is room for lines; dots beyond
+    height = max(1.4, min(8.0, 160 / size))
+    lines = {"s": height**2, "marker": "|", "linewidths": 0.8}
+    few = lines if size <= 300 else {"s": 0.6, "marker": ".", "linewidths": 0, "snap": False}
     ax.scatter(times, neurons, **(few | {"color": "black", "rasterized": len(times) > 20_000} | style))
     span = (events.start * events.dt, events.stop * events.dt)
     ax.set(xlim=span, ylim=(-0.5, size - 0.5), xlabel="time (ms)", ylabel="neuron")

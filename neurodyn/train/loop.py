@@ -64,7 +64,7 @@ def train(
     parts = {"net": net, "optimizer": optimizer, "scheduler": scheduler}
     metrics = _restore(out, settings, parts) if resume else _clear(out)
 
-    with bar(steps, wanted=progress, initial=len(metrics) * len(loader), unit=" batches") as shown:
+    with bar(steps, wanted=progress, initial=len(metrics) * len(loader), unit=" batch") as shown:
         for epoch in range(len(metrics) + 1, settings["epochs"] + 1):
             torch.manual_seed(seed + 1000 * epoch)  # an epoch draws the same numbers whether or not the run was resumed
             net.train()
@@ -89,7 +89,7 @@ def train(
                 "test_accuracy": accuracy(net, test),
             }
             metrics.append(row)
-            shown.set_postfix(epoch=epoch, loss=f"{row['train_loss']:.3f}", test=f"{row['test_accuracy']:.1f} %")
+            shown.set_postfix(loss=f"{row['train_loss']:.3f}", test=f"{row['test_accuracy']:.1f} %")
             record = settings | {"metrics": metrics}
             file = out / f"epoch_{epoch:03}.safetensors"
             checkpoint.save(file, **parts, record=record)
