@@ -28,6 +28,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from torch.utils import _pytree as pytree
 
 from ..states import constants, get_states, pure
+from . import products
 from .errors import NotCompilable
 from .fold import fold
 from .opened import Opened
@@ -106,7 +107,6 @@ class Program:
                 shape = (-1 - len(batch) - opened[name][0], *self.constants[i].shape[1:])
                 self.constants[i] = self.constants[i]._replace(shape=shape)
         self.xs = [Layout.of(value, batch) for value in x]
-        self.outs: list[Layout] = []
         self.output_spec: Any = None
         self._compiled: dict[Any, Any] = {}
         self._failure: str | None = None
@@ -117,31 +117,41 @@ class Program:
 
         graph, _, symbols = self._trace(probe, _plain(self.states), _plain(self.constants), _plain(self.xs))
         _refuse_impure(graph)
-        for value in _outputs(graph)[len(states) :]:
-            shape = [d if isinstance(d, int) else _index(d, symbols[: len(batch)]) for d in value.shape]
-            self.outs.append(Layout(tuple(shape), value.dtype, value.device))
+        symbols = symbols[: len(batch)]
+        self.outs = [_layout(value, symbols) for value in _outputs(graph)[len(states) :]]
+        n, m = len(states), len(states) + len(constant)
+        self.varying = (*range(n), *range(m, m + len(self.xs)))
+        try:
+            found = products.products(graph.graph, self.varying)
+            self.products = [_layout(node.meta["val"], symbols) for node in found]
+        except BatchSpecialised:  # of sizes that are no batch dimensions
+            self.products = []
         self.steps = next((steps for limit, steps in CHUNK if len(graph.graph.nodes) <= limit), 1)
 
-    def forward(self, net: nn.Module, steps: int) -> Folded:
-        """``[*states, *constants, *xs, *outs] -> states``, writing the outs of each step in turn."""
+    def forward(self, net: nn.Module, steps: int, keep: bool = False) -> Folded:
+        """``[*states, *constants, *xs, *outs, *kept] -> states``, writing the outs of each step in turn.
 
-        def chunk(states, constant, xs, outs):
+        With `keep` it also writes the matrix products of each step in turn.
+        """
+
+        def chunk(states, constant, xs, outs, kept):
             with torch.no_grad():
                 states, values, _ = self._loop(net, states, constant, _steps(xs))
             _write(outs, values)
             return states
 
         inputs = _plain(self.states), _plain(self.constants), _timed(self.xs, steps), steps * _plain(self.outs)
-        return self._compile(("forward", steps), chunk, *inputs)
+        kept = steps * _plain(self.products) if keep else []
+        return self._compile(("forward", steps, keep), chunk, *inputs, kept, edit=products.keep)
 
-    def backward(self, net: nn.Module, steps: int, wanted: tuple[bool, ...]) -> Folded:
-        """``[*states, *constants, *xs, *grad_states, *grad_outs, *grad_xs, *sums] -> grad_states``.
+    def backward(self, net: nn.Module, steps: int, wanted: tuple[bool, ...], keep: bool = False) -> Folded:
+        """``[*states, *constants, *xs, *grad_states, *grad_outs, *grad_xs, *sums, *kept] -> grad_states``.
 
         Writes the gradients of those xs that are `wanted`, of each step in turn, and adds to the sums of the
-        parameters' gradients.
+        parameters' gradients. With `keep` it takes the matrix products of the forward pass.
         """
 
-        def chunk(states, constant, xs, grad_states, grad_outs, grad_xs, sums):
+        def chunk(states, constant, xs, grad_states, grad_outs, grad_xs, sums, kept):
             def run(states, learned, selected):
                 values = list(constant)
                 for index, value in zip(self.learned, learned, strict=True):
@@ -159,9 +169,9 @@ class Program:
         states, fixed = _plain(self.states), _plain(self.constants)
         xs, outs = _timed(self.xs, steps), _timed(self.outs, steps)
         grad_xs = steps * [x for x, want in zip(_plain(self.xs), wanted, strict=True) if want]
-        sums = [fixed[i] for i in self.learned]
-        key = ("backward", steps, wanted)
-        return self._compile(key, chunk, states, fixed, xs, states, outs, grad_xs, sums)
+        inputs = states, fixed, xs, states, outs, grad_xs, [fixed[i] for i in self.learned]
+        kept = steps * _plain(self.products) if keep else []
+        return self._compile(("backward", steps, wanted, keep), chunk, *inputs, kept, edit=products.reuse)
 
     def _loop(self, net: nn.Module, states: Sequence[Tensor], constant: Sequence[Tensor], xs: Sequence[Any]) -> Any:
         """Steps of the pure function of `net`: the new states, the outputs of each step, the pytree of one output."""
@@ -199,17 +209,20 @@ class Program:
             raise BatchSpecialised
         return graph, flat, symbols
 
-    def _compile(self, key: Any, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> Folded:
+    def _compile(self, key: Any, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]], edit: Any) -> Folded:
         if self._failure is not None:
             raise NotCompilable(self._failure)
         if key not in self._compiled:
             with TRACING:
                 if key not in self._compiled:  # another thread may have been first
-                    self._compiled[key] = self._folded(chunk, *inputs)
+                    self._compiled[key] = self._folded(chunk, *inputs, edit=edit)
         return self._compiled[key]
 
-    def _folded(self, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> Folded:
+    def _folded(self, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]], edit: Any) -> Folded:
         graph, fakes, _ = self._trace(chunk, *inputs)
+        if kept := len(inputs[-1]):
+            edit(graph.graph, self.varying, range(len(fakes) - kept, len(fakes)))
+        products.by_onednn(graph.graph)
         first = len(self.states)
         prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
         with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
@@ -257,6 +270,11 @@ def _write(outs: Sequence[Tensor], rows: Sequence[Sequence[Tensor]]) -> None:
 
 def _outputs(graph: GraphModule) -> list[Tensor]:
     return [node.meta["val"] for node in graph.graph.output_node().args[0]]  # type: ignore[union-attr]
+
+
+def _layout(value: Tensor, symbols: list[Any]) -> Layout:
+    shape = [d if isinstance(d, int) else _index(d, symbols) for d in value.shape]
+    return Layout(tuple(shape), value.dtype, value.device)
 
 
 def _index(size: torch.SymInt, symbols: list[Any]) -> int:

@@ -21,6 +21,7 @@ class Chunks:
         T: number of steps.
         wanted: which inputs get a gradient; ``None`` when no backward pass can follow.
         keep: states are kept for the backward pass every `keep` steps (at least a chunk); others are computed again.
+            None: those at the beginning of each chunk, and the matrix products of every step.
         long: the steps of a long chunk, if not those of the program.
 
     Attributes:
@@ -35,15 +36,16 @@ class Chunks:
         net: nn.Module,
         T: int,
         wanted: tuple[bool, ...] | None = None,
-        keep: int = 1,
+        keep: int | None = 1,
         long: int | None = None,
     ):
         long = long or program.steps
         self.sizes = [long] * (T // long) + [1] * (T % long)
-        self.stride = max(1, keep // long)
-        kinds = set(self.sizes)
-        self.forward = {n: program.forward(net, n) for n in kinds}
-        self.backward = {n: program.backward(net, n, wanted) for n in kinds} if wanted is not None else {}
+        self.stride = max(1, (keep or 1) // long)
+        self.kept = program.products if keep is None else []
+        kinds, keeping = set(self.sizes), bool(self.kept)
+        self.forward = {n: program.forward(net, n, keeping) for n in kinds}
+        self.backward = {n: program.backward(net, n, wanted, keeping) for n in kinds} if wanted is not None else {}
 
     def split(self, tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
         """The slices that each chunk reads."""
@@ -56,6 +58,13 @@ class Chunks:
         starts = itertools.accumulate(self.sizes, initial=0)
         return [[x for row in steps[i : i + n] for x in row] for i, n in zip(starts, self.sizes, strict=False)]
 
+    def room(self, batch: tuple[int, ...]) -> list[list[Tensor]]:
+        """Where each chunk writes its matrix products; without a backward pass, all to the same place."""
+        if self.backward:
+            return self.rows([layout.empty(batch, sum(self.sizes)) for layout in self.kept])
+        place = [layout.empty(batch) for _ in range(max(self.sizes)) for layout in self.kept]
+        return [place[: n * len(self.kept)] for n in self.sizes]
+
 
 class TimeLoop(torch.autograd.Function):
     """``(program, chunks, counts, *states, *constants, *xs) -> (*outs, *states)``."""
@@ -65,15 +74,15 @@ class TimeLoop(torch.autograd.Function):
         states, constants, xs = _parts(program, tensors)
         batch = states[0].shape[: len(program.batch)]
         outs = [layout.empty(batch, sum(chunks.sizes)) for layout in program.outs]
-        kept = []
+        kept, product_of = [], chunks.room(batch)
         x_of, out_of = chunks.split(xs), chunks.rows(outs)
         forward = {n: folded.bind(constants) for n, folded in chunks.forward.items()}
         for i, size in enumerate(chunks.sizes):
             if i % chunks.stride == 0 and chunks.backward:
                 kept.append(states)
-            states = list(forward[size](*states, *constants, *x_of[i], *out_of[i]))
+            states = list(forward[size](*states, *constants, *x_of[i], *out_of[i], *product_of[i]))
             chunks.progress.update(size)
-        ctx.program, ctx.chunks, ctx.kept = program, chunks, kept
+        ctx.program, ctx.chunks, ctx.kept, ctx.products = program, chunks, kept, product_of
         ctx.save_for_backward(*constants, *xs)
         return (*outs, *states)
 
@@ -100,7 +109,7 @@ class TimeLoop(torch.autograd.Function):
                 states.append(list(forward[chunks.sizes[i]](*states[-1], *constants, *x_of[i], *scratch)))
             for i in range(last, first - 1, -1):
                 inputs = *states.pop(), *constants, *x_of[i], *grad_states, *grad_out_of[i], *grad_x_of[i], *sums
-                grad_states = list(backward[chunks.sizes[i]](*inputs))
+                grad_states = list(backward[chunks.sizes[i]](*inputs, *ctx.products.pop()))
         by_constant = dict(zip(program.learned, sums, strict=True))
         given = iter(grad_xs)
         return (
@@ -124,7 +133,7 @@ def run(
     states: list[Tensor],
     constants: list[Tensor],
     xs: list[Tensor],
-    keep: int,
+    keep: int | None,
     progress: Any,
 ):
     """Outputs and final states of `net` over the sequence `xs`; differentiable once."""

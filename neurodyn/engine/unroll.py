@@ -159,7 +159,7 @@ def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, check
     from .sequence import run
 
     states, fixed = get_states(net), constants(net)
-    outs, final = run(program, net, list(states.values()), list(fixed.values()), leaves, checkpoint or 1, bar)
+    outs, final = run(program, net, list(states.values()), list(fixed.values()), leaves, checkpoint, bar)
     set_states(net, dict(zip(states, final, strict=True)))
     return pytree.tree_unflatten(outs, program.output_spec)
 
