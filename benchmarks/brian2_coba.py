@@ -1,7 +1,6 @@
 """The COBA network in Brian2 (C++ standalone); run by coba.py in an environment that has Brian2.
 
-Usage: python brian2_coba.py SCALE SECONDS RUNS FOLDER. Builds once in FOLDER, runs RUNS times with new random
-numbers, and saves spikes and time of each run as FOLDER/run<k>.npz.
+Usage: python brian2_coba.py SCALE SECONDS FOLDER. Builds there, saves spikes and time of a run as FOLDER/run.npz.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from pathlib import Path
 import brian2 as b2
 import numpy as np
 
-scale, seconds, runs, folder = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+scale, seconds, folder = int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])
 n, exc = 4000 * scale, 3200 * scale
 b2.set_device("cpp_standalone", directory=str(folder / "code"), build_on_run=False)
 b2.defaultclock.dt = 0.1 * b2.ms
@@ -34,10 +33,8 @@ neurons.v = "-65*mV + 5*mV*randn()"
 neurons.ge, neurons.gi = "4 + 1.5*randn()", "20 + 12*randn()"
 spikes = b2.SpikeMonitor(neurons)
 b2.run(seconds * b2.second)
-b2.device.build(directory=str(folder / "code"), run=False, compile=True, with_output=False)
-for k in range(runs):
-    b2.device.run(directory=str(folder / "code"), with_output=False, run_args=[])
-    info = (folder / "code" / "results").glob("last_run_info*.txt")
-    elapsed = float(next(info).read_text().split()[0])
-    steps = np.round(spikes.t / b2.defaultclock.dt).astype(np.int64)
-    np.savez(folder / f"run{k}.npz", elapsed=elapsed, steps=steps, neurons=np.asarray(spikes.i))
+b2.device.build(directory=str(folder / "code"), run=True, compile=True, with_output=False)
+info = (folder / "code" / "results").glob("last_run_info*.txt")
+elapsed = float(next(info).read_text().split()[0])
+steps = np.round(spikes.t / b2.defaultclock.dt).astype(np.int64)
+np.savez(folder / "run.npz", elapsed=elapsed, steps=steps, neurons=np.asarray(spikes.i))

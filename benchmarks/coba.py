@@ -1,15 +1,15 @@
-"""The COBA network (Vogels and Abbott 2005) beside Brian2 (C++ standalone): time of a step, and statistics of spikes.
+"""The COBA network (Vogels and Abbott 2005) beside Brian2 (C++ standalone) and brainstate: time of a step.
 
-Usage: python -m benchmarks.coba --brian2 /path/to/python [--scale 1] [--seconds 2] [--runs 5]
+Usage: python -m benchmarks.coba [--brian2 PYTHON] [--brainstate PYTHON] [--scale 1] [--seconds 2] [--runs 5]
 
-One thread each, runs in turn. The time is that of the steps, without building or compiling; both record all spikes.
-Then rate, irregularity and the distribution of rates over neurons (all runs together) are compared.
+Each PYTHON is one that can import the peer; without any only neurodyn runs. One thread each, runs in turn; a run is a
+new network. The time is processor time of the steps, which is what Brian2 reports, without building or compiling; all
+record every spike. That the spikes are right is shown by tests/networks/test_coba.py; here the rates are printed.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import statistics
 import subprocess
@@ -26,68 +26,48 @@ from neurodyn.examples import vogels_abbott
 TRANSIENT = 2000  # steps
 
 
-def irregularity(steps: np.ndarray, neurons: np.ndarray) -> float:
-    """Mean coefficient of variation of the intervals of neurons with at least five of them."""
-    order = np.lexsort((steps, neurons))
-    steps, neurons = steps[order], neurons[order]
-    interval, same = np.diff(steps).astype(float), np.diff(neurons) == 0
-    interval, neuron = interval[same], neurons[1:][same]
-    count = np.bincount(neuron)
-    mean = np.bincount(neuron, interval) / np.maximum(count, 1)
-    square = np.bincount(neuron, interval**2) / np.maximum(count, 1)
-    enough = count >= 5
-    return float((np.sqrt(np.maximum(square - mean**2, 0))[enough] / mean[enough]).mean())
+def ours(scale: int, seconds: float, seed: int) -> tuple[float, np.ndarray]:
+    """Seconds that the steps took, and the step of each spike."""
+    net = vogels_abbott.coba(scale, seed=seed)
+    vogels_abbott.run(net, 0.1 * u.s)  # the first network compiles
+    start = time.process_time()
+    spikes = vogels_abbott.run(net, seconds * u.s)["spikes"]
+    return time.process_time() - start, spikes.steps.numpy()
+
+
+def peer(python: str, name: str, scale: int, seconds: float) -> tuple[float, np.ndarray]:
+    """The same of a peer, run by its own Python on one thread."""
+    single = {"OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [python, str(Path(__file__).with_name(f"{name}_coba.py")), str(scale), str(seconds), folder]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | single)
+        with np.load(Path(folder) / "run.npz") as run:
+            return float(run["elapsed"]), run["steps"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--brian2", help="a Python that can import brian2; without it only neurodyn runs")
+    parser.add_argument("--brian2", help="a Python that can import brian2")
+    parser.add_argument("--brainstate", help="a Python that can import brainstate 0.1.3")
     parser.add_argument("--scale", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    pythons = {name: python for name in ("brian2", "brainstate") if (python := getattr(options, name))}
+    found: dict[str, list[tuple[float, np.ndarray]]] = {name: [] for name in ("neurodyn", *pythons)}
+    for k in range(options.runs):
+        found["neurodyn"].append(ours(options.scale, options.seconds, k))
+        for name, python in pythons.items():
+            found[name].append(peer(python, name, options.scale, options.seconds))
     n, steps = 4000 * options.scale, round(options.seconds * 1e4)
-    found: dict[str, list] = {"neurodyn": [], "Brian2": []}
-    with tempfile.TemporaryDirectory() as folder:
-        for k in range(options.runs):
-            net = vogels_abbott.coba(options.scale, seed=k)
-            vogels_abbott.run(net, 0.1 * u.s)  # compiles, as the number of synapses is part of a program
-            start = time.perf_counter()
-            spikes = vogels_abbott.run(net, options.seconds * u.s)["spikes"]
-            found["neurodyn"].append((time.perf_counter() - start, spikes.steps.numpy(), spikes.neurons.numpy()))
-            if options.brian2:
-                script = Path(__file__).with_name("brian2_coba.py")
-                command = [options.brian2, str(script), str(options.scale), str(options.seconds), "1", folder]
-                subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-                with np.load(Path(folder) / "run0.npz") as run:
-                    found["Brian2"].append((float(run["elapsed"]), run["steps"], run["neurons"]))
-    rates, medians = {}, {}
     for name, runs in found.items():
-        if not runs:
-            continue
-        runs = [(t, s[s >= TRANSIENT], i[s >= TRANSIENT]) for t, s, i in runs]
-        window = (steps - TRANSIENT) * 1e-4
-        medians[name] = statistics.median(t for t, _, _ in runs) / steps * 1e6
-        rates[name] = [np.bincount(i, minlength=n) / window for _, _, i in runs]
-        mean = np.mean(rates[name], 1)
-        cv = statistics.mean(irregularity(s, i) for _, s, i in runs)
-        times = ", ".join(f"{t / steps * 1e6:.1f}" for t, _, _ in runs)
-        print(f"{name:9} {medians[name]:6.1f} us/step ({times}); CV {cv:.3f}")
-        print(f"{'':9} rate {mean.mean():.2f} Hz, in the single runs {', '.join(f'{rate:.2f}' for rate in mean)}")
-    if len(rates) == 2:
-        from scipy.stats import ks_2samp
-
-        print(f"Brian2 / neurodyn: {medians['Brian2'] / medians['neurodyn']:.2f} in time")
-        ours, theirs = rates["neurodyn"], rates["Brian2"]
-        for name, pairs in (
-            ("all runs together", [(np.concatenate(ours), np.concatenate(theirs))]),
-            ("neurodyn and Brian2, run by run", list(itertools.product(ours, theirs))),
-            ("two runs of neurodyn", list(itertools.combinations(ours, 2))),
-            ("two runs of Brian2", list(itertools.combinations(theirs, 2))),
-        ):
-            p = [ks_2samp(a, b).pvalue for a, b in pairs]
-            print(f"Kolmogorov-Smirnov p of rates over neurons, {name}: median {statistics.median(p):.3f}")
+        times = [1e6 * elapsed / steps for elapsed, _ in runs]
+        ratio = statistics.median(theirs[0] / mine[0] for theirs, mine in zip(runs, found["neurodyn"], strict=True))
+        rate = [(fired >= TRANSIENT).sum() / n / (steps - TRANSIENT) * 1e4 for _, fired in runs]
+        single = ", ".join(f"{t:.1f}" for t in times)
+        print(f"{name:11}{statistics.median(times):7.1f} us/step ({single}), {ratio:.2f} times ours")
+        print(f"{'':11}{np.mean(rate):7.2f} Hz ({', '.join(f'{r:.2f}' for r in rate)})")
 
 
 if __name__ == "__main__":

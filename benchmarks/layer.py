@@ -1,56 +1,105 @@
-"""How fast is `unroll` beside an eager loop, and beside the time to stream the same bytes?"""
+"""One layer of LIF neurons over a sequence, beside the other libraries and the time to stream the same bytes.
+
+The forward pass has to read its input and write its output; the backward pass reads the input and the gradient of the
+output and writes the gradient of the input. Outputs are fresh tensors everywhere.
+"""
 
 from __future__ import annotations
 
-import argparse
-import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 import neurodyn as nd
+from neurodyn import units as u
 
-from .timing import alternate, table
+from . import torch_peers
+from .remote import brainstate
+from .timing import Comparison, Options, Work, alternate
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=15)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-
-    T, batch, size = 128, 32, 1024
-    xs, weight = 0.6 * torch.randn(T, batch, size) + 0.1, torch.rand(T, batch, size)
-    leaf = xs.clone().requires_grad_()
-    nets = {"LIF": nd.LIF(size), "Expon + LIF": nn.Sequential(nd.Expon(size), nd.LIF(size))}
-    print(f"T={T}, batch={batch}, {size} neurons, float32, {options.threads} threads, torch {torch.__version__}")
-
-    for name, net in nets.items():
-
-        def forward(net: nn.Module = net, **how: bool) -> None:
-            with torch.no_grad():
-                nd.unroll(net, xs, **how)
-
-        def both(net: nn.Module = net, **how: bool) -> None:
-            torch.autograd.grad(nd.unroll(net, leaf, **how), leaf, weight)
-
-        start = time.perf_counter()
-        both()
-        print(f"\n{name}: first training step {time.perf_counter() - start:.1f} s (tracing and compiling)")
-        work = {
-            "forward": forward,
-            "forward, eager": lambda forward=forward: forward(compile=False),
-            "forward, streaming its bytes": lambda: xs * 2,
-        }
-        print(table(alternate(work, options.rounds), "forward"))
-        work = {
-            "forward + backward": both,
-            "forward + backward, eager": lambda both=both: both(compile=False),
-            "forward + backward, streaming": lambda: (xs * 2, xs * weight),
-        }
-        print(table(alternate(work, options.rounds), "forward + backward"))
+#: T, batch, neurons, tau learned, dtype.
+CASES: list[tuple[int, int, int, bool, torch.dtype]] = [
+    (128, 32, 1024, False, torch.float32),
+    (128, 32, 1024, True, torch.float32),
+    (128, 32, 1024, False, torch.bfloat16),
+    (128, 32, 1024, False, torch.float64),
+    (1000, 1, 1024, False, torch.float32),
+    (128, 32, 10, False, torch.float32),
+    (16, 1, 1_000_000, False, torch.float32),
+]
 
 
-if __name__ == "__main__":
-    main()
+def neurodyn(size: Any, learn: bool = False, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
+    """As the layers of `torch_peers`; with 16-bit inputs the states are float32, as always."""
+    states = dtype if dtype.itemsize >= 4 else torch.float32
+    tau = torch_peers.taus(size) * u.ms if learn else torch_peers.TAU * u.ms
+    lif = nd.LIF(size, tau=tau, learn=("tau",) if learn else (), device=device, dtype=states)
+    return lambda xs: nd.unroll(lif, xs), list(lif.parameters())
+
+
+def forward(run: Callable[[Tensor], Tensor], xs: Tensor) -> Callable[[], Tensor]:
+    """The work of a forward pass without gradients."""
+
+    def call() -> Tensor:
+        with torch.no_grad():
+            return run(xs)
+
+    return call
+
+
+def both(run: Callable[[Tensor], Tensor], parameters: list[Tensor], xs: Tensor, weight: Tensor) -> Callable[[], Any]:
+    """The work of a forward pass and the gradients of input and parameters."""
+    leaf = xs.detach().requires_grad_()
+    return lambda: torch.autograd.grad(run(leaf), [leaf, *parameters], weight)
+
+
+def of_peer(make: Callable[..., torch_peers.Layer], *arguments: Any) -> Callable[[Callable], Work]:
+    """What `make` gives, turned into work; or the reason why there is none."""
+    try:
+        layer = make(*arguments)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        return lambda _: "not installed, see benchmarks/peers.sh" if isinstance(error, ImportError) else reason
+    return lambda work: work(*layer)
+
+
+def compare(T: int, batch: int, size: int, learn: bool, dtype: torch.dtype, options: Options) -> list[Comparison]:
+    """Forward, and forward + backward, of one case."""
+    torch.manual_seed(0)
+    xs, weight = (1 + 2 * torch.randn(T, batch, size)).to(dtype), torch.rand(T, batch, size).to(dtype)
+    makers: dict[str, Callable[..., Any]] = {"neurodyn": neurodyn}
+    if options.peers:
+        makers |= torch_peers.LAYERS
+    layers = {name: of_peer(make, size, learn, dtype) for name, make in makers.items()}
+    name = f"LIF, T={T}, batch {batch}, {size} neurons, {str(dtype)[6:]}, tau {'learned' if learn else 'fixed'}"
+    found = []
+    standard = (T, batch, size) == (128, 32, 1024) and dtype == torch.float32
+    for backward in (False, True):
+        work: dict[str, Work] = {}
+        for way, of in layers.items():
+            work[way] = of(
+                lambda run, parameters: both(run, parameters, xs, weight) if backward else forward(run, xs)  # noqa: B023
+            )
+        arguments = {"T": T, "batch": batch, "size": size, "learn": learn, "dtype": str(dtype)[6:]}
+        if options.peers:
+            work["brainstate"] = brainstate(options, "layer", backward=backward, **arguments)
+        work["streaming the same bytes"] = (lambda: (xs * 2, xs * weight)) if backward else (lambda: xs * 2)
+        bars = dict.fromkeys(torch_peers.LAYERS, 5.0 if standard and backward else 1.0)
+        bars["brainstate"] = 2.0 if standard and backward else 1.0
+        if standard:
+            bars["streaming the same bytes"] = 0.2
+        found.append(alternate(f"{name}, forward{' + backward' * backward}", work, options, bars))
+    return found
+
+
+def run(options: Options) -> list[Comparison]:
+    """All cases."""
+    found = []
+    for T, batch, size, learn, dtype in CASES[: 2 if options.toy else None]:
+        T, batch, size = options.size(T, 5), options.size(batch, 2), options.size(size, 3)
+        for comparison in compare(T, batch, size, learn, dtype, options):
+            print(comparison, flush=True)
+            found.append(comparison)
+    return found

@@ -4,8 +4,10 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import bitwise, init, surrogate, units
+from . import analysis, bitwise, distributed, init, losses, nir, surrogate, units
+from .activity import SpikeStatistics, scale_weights
 from .averaged import AveragedModel
+from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
     FixedDropout,
@@ -25,6 +27,7 @@ from .engine import EagerWarning, Unroll, unroll
 from .fields import fraction, nonnegative, param, positive, state
 from .inputs import DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .neurons import ALIF, GIF, HH, IF, LIF, AdEx, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
+from .nir import from_nir, to_nir
 from .plasticity import STD, STP
 from .projection import Projection, Receptor
 from .readouts import LeakyRateReadout, LeakySpikeReadout
@@ -54,6 +57,7 @@ __all__ = [
     "AllToAll",
     "Alpha",
     "AveragedModel",
+    "CheckpointError",
     "Current",
     "Delay",
     "DeltaEncoder",
@@ -90,31 +94,41 @@ __all__ = [
     "ScaledWSLinear",
     "SignedLinear",
     "Sparse",
+    "SpikeStatistics",
     "SpikeTime",
     "SynapticOutput",
     "Trace",
     "URLSTMCell",
     "Unroll",
     "UnsetState",
+    "analysis",
     "bitwise",
     "default_dt",
     "detach_states",
+    "distributed",
     "exp_euler",
     "fraction",
+    "from_nir",
     "get_default_dt",
     "get_states",
     "init",
+    "load",
+    "losses",
+    "nir",
     "nonnegative",
     "param",
     "phi",
     "positive",
     "relax",
     "reset_states",
+    "save",
+    "scale_weights",
     "set_default_dt",
     "set_states",
     "simulate",
     "state",
     "surrogate",
+    "to_nir",
     "units",
     "unroll",
 ]

@@ -1,89 +1,161 @@
-"""The command line: ``neurodyn train`` and ``neurodyn simulate``."""
+"""The command line: ``neurodyn train``, ``simulate``, ``bench`` and ``info``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from .extras import MissingExtra
+
+NETWORKS = ("coba", "cuba", "brunel", "memory")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except MissingExtra as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="neurodyn", description="Neuro-dynamics for PyTorch.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    train = commands.add_parser(
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Any, help: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name,
+            help=help,
+            description=textwrap.fill(description, 78),
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.set_defaults(run=run)
+        return made
+
+    train = command(
         "train",
-        help="train a spiking network on recorded data",
-        description="Train a spiking network on recorded data: who speaks (vowels), or which digit is shown (digits).",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        _train,
+        "train a spiking network on recorded data",
+        "Train a spiking network on recorded data and print its accuracy on data that it has not seen. Writes metrics, "
+        "checkpoints and two pictures.",
+        "data:\n"
+        "  vowels   who of nine speakers says a vowel: 270 utterances, 370 for the test\n"
+        "  digits   which of ten digits is drawn, 8 x 8 pixels, read row by row",
     )
-    train.add_argument("--data", choices=("vowels", "digits"), default="vowels", help="data set")
-    train.add_argument("--epochs", type=int, help="passes over the training set; the default depends on the data")
-    train.add_argument("--seed", type=int, default=0, help="seed of weights, order and noise")
-    train.add_argument("--device", default="cpu", help="torch device, such as cpu or cuda")
-    train.add_argument("--out", help="folder for metrics, checkpoints and pictures (default: runs/DATA)")
-    train.add_argument("--resume", action="store_true", help="go on with the run in the folder")
-    train.set_defaults(run=_train)
-    simulate = commands.add_parser(
+    train.add_argument("--data", choices=("vowels", "digits"), default="vowels", help="default: vowels")
+    train.add_argument(
+        "--epochs", type=int, metavar="N", help="passes over the data; default: 40 (vowels), 30 (digits)"
+    )
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and noise; default: 0")
+    train.add_argument("--device", default="cpu", help="of torch, such as cuda; default: cpu")
+    train.add_argument("--out", metavar="FOLDER", help="for all files; default: runs/DATA")
+    train.add_argument("--resume", action="store_true", help="go on with the run in the folder, to the same numbers")
+    train.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    simulate = command(
         "simulate",
-        help="simulate a network from the literature",
-        description="Simulate a network from the literature; print its rate and draw a raster of its last second.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        _simulate,
+        "simulate a network from the literature",
+        "Simulate a network from the literature, print its rate and draw the spikes of its last second.",
+        "networks:\n"
+        "  coba     Vogels and Abbott 2005, conductances: 4,000 neurons\n"
+        "  cuba     the same with currents\n"
+        "  brunel   Brunel 2000, asynchronous and irregular: 12,500 neurons\n"
+        "  memory   Mongillo, Barak and Tsodyks 2008, working memory: 10,000 neurons",
     )
-    simulate.add_argument("network", choices=("coba", "cuba", "brunel", "memory"))
-    simulate.add_argument("--scale", type=float, default=1.0, help="size relative to the paper's network")
-    simulate.add_argument("--duration", default="1s", help="simulated time with its unit, such as 500ms or 2s")
-    simulate.add_argument("--seed", type=int, default=0, help="seed of the connections and inputs")
-    simulate.add_argument("--device", default="cpu", help="torch device, such as cpu or cuda")
-    simulate.add_argument("--out", help="the picture (default: NETWORK.png)")
-    simulate.set_defaults(run=_simulate)
-    options = parser.parse_args(arguments)
-    return options.run(options)
+    simulate.add_argument("network", choices=NETWORKS, metavar="network", help="one of the networks below")
+    simulate.add_argument("--scale", type=float, default=1.0, metavar="X", help="times its neurons; default: 1")
+    simulate.add_argument(
+        "--duration", type=_time, default="1s", metavar="TIME", help="with its unit, such as 500ms or 2s; default: 1s"
+    )
+    simulate.add_argument("--seed", type=int, default=0, metavar="N", help="of connections and inputs; default: 0")
+    simulate.add_argument("--device", default="cpu", help="of torch, such as cuda; default: cpu")
+    simulate.add_argument("--out", metavar="FILE", help="the picture; default: NETWORK.png")
+    simulate.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    bench = command(
+        "bench",
+        _bench,
+        "measure the time loop on this machine",
+        "Measure a layer of neurons, compiled and step by step in turn. In a source checkout, python -m benchmarks "
+        "measures more, beside other systems.",
+    )
+    bench.add_argument("--device", default="cpu", help="of torch, such as cuda; default: cpu")
+    command("info", _info, "print versions, threads, compiler, GPU and cache", "Print what neurodyn runs on.")
+    return parser
+
+
+def _time(text: str) -> Any:
+    """A time with its unit, for argparse."""
+    import pint
+
+    from . import units as u
+
+    try:
+        return u.registry.Quantity(text).to("ms")
+    except (pint.errors.PintError, AttributeError, ValueError, TypeError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time with a unit, such as 500ms or 2s") from None
 
 
 def _train(options: argparse.Namespace) -> int:
-    try:
-        from .train import train
-    except ModuleNotFoundError as error:
-        print(f"neurodyn train needs {error.name}: pip install 'neurodyn[demo]'", file=sys.stderr)
-        return 1
+    from .train import train
+
     out, start = options.out or f"runs/{options.data}", time.perf_counter()
-    settings = {"epochs": options.epochs, "seed": options.seed, "device": options.device, "resume": options.resume}
-    try:
-        accuracy = train(options.data, out=out, **settings)
-    except ModuleNotFoundError as error:
-        print(f"neurodyn train needs {error.name}: pip install 'neurodyn[demo]'", file=sys.stderr)
-        return 1
+    accuracy = train(
+        options.data,
+        epochs=options.epochs,
+        seed=options.seed,
+        device=options.device,
+        out=out,
+        resume=options.resume,
+        progress=not options.quiet,
+    )
     print(f"test accuracy {accuracy:.2f} %, after {time.perf_counter() - start:.0f} s; see {out}/learning_curve.png")
     return 0
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from . import units as u
     from .examples import NETWORKS
 
     chosen, out = NETWORKS[options.network], options.out or f"{options.network}.png"
     net = chosen.build(options.scale, seed=options.seed, device=options.device)
     start = time.perf_counter()
-    recording = chosen.run(net, u.registry.Quantity(options.duration), seed=options.seed)
-    spikes: Any = recording["spikes"]
-    seconds = time.perf_counter() - start
-    rate = float(spikes.rates.magnitude.mean())
-    print(f"{chosen.about}: {spikes.shape[-1]} neurons, {len(spikes)} spikes, mean rate {rate:.2f} Hz, {seconds:.1f} s")
+    spikes = chosen.run(net, options.duration, seed=options.seed, progress=not options.quiet)["spikes"]
+    seconds, rate = time.perf_counter() - start, float(spikes.rates.magnitude.mean())
+    print(f"{chosen.about}\n{spikes.shape[-1]} neurons, {len(spikes)} spikes, mean rate {rate:.2f} Hz, {seconds:.1f} s")
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         print("for a picture: pip install 'neurodyn[plot]'", file=sys.stderr)
         return 0
+    from . import plot
+
     figure = Figure(figsize=(8, 4), layout="constrained", dpi=150)
-    ax, times = figure.subplots(), spikes.times.magnitude
-    ax.scatter(times, spikes.neurons, s=0.3, color="black", linewidths=0)
-    last = spikes.stop * spikes.dt
-    ax.set(xlim=(max(0.0, last - 1000), last), ylim=(0, spikes.shape[-1]), xlabel="time (ms)", ylabel="neuron")
+    ax, last = plot.raster(spikes, ax=figure.subplots()), spikes.stop * spikes.dt
+    ax.set_xlim(max(0.0, last - 1000), last)
     figure.savefig(out)
     print(f"see {out}")
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from .bench import bench
+
+    print(bench(options.device))
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    from .info import info
+
+    print(info())
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -175,7 +176,7 @@ class Parametrised(Rebuildable):
 
 def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device: Any, dtype: torch.dtype) -> Tensor:
     """`value` as a tensor in canonical units that broadcasts to `size`, or an error that says what was wanted."""
-    example = f"for example {label.rpartition(' ')[2]}=" + ("0.5" if unit.dimensionless else f"1.0 * u.{unit:~}")
+    example = f"for example {label.rpartition(' ')[2]}={_example(unit)}"
     if callable(value) and not isinstance(value, Tensor):
         value = value(size)
     if value is None:
@@ -206,13 +207,21 @@ def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device
     else:
         if isinstance(number, Tensor) and number.requires_grad:
             raise TypeError(f"{label}: the tensor carries a gradient; wrap it as nn.Parameter, or pass .detach()")
-        tensor = torch.as_tensor(number).to(device=device, dtype=dtype, copy=True)
+        exact = None if isinstance(number, Tensor) else torch.float64  # a Python number, whatever the default dtype
+        tensor = torch.as_tensor(number, dtype=exact).to(device=device, dtype=dtype, copy=True)
     if not bool(tensor.detach().isfinite().all()):
         raise ValueError(f"{label} must be finite, got {show(tensor, unit)}")
     shape = tuple(tensor.shape)
     if len(shape) > len(size) or any(n not in (1, m) for n, m in zip(shape[::-1], size[::-1], strict=False)):
         raise ValueError(f"{label} has shape {shape}, which does not broadcast to the size {size}")
     return tensor
+
+
+def _example(unit: pint.Unit) -> str:
+    """A value in this unit as one writes it: ``1.0 * u.ms``, ``1.0 / u.ms``."""
+    if unit.dimensionless:
+        return "0.5"
+    return re.sub(r"[A-Za-z]\w*", r"u.\g<0>", f"1.0 * {unit:~}").replace("* 1 / ", "/ ")
 
 
 def as_size(size: Any, model: str) -> tuple[int, ...]:

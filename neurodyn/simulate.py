@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pint
@@ -17,6 +15,7 @@ from . import units as u
 from .connections import event
 from .engine.errors import EagerWarning, NotCompilable
 from .fields import check
+from .progress import bar as progress_bar
 from .record import Events, Recording, Trace
 from .states import check_dt, constants, get_states, named_dynamics, pure, reset_states, set_states
 
@@ -77,13 +76,12 @@ def simulate(
     except Exception as error:
         rows.explain(error)
         raise
-    rows.block = run.block
     kept: dict[str, list[Any]] = {name: [] for name in probe.wanted}
-    with _bar(T, progress) as bar:
+    with progress_bar(T, wanted=progress) as bar:
         for first, n in _blocks(start, start + T, run.block):
             for name, out in run(rows(first, n), n).items():
                 kept[name].append(_events(out, first) if _is_events(name) else out.clone())
-            bar(n)
+            bar.update(n)
     records = {name: _record(net, name, kept[name], run.outs[name].shape[1:], dt, start, start + T) for name in kept}
     final = {name.removeprefix("net."): value.clone() for name, value in run.states.items()}
     set_states(net, final)
@@ -114,6 +112,11 @@ class _Probe(nn.Module):
         self.net, self.driven = net, driven
         record = (record,) if isinstance(record, str) else record
         self.wanted = dict(record) if isinstance(record, Mapping) else dict.fromkeys(record)
+        for name, index in self.wanted.items():
+            if not (index is None or isinstance(index, (int, slice))):  # a buffer can be traced, a tensor cannot
+                chosen = torch.as_tensor(index, device=next(iter(get_states(net).values())).device)
+                chosen = chosen.nonzero()[:, 0] if chosen.dtype == torch.bool else chosen
+                self.register_buffer(f"index of {name}".replace(".", " "), chosen)
 
     def forward(self, *inputs: Any) -> dict[str, Tensor]:
         y = self.net(*inputs) if self.driven else self.net()
@@ -122,17 +125,27 @@ class _Probe(nn.Module):
         for name in self.wanted:
             if name not in found:
                 raise KeyError(f"simulate: there is no {name!r} to record; there are {', '.join(found)}")
-        return {name: found[name] if index is None else found[name][..., index] for name, index in self.wanted.items()}
+        return {name: self._chosen(name, found[name]) for name in self.wanted}
+
+    def _chosen(self, name: str, value: Tensor) -> Tensor:
+        index = self._buffers.get(f"index of {name}".replace(".", " "), self.wanted[name])
+        return value if index is None else value[..., index]
 
 
 class _Inputs:
-    """The rows of the inputs for any span of steps. `block` is the number of rows that a function is asked for."""
+    """The rows of the inputs for any span of steps.
+
+    A function is asked for whole blocks of rows, whose length follows from the size of a row alone, so that the numbers
+    it draws depend neither on what is recorded nor on how the steps are run.
+    """
 
     def __init__(self, given: Any, T: int, start: int, seed: int):
         self.given, self.T, self.start, self.seed = given, T, start, seed
-        self.generator, self.block = torch.Generator(), 1
+        self.generator, self.drawn = torch.Generator(), (-1, ())
         if callable(given):
-            self.sample = self._drawn(start, 1)
+            self.sample = self._draw(start, 1)
+            bytes = sum(x.nbytes for x in self.sample)
+            self.block = max(1, min(_LONGEST_BLOCK, _BLOCK_BYTES // max(bytes, 1)))
         else:
             given = () if given is None else given if isinstance(given, tuple) else (given,)
             self.timed = [len(x) == T if x.dim() else False for x in given]
@@ -141,11 +154,18 @@ class _Inputs:
 
     def __call__(self, first: int, n: int) -> tuple[Tensor, ...]:
         if callable(self.given):
-            begin = first - first % self.block
-            return tuple(x[first - begin : first - begin + n] for x in self._drawn(begin, self.block))
+            spans = [self._span(begin, size) for begin, size in _blocks(first, first + n, self.block)]
+            return spans[0] if len(spans) == 1 else tuple(torch.cat(parts) for parts in zip(*spans, strict=True))
         i = first - self.start
         rows = zip(self.given, self.timed, strict=True)
         return tuple(x[i : i + n] if timed else x.expand(n, *x.shape).contiguous() for x, timed in rows)
+
+    def _span(self, first: int, n: int) -> tuple[Tensor, ...]:
+        """Rows inside one block, which is drawn once."""
+        i = first % self.block
+        if self.drawn[0] != first - i:
+            self.drawn = first - i, self._draw(first - i, self.block)
+        return tuple(x[i : i + n] for x in self.drawn[1])
 
     def explain(self, error: Exception) -> None:
         """Add to an error of the first step how the inputs were understood."""
@@ -158,7 +178,7 @@ class _Inputs:
                 f"{self.T} rows"
             )
 
-    def _drawn(self, first: int, n: int) -> tuple[Tensor, ...]:
+    def _draw(self, first: int, n: int) -> tuple[Tensor, ...]:
         self.generator.manual_seed((self.seed * 1_000_003 + first) % 2**63)
         rows = self.given(first, n, self.generator)
         rows = rows if isinstance(rows, tuple) else (rows,)
@@ -189,13 +209,14 @@ class _Run:
         return outs
 
     def _chunks(self, program: Any, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:
+        from .engine.sequence import Chunks
+
         fixed, states = list(constants(self.probe).values()), list(self.states.values())
-        tensors = [x.contiguous() for x in rows or (torch.empty(n, 0),)] + list(outs.values())
-        sizes = [self.chunk] * (n // self.chunk) + [1] * (n % self.chunk)
-        folded = {size: program.folded(self.probe, size) for size in set(sizes)}
-        values = {size: prologue(fixed) for size, (prologue, _) in folded.items()}
-        for size, *chunk in zip(sizes, *(x.split(sizes) for x in tensors), strict=True):
-            states = [new.contiguous() for new in folded[size][1]([*states, *fixed, *chunk, *values[size]])]
+        chunks = Chunks(program, self.probe, n, long=self.chunk)
+        xs = chunks.split([x.contiguous() for x in rows or (torch.empty(n, 0),)])
+        forward = {size: folded.bind(fixed) for size, folded in chunks.forward.items()}
+        for size, x, out in zip(chunks.sizes, xs, chunks.rows(list(outs.values())), strict=True):
+            states = [new.contiguous() for new in forward[size](*states, *fixed, *x, *out)]
         self.states = dict(zip(self.states, states, strict=True))
 
     def _eager(self, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:
@@ -234,9 +255,9 @@ def _events(out: Tensor, first: int) -> tuple[Tensor, Tensor]:
 
 def _record(net: nn.Module, name: str, parts: list[Any], shape: Any, dt: float, start: int, stop: int) -> Any:
     if not _is_events(name):
-        return Trace(torch.cat(parts), _unit(net, name), start, dt)
+        return Trace(torch.cat(parts), _unit(net, name), start, dt, name)
     steps, neurons = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Events(steps, neurons, tuple(shape), start, stop, dt)
+    return Events(steps, neurons, tuple(shape), start, stop, dt, name)
 
 
 def _unit(net: nn.Module, name: str) -> pint.Unit:
@@ -246,18 +267,3 @@ def _unit(net: nn.Module, name: str) -> pint.Unit:
     return (
         module.params[field.initializer].unit if module is not None and field is not None else u.registry.dimensionless
     )
-
-
-@contextlib.contextmanager
-def _bar(T: int, wanted: bool) -> Iterator[Callable[[int], Any]]:
-    """A progress bar to call with the number of steps done; nothing without tqdm or where no one watches."""
-    if wanted and sys.stderr.isatty():
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            pass
-        else:
-            with tqdm(total=T, unit=" steps", unit_scale=True) as bar:
-                yield bar.update
-            return
-    yield lambda n: None

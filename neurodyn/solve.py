@@ -71,14 +71,19 @@ def exp_euler(
     """
     if noise is not None and diffusion is None:
         raise TypeError("exp_euler: noise without diffusion has no effect; pass diffusion=lambda x: ...")
-    if noise is not None and noise.shape != x.shape:
-        raise ValueError(f"exp_euler: noise has shape {tuple(noise.shape)}, wanted that of x, {tuple(x.shape)}")
     rate, slope = _with_slope(lambda y: f(y, *args), x)
     z = dt * slope
     new = x + dt * phi(z if limit is None else z.clamp(max=limit)) * rate
-    if diffusion is None:
-        return new
-    return new + diffusion(x) * dt**0.5 * (torch.randn_like(x) if noise is None else noise)
+    return new if diffusion is None else new + _diffused(x, diffusion, noise, dt)
+
+
+def _diffused(x: Tensor, diffusion: Callable[[Tensor], Tensor], noise: Tensor | None, dt: float) -> Tensor:
+    r"""The random part of a step, $b(x)\,\sqrt{dt}\,\xi$."""
+    if noise is None:
+        noise = torch.randn_like(x)
+    if noise.shape != x.shape:
+        raise ValueError(f"exp_euler: noise has shape {tuple(noise.shape)}, wanted that of x, {tuple(x.shape)}")
+    return diffusion(x) * dt**0.5 * noise
 
 
 def _with_slope(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,23 +13,41 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 
-def clip_finite(x: Tensor) -> Tensor:
-    """`x` with infinities replaced by the largest finite numbers; NaN stays, gradients pass."""
-    limit = torch.finfo(x.dtype).max
-    return x.clamp(-limit, limit)
+def held(x: Tensor) -> Tensor:
+    """`x` as a constant, infinities replaced by the largest finite numbers, so that times zero they are zero."""
+    largest = torch.finfo(x.dtype).max
+    return x.detach().clamp(-largest, largest)
+
+
+class _StraightThrough(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, through: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
+        return None, grad
+
+    @staticmethod
+    def jvp(ctx: Any, _: Tensor | None, tangent: Tensor) -> Tensor:
+        return tangent.clone()
 
 
 def straight_through(value: Tensor, through: Tensor) -> Tensor:
-    """Exactly `value`, with the gradient of `through` (which must be finite)."""
-    if not torch.is_grad_enabled():
-        return value
-    return value.detach() + (through - through.detach())
+    """Exactly `value`, with the gradient of `through`, which has the same shape."""
+    return _StraightThrough.apply(value, through) if torch.is_grad_enabled() else value
 
 
 @dataclass(frozen=True)
@@ -48,8 +66,7 @@ class Surrogate:
         spike = (x >= 0).to(x.dtype)
         if not torch.is_grad_enabled():
             return spike
-        x = clip_finite(x)
-        return straight_through(spike, self.slope(x.detach()) * x)
+        return straight_through(spike, self.slope(held(x)) * x)
 
     def slope(self, x: Tensor) -> Tensor:
         """The surrogate derivative s(x)."""

@@ -1,4 +1,7 @@
-"""Every model of neurodyn, once: the contract tests walk over this list. A new model adds one entry."""
+"""Every model of neurodyn, once: the contract tests walk over this list. A new model adds one entry.
+
+`MODELS` act on each neuron by itself. `BESIDE` holds the other layers with states, see test_beside.py.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import neurodyn as nd
 from neurodyn import units as u
@@ -85,4 +88,15 @@ MODELS = [
     Model("STP-brainstate", nd.STP, "spikes", {"rule": "brainstate"}),
     Model("STD", nd.STD, "spikes"),
     Model("STD-brainstate", nd.STD, "spikes", {"rule": "brainstate"}),
+]
+
+BESIDE = [
+    Model("GRUCell", lambda size, **values: nd.GRUCell(3, size, **values), "weak"),
+    Model("MGUCell", lambda size, **values: nd.MGUCell(3, size, **values), "weak"),
+    Model("URLSTMCell", lambda size, **values: nd.URLSTMCell(3, size, **values), "weak"),
+    Model("FixedDropout", nd.FixedDropout, "weak", {"prob": 0.3}),
+    Model("Delay", lambda size, **values: nd.Delay(size, 2.4 * u.ms, interpolation="linear", **values), "weak"),
+    Model("LeakyRateReadout", lambda size, **values: nd.LeakyRateReadout(3, size, **values), "weak"),
+    Model("LeakySpikeReadout", lambda size, **values: nd.LeakySpikeReadout(3, size, **values), "current", spiking=True),
+    Model("Recurrent", lambda size, **values: nd.Recurrent(nd.Expon(size, **values), nn.Linear(size, size)), "weak"),
 ]

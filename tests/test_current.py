@@ -26,7 +26,7 @@ def test_traces_of_coba_and_cuba():
 
 
 def test_trace_of_mg_block():
-    """The defaults carry units, so MgBlock() takes a potential in mV (inventory Q16)."""
+    """The defaults carry units, so MgBlock() takes a potential in mV."""
     trace = load("synout_MgBlock")
     names = ("E", "cc_Mg", "alpha", "beta", "V_offset")
     custom = nd.MgBlock(**{name: trace.params[f"{name}_custom"] for name in names})

@@ -68,6 +68,15 @@ def test_equals_the_step_loop(compile: bool) -> None:
     assert torch.equal(net.N.V, V[-1]) or (net.N.V - V[-1]).abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("index", [torch.tensor([7, 2]), [7, 2], slice(2, 8, 5), torch.arange(20) % 5 == 2])
+def test_records_some_neurons(index) -> None:
+    net = Net()
+    spikes, V = loop(net, [()] * 20)
+    recording = simulate(net, 20 * u.ms, record={"N.V": index, "spikes": None}, compile=isinstance(index, torch.Tensor))
+    assert (recording["N.V"].values - V[:, index]).abs().max() < 1e-12
+    assert len(recording["spikes"]) == spikes.sum()
+
+
 def test_inputs() -> None:
     net, T = Net(), 30
     x = 1 + torch.rand(T, 20)
@@ -94,6 +103,8 @@ def test_batch_subset_and_dict() -> None:
     x = 1 + torch.rand(25, 2, 20)
     record = {"N_spikes": None, "rate": None, "net.N.V": [3, 5]}
     recording = simulate(Named(), 25 * u.ms, x, record, batch=(2,), compile=False)
+    same = simulate(Named(), 25 * u.ms, x, {"net.N.V": torch.tensor([3, 5])}, batch=(2,))  # compiles
+    assert (same["net.N.V"].values - recording["net.N.V"].values).abs().max() < 1e-13
     spikes = nd.unroll(Net(), x, compile=False)
     events = recording["N_spikes"]
     assert torch.equal(torch.stack((events.steps, *events.index)), spikes.nonzero().T)
@@ -120,6 +131,19 @@ def test_stopped_and_resumed(stop: int, tmp_path) -> None:
     assert torch.equal(torch.cat((first["N.V"].values, rest["N.V"].values)), whole["N.V"].values)
     other = simulate(Net(), T * u.ms, noise, ("spikes",), seed=6)
     assert other["spikes"].steps.tolist() != whole["spikes"].steps.tolist()
+
+
+def test_the_random_input_does_not_depend_on_what_is_recorded(monkeypatch) -> None:
+    import sys
+
+    monkeypatch.setattr(sys.modules["neurodyn.simulate"], "_BLOCK_BYTES", 4000)  # 25 rows of input, fewer of records
+    few, many = (
+        simulate(Net(), 120 * u.ms, noise, record, seed=5, compile=False)["spikes"]
+        for record in (("spikes",), ("spikes", "N.V", "output"))
+    )
+    assert len(few) > 100
+    assert torch.equal(few.steps, many.steps)
+    assert torch.equal(few.neurons, many.neurons)
 
 
 def test_states_are_ready_for_training_afterwards() -> None:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import neurodyn as nd
 from neurodyn import units as u
 
 
@@ -61,6 +62,22 @@ def test_arrays_and_tensors():
 
 def test_the_way_back():
     assert u.quantity(torch.tensor([2.0]), "mV").to("V").magnitude.tolist() == [0.002]
+
+
+def test_numbers_keep_their_precision_under_a_float32_default():
+    torch.set_default_dtype(torch.float32)
+    assert nd.LIF(1, dt=0.1 * u.ms).dt == 0.1
+    assert nd.LIF(1, tau=0.1 * u.ms, dtype=torch.float64).tau.item() == 0.1
+    assert nd.SpikeTime(1, [0], [100.0] * u.ms, dt=0.1 * u.ms).steps.tolist() == [1000]
+
+
+@pytest.mark.parametrize("model", [nd.LIF, nd.GIF, nd.Izhikevich, nd.AdEx])
+def test_the_example_in_an_error_can_be_pasted(model):
+    for name, field in model.params.items():
+        with pytest.raises(pint.DimensionalityError) as error:
+            model(3, **{name: 1 * u.K})
+        example = str(error.value).rpartition(f"for example {name}=")[2]
+        assert getattr(eval(example, {"u": u}), "units", u.registry.dimensionless).is_compatible_with(field.unit)
 
 
 def test_units_are_pints_application_registry():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..dynamics import Dynamics
@@ -17,7 +18,7 @@ class FixedDropout(Dynamics):
     are drawn from torch's generator (``torch.manual_seed``). In eval mode the input passes unchanged. `unroll` resets,
     so each sequence gets a new mask; a spike train keeps its silenced neurons for all of its length.
 
-    Input and output: ``(*batch, *size)``. State: mask.
+    Input: ``(*batch, *size)``. Output: the same shape. State: mask; `mask_initializer` (1) is a factor of it.
 
     Args:
         size: shape of the population.
@@ -44,7 +45,8 @@ class FixedDropout(Dynamics):
     def reset_state(self, *batch: int) -> None:
         """Draw a new mask, with shape ``(*batch, *size)``."""
         super().reset_state(*batch)
-        self.mask.bernoulli_(1 - self.prob).div_(1 - self.prob if self.prob < 1 else 1)
+        kept = torch.empty_like(self.mask).bernoulli_(1 - self.prob)
+        self._buffers["mask"] = self.mask * kept / (1 - self.prob if self.prob < 1 else 1)
 
     def step(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         return x * mask if self.training else x, mask

@@ -12,6 +12,7 @@ derivatives of each are the other two::
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import torch
@@ -127,7 +128,7 @@ def _plain_input_grad(g: Tensor, weight: Tensor, indptr: Tensor, indices: Tensor
 
 def _plain_weight_grad(x: Tensor, g: Tensor, indptr: Tensor, indices: Tensor) -> Tensor:
     product = x[..., _sources(indptr)] * g[..., indices]
-    return product.reshape(-1, len(indices)).sum(0)
+    return product.reshape(math.prod(x.shape[:-1]), len(indices)).sum(0)
 
 
 def _fake_matmul(x: Tensor, weight: Tensor, indptr: Tensor, indices: Tensor, n_out: int) -> Tensor:
@@ -140,6 +141,12 @@ def _fake_input_grad(g: Tensor, weight: Tensor, indptr: Tensor, indices: Tensor)
 
 def _fake_weight_grad(x: Tensor, g: Tensor, indptr: Tensor, indices: Tensor) -> Tensor:
     return x.new_empty((indices.shape[0],))
+
+
+def _on_cuda(name: str, plain: Any, *args: Any) -> Tensor:
+    """The Triton kernel, or plain torch where there is no Triton."""
+    kernels = native.triton_kernels()
+    return plain(*args) if kernels is None else getattr(kernels, name)(*args)
 
 
 def _batched(op: Any, over_batch: tuple[int, ...], info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
@@ -158,6 +165,7 @@ for _name, _kernel, _fake, _over_batch in (
     ("event_weight_grad", _plain_weight_grad, _fake_weight_grad, ()),
 ):
     _library.impl(_name, _kernel, "CompositeExplicitAutograd")
+    _library.impl(_name, functools.partial(_on_cuda, _name.removeprefix("event_"), _kernel), "CUDA")
     torch.library.register_fake(f"neurodyn::{_name}", _fake, lib=_library)
     _rule = functools.partial(_batched, getattr(_ops, _name), _over_batch)
     torch.library.register_vmap(f"neurodyn::{_name}", _rule, lib=_library)

@@ -1,13 +1,17 @@
-"""The C++ kernels of the event-driven products: compiled at their first use, then found in torch's extension cache."""
+"""The kernels of the event-driven products: in C++ for the CPU, compiled at their first use and then found in torch's
+extension cache, and in Triton for CUDA."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib
 import os
 import shutil
 import tempfile
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -19,7 +23,7 @@ asked = False
 
 
 class PlainTorchWarning(UserWarning):
-    """The C++ kernels are missing, for the reason that the message gives; results are the same, only slower."""
+    """The compiled kernels are missing, for the reason that the message gives; results are the same, only slower."""
 
 
 def load() -> bool:
@@ -39,6 +43,21 @@ def load() -> bool:
         )
         return False
     return True
+
+
+@functools.cache
+def triton_kernels() -> ModuleType | None:
+    """The kernels for CUDA; None, with a warning, if they cannot be imported."""
+    try:
+        return importlib.import_module(".event_triton", __package__)
+    except ImportError as error:
+        warnings.warn(
+            f"sparse connections on CUDA run in plain torch, because Triton cannot be imported: {error}; "
+            "pip install triton",
+            PlainTorchWarning,
+            stacklevel=2,
+        )
+        return None
 
 
 def _load_or_build() -> None:

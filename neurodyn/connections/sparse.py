@@ -24,6 +24,8 @@ UNITS = ("dimensionless", "nS", "pA", "mV")
 class SynapticDelays(Delayed):
     """The delays of the synapses of one connection."""
 
+    elastic = ("delay", "raw_delay", "_steps", "size")
+
 
 class Arrivals(Dynamics):
     """What is on its way. Input: row k arrives k steps later. Output: what arrives in this step."""
@@ -68,6 +70,8 @@ class Sparse(nn.Module):
         >>> connection(torch.tensor([1.0, 0.0, 0.5])).tolist()
         [0.0, 3.5, 0.0, 2.0]
     """
+
+    elastic = ("indices", "weight")  # connections with other numbers of synapses run the same compiled program
 
     def __init__(
         self,
@@ -150,7 +154,7 @@ class Sparse(nn.Module):
         if self.delays.whole:
             sent = event.matmul(x, self.weight, self.indptr, self.indices, rows * n)
         else:
-            steps = self.delays.steps.expand(len(self.indices))
+            steps = self.delays.steps.expand(self.indices.shape)
             before = steps.detach().floor()
             late = steps - before
             place = before.to(torch.int32) * n + self.indices

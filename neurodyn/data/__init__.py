@@ -1,4 +1,4 @@
-"""The two small recorded data sets of ``neurodyn train``; SOURCES.md tells where they come from."""
+"""Small recorded data sets: `load` for ``neurodyn train``, `receptor` to fit a neuron to; see SOURCES.md."""
 
 from __future__ import annotations
 
@@ -26,9 +26,26 @@ def load(name: str) -> tuple[Split, Split]:
     """
     if name not in ("vowels", "digits"):
         raise ValueError(f"data: no set {name!r}; there are 'vowels' and 'digits'")
+    return _vowels(_arrays(name)) if name == "vowels" else _digits(_arrays(name))
+
+
+def receptor(cutoff: int = 200) -> tuple[Tensor, Tensor]:
+    """Ten seconds of an auditory receptor of a grasshopper, in 20,000 bins of 0.5 ms, float32.
+
+    Returns the level of the sound in dB below its peak, and the number of spikes (0 or 1), each ``(20000,)``. The
+    amplitude of a tone at the best frequency of the cell follows Gaussian noise up to `cutoff`, 200 or 800 Hz.
+    """
+    if cutoff not in (200, 800):
+        raise ValueError(f"data: no recording with a cut-off of {cutoff!r} Hz; there are 200 and 800")
+    arrays = _arrays("receptor")
+    level = torch.as_tensor(arrays[f"level_{cutoff}"]).float() / 100
+    bins = torch.as_tensor(arrays[f"spikes_{cutoff}"]).long() // 5  # spike times are in 0.1 ms
+    return level, torch.bincount(bins, minlength=len(level)).float()
+
+
+def _arrays(name: str) -> dict[str, np.ndarray]:
     with resources.files("neurodyn.data").joinpath(f"{name}.npz").open("rb") as file:
-        arrays = dict(np.load(file, allow_pickle=False))
-    return _vowels(arrays) if name == "vowels" else _digits(arrays)
+        return dict(np.load(file, allow_pickle=False))
 
 
 def _vowels(arrays: dict[str, np.ndarray]) -> tuple[Split, Split]:

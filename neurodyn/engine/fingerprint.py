@@ -8,10 +8,13 @@ import types
 from collections.abc import Hashable
 from typing import Any
 
+import pint
 import torch
 from torch import Tensor, nn
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, enum.Enum, type)
+from .opened import Opened
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, pint.Unit, enum.Enum, type)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written"}
 
@@ -29,9 +32,9 @@ class _Same:
         return id(self.value)
 
 
-def fingerprint(net: nn.Module) -> Hashable:
-    """Types, plain attributes and tensor layouts of every module in `net`."""
-    return tuple((name, _of_module(module)) for name, module in net.named_modules())
+def fingerprint(net: nn.Module, opened: Opened) -> Hashable:
+    """Types, plain attributes and tensor layouts of every module in `net`, without the sizes that are `opened`."""
+    return tuple((name, _of_module(name, module, opened)) for name, module in net.named_modules())
 
 
 def hooked(net: nn.Module) -> str | None:
@@ -42,19 +45,22 @@ def hooked(net: nn.Module) -> str | None:
     return None
 
 
-def _of_module(module: nn.Module) -> Hashable:
+def _of_module(path: str, module: nn.Module, opened: Opened) -> Hashable:
     states = getattr(module, "states", ())
-    attributes = tuple((k, _of_value(v)) for k, v in vars(module).items() if k not in _SKIPPED)
+    skipped = _SKIPPED.union(getattr(module, "elastic", ())) if opened else _SKIPPED
+    attributes = tuple((k, _of_value(v)) for k, v in vars(module).items() if k not in skipped)
     tensors = [(k, p) for k, p in module._parameters.items()]
     tensors += [(k, b) for k, b in module._buffers.items() if k not in states]
-    return type(module), attributes, tuple((k, layout(t)) for k, t in tensors)
+    layouts = tuple((k, layout(t, opened.get(f"{path}.{k}" if path else k))) for k, t in tensors)
+    return type(module), attributes, layouts
 
 
-def layout(tensor: Tensor | None) -> Hashable:
-    """Shape, dtype, device and whether a gradient is wanted."""
+def layout(tensor: Tensor | None, opened: tuple[int, int] | None = None) -> Hashable:
+    """Shape, dtype, device and whether a gradient is wanted; of an open size, its number."""
     if tensor is None:
         return None
-    return tuple(tensor.shape), tensor.dtype, tensor.device, tensor.requires_grad
+    shape = tuple(tensor.shape) if opened is None else ("open", opened[0], *tensor.shape[1:])
+    return shape, tensor.dtype, tensor.device, tensor.requires_grad
 
 
 def _of_value(value: Any) -> Hashable:

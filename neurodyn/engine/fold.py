@@ -6,6 +6,8 @@ from torch import Tensor
 from torch._functorch.compile_utils import fx_graph_cse
 from torch.fx import Graph, GraphModule, Node
 
+from .share import sum_last
+
 
 def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[GraphModule, GraphModule, list[Tensor]]:
     """Split `graph` into a prologue, which runs once, and the rest.
@@ -19,6 +21,7 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Gr
         The prologue, ``(*constants) -> values``; the rest, with the values as further inputs; its fake inputs.
     """
     whole = fx_graph_cse(graph.graph)
+    sum_last(whole)
     placeholders = [node for node in whole.nodes if node.op == "placeholder"]
     known = {placeholders[i] for i in constants}
     prologue, copies = Graph(), {}
@@ -28,6 +31,8 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Gr
         sources = node.all_input_nodes
         if node.op != "call_function" or not sources or not isinstance(node.meta.get("val"), Tensor):
             continue
+        if not _is_smaller(node, sources):
+            continue  # cheaper to compute again than to read
         if all(source in known or (not source.all_input_nodes and source.op == "call_function") for source in sources):
             known.add(node)
             for source in sources:  # constants of no input, such as aten.full, are made on both sides
@@ -46,6 +51,12 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Gr
     whole.eliminate_dead_code(_has_effect)
     rest = GraphModule(graph, whole)
     return GraphModule(graph, prologue), rest, [*inputs, *(node.meta["val"] for node in values)]
+
+
+def _is_smaller(node: Node, sources: list[Node]) -> bool:
+    """Whether a value is no larger than the largest of those that it is computed from, for any batch."""
+    sizes = [node.meta["val"].numel(), *(s.meta["val"].numel() for s in sources if isinstance(s.meta["val"], Tensor))]
+    return all(isinstance(n, int) for n in sizes) and sizes[0] <= max(sizes[1:], default=0)
 
 
 def _has_effect(node: Node) -> bool:

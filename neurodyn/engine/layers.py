@@ -18,13 +18,13 @@ def layers(module: nn.Module) -> list[nn.Module]:
     forward calls in a row. Neighbouring `Dynamics` and synaptic outputs become one module. Where a layer with states
     occurs twice, so that its second place sees what the first did, everything stays one module.
     """
-    stages = list(_stages(module))
-    stateful = [layer for stage in stages for _, layer in named_dynamics(stage)]
+    row = list(stages(module))
+    stateful = [layer for stage in row for _, layer in named_dynamics(stage)]
     if len(set(stateful)) < len(stateful):
         return [module]
     found: list[nn.Module] = []
     run: list[nn.Module] = []
-    for stage in (*stages, None):
+    for stage in (*row, None):
         if isinstance(stage, (Dynamics, SynapticOutput)):
             run.append(stage)
             continue
@@ -36,7 +36,8 @@ def layers(module: nn.Module) -> list[nn.Module]:
     return found
 
 
-def _stages(module: nn.Module) -> Iterator[nn.Module]:
+def stages(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules that the forward of `module` calls in a row, each opened as far as it goes."""
     if type(module).forward is nn.Sequential.forward:
         children = iter(module)  # type: ignore[arg-type]  # children() would leave out a second place of the same layer
     elif hasattr(module, "stages"):
@@ -45,7 +46,7 @@ def _stages(module: nn.Module) -> Iterator[nn.Module]:
         yield module
         return
     for child in children:
-        yield from _stages(child)
+        yield from stages(child)
 
 
 def is_stateless(module: nn.Module) -> bool:

@@ -9,6 +9,7 @@ Batch dimensions are symbols in the trace, so every batch size runs the same cod
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -29,11 +30,30 @@ from torch.utils import _pytree as pytree
 from ..states import constants, get_states, pure
 from .errors import NotCompilable
 from .fold import fold
+from .opened import Opened
+from .share import Share
+
+#: Held while a thread traces or compiles: torch does it in one thread at a time.
+TRACING = threading.RLock()
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
 
-Compiled = Callable[[list[Tensor]], Sequence[Tensor]]
+
+class Folded(NamedTuple):
+    """A compiled chunk, in two parts.
+
+    ``prologue(*constants) -> values`` computes what depends on the constants alone, once for a whole sequence;
+    ``chunk([*inputs, *values]) -> states``.
+    """
+
+    prologue: Callable[..., Sequence[Tensor]]
+    chunk: Callable[[list[Tensor]], Sequence[Tensor]]
+
+    def bind(self, constants: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
+        """``(*inputs) -> states``, for these constants."""
+        values = self.prologue(*constants)
+        return lambda *inputs: self.chunk([*inputs, *values])
 
 
 class BatchSpecialised(Exception):
@@ -41,7 +61,7 @@ class BatchSpecialised(Exception):
 
 
 class Layout(NamedTuple):
-    """Shape, dtype and device of a tensor; a size of -1 - i stands for the i-th batch dimension."""
+    """Shape, dtype and device of a tensor; a size of -1 - i stands for the i-th free size, batch dimensions first."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -64,19 +84,27 @@ class Program:
         net: a module of this kind, its states set.
         x, spec: the inputs of one step, as tensors and the pytree of arguments that they came from.
         batch: the leading sizes that may vary from call to call; empty to compile for the shapes at hand alone.
+        opened: the sizes of constants that may vary as well.
 
     Raises:
         NotCompilable: the step draws random numbers or writes to a buffer.
-        BatchSpecialised: the step does different things for different batch sizes.
+        BatchSpecialised: the step does different things for different free sizes.
     """
 
-    def __init__(self, net: nn.Module, x: Sequence[Tensor], spec: pytree.TreeSpec, batch: tuple[int, ...]):
+    def __init__(
+        self, net: nn.Module, x: Sequence[Tensor], spec: pytree.TreeSpec, batch: tuple[int, ...], opened: Opened
+    ):
         states, constant = get_states(net), constants(net)
         self.spec, self.batch = spec, batch
+        self.free = (*batch, *dict(opened.values()).values())
         self.state_names, self.constant_names = list(states), list(constant)
         self.learned = [i for i, value in enumerate(constant.values()) if value.requires_grad]
         self.states = [Layout.of(value, batch) for value in states.values()]
         self.constants = [Layout.of(value) for value in constant.values()]
+        for i, name in enumerate(constant):
+            if name in opened:  # a free size after those of the batch
+                shape = (-1 - len(batch) - opened[name][0], *self.constants[i].shape[1:])
+                self.constants[i] = self.constants[i]._replace(shape=shape)
         self.xs = [Layout.of(value, batch) for value in x]
         self.outs: list[Layout] = []
         self.output_spec: Any = None
@@ -84,94 +112,75 @@ class Program:
         self._failure: str | None = None
 
         def probe(states, constant, xs):
-            new, outs, self.output_spec = self._loop(net, states, constant, xs)
-            return [*new, *outs]
+            new, outs, self.output_spec = self._loop(net, states, constant, [xs])
+            return [*new, *outs[0]]
 
-        graph, _, symbols = self._trace(probe, _plain(self.states), _plain(self.constants), _timed(self.xs, 1))
+        graph, _, symbols = self._trace(probe, _plain(self.states), _plain(self.constants), _plain(self.xs))
         _refuse_impure(graph)
         for value in _outputs(graph)[len(states) :]:
-            shape = [d if isinstance(d, int) else _index(d, symbols) for d in value.shape[1:]]
+            shape = [d if isinstance(d, int) else _index(d, symbols[: len(batch)]) for d in value.shape]
             self.outs.append(Layout(tuple(shape), value.dtype, value.device))
         self.steps = next((steps for limit, steps in CHUNK if len(graph.graph.nodes) <= limit), 1)
 
-    def forward(self, net: nn.Module, steps: int) -> Compiled:
-        """``[*states, *constants, *xs, *outs] -> states``, writing the outs."""
-        return self._compile(("forward", steps), *self._forward(net, steps))
+    def forward(self, net: nn.Module, steps: int) -> Folded:
+        """``[*states, *constants, *xs, *outs] -> states``, writing the outs of each step in turn."""
 
-    def folded(self, net: nn.Module, steps: int) -> tuple[Compiled, Compiled]:
-        """`forward` in two: ``constants -> values``, and ``[*states, *constants, *xs, *outs, *values] -> states``."""
-        if self._failure is not None:
-            raise NotCompilable(self._failure)
-        key = ("folded", steps)
-        if key not in self._compiled:
-            graph, fakes, _ = self._trace(*self._forward(net, steps))
-            first = len(self.states)
-            prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
-            with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
-                self._compiled[key] = lambda constants: prologue(*constants), self._inductor(graph, fakes)
-        return self._compiled[key]
-
-    def _forward(self, net: nn.Module, steps: int) -> tuple[Any, ...]:
         def chunk(states, constant, xs, outs):
             with torch.no_grad():
-                states, values, _ = self._loop(net, states, constant, xs)
-            for out, value in zip(outs, values, strict=True):
-                out.copy_(value)
+                states, values, _ = self._loop(net, states, constant, _steps(xs))
+            _write(outs, values)
             return states
 
-        states, fixed = _plain(self.states), _plain(self.constants)
-        return chunk, states, fixed, _timed(self.xs, steps), _timed(self.outs, steps)
+        inputs = _plain(self.states), _plain(self.constants), _timed(self.xs, steps), steps * _plain(self.outs)
+        return self._compile(("forward", steps), chunk, *inputs)
 
-    def backward(self, net: nn.Module, steps: int, wanted: tuple[bool, ...]) -> Compiled:
+    def backward(self, net: nn.Module, steps: int, wanted: tuple[bool, ...]) -> Folded:
         """``[*states, *constants, *xs, *grad_states, *grad_outs, *grad_xs, *sums] -> grad_states``.
 
-        Writes the gradients of those xs that are `wanted` and adds to the sums of the parameters' gradients.
+        Writes the gradients of those xs that are `wanted`, of each step in turn, and adds to the sums of the
+        parameters' gradients.
         """
 
         def chunk(states, constant, xs, grad_states, grad_outs, grad_xs, sums):
             def run(states, learned, selected):
-                values, given = list(constant), iter(selected)
+                values = list(constant)
                 for index, value in zip(self.learned, learned, strict=True):
                     values[index] = value
-                mixed = [next(given) if want else x for x, want in zip(xs, wanted, strict=True)]
+                mixed = [_merge(x, chosen, wanted) for x, chosen in zip(_steps(xs), selected, strict=True)]
                 return self._loop(net, states, values, mixed)[:2]
 
-            selected = [x for x, want in zip(xs, wanted, strict=True) if want]
+            selected = [[x for x, want in zip(step, wanted, strict=True) if want] for step in _steps(xs)]
             _, pull, *_ = torch.func.vjp(run, list(states), [constant[i] for i in self.learned], selected)
-            grad_start, grad_learned, grads = pull((list(grad_states), list(grad_outs)))
+            grad_start, grad_learned, grads = pull((list(grad_states), _steps(grad_outs)))
             totals = [total + grad for total, grad in zip(sums, grad_learned, strict=True)]
-            for out, grad in zip([*grad_xs, *sums], [*grads, *totals], strict=True):
-                out.copy_(grad)
+            _write([*grad_xs, *sums], [*grads, totals])
             return grad_start
 
-        states, fixed, xs, outs = (
-            _plain(self.states),
-            _plain(self.constants),
-            _timed(self.xs, steps),
-            _timed(self.outs, steps),
-        )
-        grad_xs = [x for x, want in zip(xs, wanted, strict=True) if want]
+        states, fixed = _plain(self.states), _plain(self.constants)
+        xs, outs = _timed(self.xs, steps), _timed(self.outs, steps)
+        grad_xs = steps * [x for x, want in zip(_plain(self.xs), wanted, strict=True) if want]
         sums = [fixed[i] for i in self.learned]
         key = ("backward", steps, wanted)
         return self._compile(key, chunk, states, fixed, xs, states, outs, grad_xs, sums)
 
-    def _loop(self, net: nn.Module, states: Sequence[Tensor], constant: Sequence[Tensor], xs: Sequence[Tensor]) -> Any:
-        """Steps of the pure function of `net`: the new states, the stacked outputs, the pytree of one output."""
+    def _loop(self, net: nn.Module, states: Sequence[Tensor], constant: Sequence[Tensor], xs: Sequence[Any]) -> Any:
+        """Steps of the pure function of `net`: the new states, the outputs of each step, the pytree of one output."""
         fixed, outs, spec = dict(zip(self.constant_names, constant, strict=True)), [], None
-        for x in zip(*(t.unbind(0) for t in xs), strict=True):
-            tensors = fixed | dict(zip(self.state_names, states, strict=True))
-            y, new = pure(net, tensors, *pytree.tree_unflatten(list(x), self.spec))
-            states = [new[name] for name in self.state_names]
-            leaves, spec = pytree.tree_flatten(y)
-            outs.append(leaves)
-        return list(states), [torch.stack(leaf) for leaf in zip(*outs, strict=True)], spec
+        with Share(constant):
+            for x in xs:
+                tensors = fixed | dict(zip(self.state_names, states, strict=True))
+                y, new = pure(net, tensors, *pytree.tree_unflatten(list(x), self.spec))
+                states = [new[name] for name in self.state_names]
+                leaves, spec = pytree.tree_flatten(y)
+                outs.append(leaves)
+        return list(states), outs, spec
 
     def _trace(self, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> tuple[GraphModule, list, list]:
-        """The ATen graph of `chunk`, the fake inputs that it was traced with, and the symbols of the batch."""
+        """The ATen graph of `chunk`, the fake inputs that it was traced with, and the free sizes' symbols."""
         env = ShapeEnv(specialize_zero_one=False, duck_shape=False)
         batch, symbols = [], []
-        for i, size in enumerate(self.batch):
-            source, hint = ConstantSource(f"batch{i}"), max(size, 2)  # 1 would be taken for a broadcast dimension
+        for i, size in enumerate(self.free):
+            source, hint = ConstantSource(f"size{i}"), max(size, 2)  # 1 would be taken for a broadcast dimension
             symbols.append(env.create_symbol(hint, source, dynamic_dim=DimDynamic.DYNAMIC))
             batch.append(env.create_symintnode(symbols[-1], hint=hint, source=source))
         with FakeTensorMode(shape_env=env), torch.enable_grad():
@@ -185,15 +194,23 @@ class Program:
             raise BatchSpecialised
         return graph, flat, symbols
 
-    def _compile(self, key: Any, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> Compiled:
+    def _compile(self, key: Any, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> Folded:
         if self._failure is not None:
             raise NotCompilable(self._failure)
         if key not in self._compiled:
-            graph, fakes, _ = self._trace(chunk, *inputs)
-            self._compiled[key] = self._inductor(graph, fakes)
+            with TRACING:
+                if key not in self._compiled:  # another thread may have been first
+                    self._compiled[key] = self._folded(chunk, *inputs)
         return self._compiled[key]
 
-    def _inductor(self, graph: GraphModule, fakes: list[Tensor]) -> Compiled:
+    def _folded(self, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> Folded:
+        graph, fakes, _ = self._trace(chunk, *inputs)
+        first = len(self.states)
+        prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
+        with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
+            return Folded(prologue, self._inductor(graph, fakes))
+
+    def _inductor(self, graph: GraphModule, fakes: list[Tensor]) -> Callable[[list[Tensor]], Sequence[Tensor]]:
         mode = fakes[0].fake_mode  # type: ignore[attr-defined]
         try:
             with V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
@@ -215,6 +232,22 @@ def _plain(layouts: list[Layout]) -> list[tuple[Layout, tuple[int, ...]]]:
 
 def _timed(layouts: list[Layout], steps: int) -> list[tuple[Layout, tuple[int, ...]]]:
     return [(layout, (steps,)) for layout in layouts]
+
+
+def _steps(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Tensors with time in front as a row of tensors for each step."""
+    return [list(row) for row in zip(*(tensor.unbind(0) for tensor in tensors), strict=True)]
+
+
+def _merge(x: Sequence[Tensor], chosen: Sequence[Tensor], wanted: Sequence[bool]) -> list[Tensor]:
+    """`x` with the `wanted` ones replaced."""
+    given = iter(chosen)
+    return [next(given) if want else value for value, want in zip(x, wanted, strict=True)]
+
+
+def _write(outs: Sequence[Tensor], rows: Sequence[Sequence[Tensor]]) -> None:
+    for out, value in zip(outs, [value for row in rows for value in row], strict=True):
+        out.copy_(value)
 
 
 def _outputs(graph: GraphModule) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -13,7 +14,8 @@ from torch.utils import _pytree as pytree
 from ..states import get_states, named_dynamics, pure
 from .errors import NotCompilable
 from .fingerprint import fingerprint, hooked
-from .program import BatchSpecialised, Program
+from .opened import Opened, open_sizes
+from .program import TRACING, BatchSpecialised, Program
 
 _KEPT = 256
 _programs: OrderedDict[Hashable, Program | str] = OrderedDict()
@@ -32,29 +34,36 @@ def program_for(net: nn.Module, x: Sequence[Tensor], spec: pytree.TreeSpec) -> P
     device = x[0].device.type
     autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
     tensors = [*get_states(net).values(), *x]
-    kind = fingerprint(net), spec, len(batch), autocast
-    found = _lookup((kind, _layouts(tensors, batch)), net, x, spec, batch)
-    if found == _ONE_BATCH:
-        found = _lookup((kind, _layouts(tensors, ())), net, x, spec, ())
+    opened = open_sizes(net)
+    found: Program | str = _ONE_BATCH
+    for sizes, free in ((opened, batch), ({}, batch), ({}, ())):
+        if found == _ONE_BATCH:
+            key = fingerprint(net, sizes), spec, len(batch), autocast, _layouts(tensors, free)
+            found = _lookup(key, net, x, spec, free, sizes)
     if isinstance(found, str):
         raise NotCompilable(found)
     return found
 
 
-def _lookup(key: Hashable, net: nn.Module, x: Sequence[Tensor], spec: Any, batch: tuple[int, ...]) -> Program | str:
-    if key not in _programs:
-        _programs[key] = _build(net, x, spec, batch)
-        if len(_programs) > _KEPT:
-            _programs.popitem(last=False)
-    _programs.move_to_end(key)
-    return _programs[key]
+def _lookup(key: Hashable, net: nn.Module, *kind: Any) -> Program | str:
+    found = _programs.get(key)
+    if found is None:
+        with TRACING:
+            if key not in _programs:  # another thread may have been first
+                _programs[key] = _build(net, *kind)
+                if len(_programs) > _KEPT:
+                    _programs.popitem(last=False)
+            return _programs[key]
+    with contextlib.suppress(KeyError):  # another thread may have dropped it
+        _programs.move_to_end(key)
+    return found
 
 
-def _build(net: nn.Module, x: Sequence[Tensor], spec: Any, batch: tuple[int, ...]) -> Program | str:
+def _build(net: nn.Module, x: Sequence[Tensor], spec: Any, batch: tuple[int, ...], opened: Opened) -> Program | str:
     try:
-        return Program(net, x, spec, batch)
+        return Program(net, x, spec, batch, opened)
     except BatchSpecialised:
-        return _ONE_BATCH if batch else "the shape of its output depends on values"
+        return _ONE_BATCH if batch or opened else "the shape of its output depends on values"
     except NotCompilable as reason:
         return str(reason)
     except Exception as error:

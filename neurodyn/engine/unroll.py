@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -12,10 +13,16 @@ from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint as checkpointed
 
 from ..current import SynapticOutput
+from ..progress import Quiet
+from ..progress import bar as progress_bar
 from ..states import check_dt, constants, detach_states, get_states, named_dynamics, pure, set_states
 from .errors import EagerWarning, NotCompilable
 from .layers import flattened, is_elementary, is_stateless, layers
 from .start import reset_for
+from .watch import Watch
+
+#: Shorter sequences show no progress bar.
+_LONG = 1000
 
 
 def unroll(
@@ -26,6 +33,8 @@ def unroll(
     return_states: bool = False,
     compile: bool = True,
     checkpoint: int | None = None,
+    record: str | Iterable[str] = (),
+    progress: bool = True,
 ) -> Any:
     """Run `module` over the time steps of `xs`.
 
@@ -42,13 +51,24 @@ def unroll(
             backpropagation through time.
         compile: False runs eagerly, with derivatives of any order.
         checkpoint: keep states for the backward pass only every so many steps, and compute the others again.
+        record: names of states, such as "1.V", and of modules inside, such as "1", for their outputs. Then the result
+            is ``(ys, recording)``: a `Trace` by name, with its graph, and the final states, with theirs.
+        progress: show a bar when the forward pass of a long sequence takes more than 2 s, if tqdm is installed and the
+            terminal is interactive.
 
     Returns:
         What the module returns, each tensor with time in front.
 
     Raises:
         ValueError: no time step, layers with different dt, a start state of the wrong shape.
+        TypeError: DistributedDataParallel, which goes around the loop.
+        KeyError: a name in `record` that is neither a state nor a module.
     """
+    if isinstance(module, nn.parallel.DistributedDataParallel):
+        raise TypeError(
+            "unroll: DistributedDataParallel acts once per sequence, so it goes around the loop; "
+            "use nd.distributed.ddp(nd.Unroll(net)) and call that"
+        )
     arguments = (xs,) if isinstance(xs, Tensor) else tuple(xs)
     leaves = pytree.tree_leaves(arguments)
     if not leaves or not all(isinstance(x, Tensor) and x.dim() and x.shape[0] == leaves[0].shape[0] for x in leaves):
@@ -63,20 +83,28 @@ def unroll(
         set_states(module, states)
         get_states(module)
 
+    watch = Watch(module, record)
+    if watch.targets and return_states:
+        raise ValueError("unroll: with record=, the final states are recording.states; leave out return_states")
     ys: Any = arguments
-    for layer in layers(module):
-        ys = ys if isinstance(ys, tuple) else (ys,)
-        if is_stateless(layer):
-            ys = flattened(layer, *ys)
-        else:
-            if states is None:
-                reset_for(layer, pytree.tree_map(lambda x: x[0], ys))
-            ys = _run(layer, ys, compile, checkpoint)
+    with _bar(module, leaves[0].shape[0], progress) as bar:
+        for layer in layers(module):
+            ys = ys if isinstance(ys, tuple) else (ys,)
+            if is_stateless(layer):
+                ys = flattened(layer, *ys)
+            else:
+                if states is None:
+                    reset_for(layer, pytree.tree_map(lambda x: x[0], ys))
+                layer = watch.around(layer)
+                ys = _run(layer, ys, compile, checkpoint, bar)
+            ys = watch.taken(layer, ys)
     final = get_states(module)
     detach_states(module)
     if torch.compiler.is_exporting():  # the exported program is a function of xs alone
-        for layer, name, value in held:
-            layer._buffers[name] = value
+        for owner, name, value in held:
+            owner._buffers[name] = value
+    if watch.targets:
+        return ys, watch.recording(final, leaves[0].shape[0])
     return (ys, final) if return_states else ys
 
 
@@ -101,24 +129,31 @@ class Unroll(nn.Module):
         return unroll(self.module, xs, **self.options)
 
 
-def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, checkpoint: int | None) -> Any:
+def _bar(module: nn.Module, T: int, wanted: bool) -> Any:
+    """A progress bar over the steps of all layers, for sequences that can take long."""
+    if not wanted or torch.compiler.is_compiling() or T < _LONG:
+        return contextlib.nullcontext(Quiet())
+    return progress_bar(T * sum(not is_stateless(layer) for layer in layers(module)), after=2.0)
+
+
+def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, checkpoint: int | None, bar: Any) -> Any:
     """All steps of a module with states; its new states stay in its buffers, with their graph."""
     if torch.compiler.is_exporting():
         return _scanned(net, arguments, checkpoint)
     if torch.compiler.is_compiling():  # write the steps out; Inductor compiles several scans in one graph wrongly
-        return _eager(net, arguments, checkpoint)
+        return _eager(net, arguments, checkpoint, bar)
     if compile and torch._C._functorch.peek_interpreter_stack() is None:  # type: ignore[attr-defined]
         leaves, spec = pytree.tree_flatten(arguments)
         try:
-            outs = _compiled(net, leaves, spec, checkpoint)
+            outs = _compiled(net, leaves, spec, checkpoint, bar)
         except NotCompilable as reason:
             _say_once(net, str(reason))
         else:
             return outs
-    return _eager(net, arguments, checkpoint)
+    return _eager(net, arguments, checkpoint, bar)
 
 
-def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, checkpoint: int | None) -> Any:
+def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, checkpoint: int | None, bar: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Inductor's own imports, at the first use
         from .programs import program_for
@@ -126,7 +161,7 @@ def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, check
 
     program = program_for(net, [leaf[0] for leaf in leaves], spec)
     states, fixed = get_states(net), constants(net)
-    outs, final = run(program, net, list(states.values()), list(fixed.values()), leaves, checkpoint or 1)
+    outs, final = run(program, net, list(states.values()), list(fixed.values()), leaves, checkpoint or 1, bar)
     set_states(net, dict(zip(states, final, strict=True)))
     return pytree.tree_unflatten(outs, program.output_spec)
 
@@ -181,7 +216,7 @@ def _scanned_row(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | N
     return ys
 
 
-def _eager(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None) -> Any:
+def _eager(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None, bar: Any = Quiet()) -> Any:
     T = len(pytree.tree_leaves(arguments)[0])
     names = list(get_states(net))
 
@@ -190,6 +225,7 @@ def _eager(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None) -
         for t in range(first, last):
             y, states = pure(net, states, *pytree.tree_map(lambda x, t=t: x[t], arguments))
             ys.append(y)
+            bar.update(1)
         return ys, list(states.values())
 
     values, outs = list(get_states(net).values()), []

@@ -61,10 +61,15 @@ class Brunel(nn.Module):
                 n, tau=20 * u.ms, tau_ref=2 * u.ms, V_th=20 * u.mV, V_reset=10 * u.mV, reset="hard", **factory
             )
             self.delay = nd.Delay(n, 1.5 * u.ms, **factory)
-        options = {"per": "post", "generator": random, **factory}
-        self.E = nd.FixedNum(self.exc, n, self.exc // 10, weight=J, **options)
-        self.I = nd.FixedNum(inh, n, inh // 10, weight=-g * J, **options)
+        options = {"weight": J, "per": "post", "generator": random, **factory}
+        self.E = nd.FixedNum(self.exc, n, self.exc // 10, **options)
+        self.I = nd.FixedNum(inh, n, inh // 10, **options)
         self.J = float(u.to_canonical(J))
+        self.set_regime(g, drive)
+
+    def set_regime(self, g: float, drive: float) -> None:
+        """Change the strength of inhibition and the external rate; the connections stay."""
+        self.I.weight.fill_(-g * self.J)
         # At the threshold rate the mean external input is V_th / tau; counts have the Poisson distribution.
         mean = drive * 20 / self.J * 0.1 / 20
         cumulative = torch.tensor([k * math.log(mean) - mean - math.lgamma(k + 1) for k in range(100)]).exp().cumsum(0)

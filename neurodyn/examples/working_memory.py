@@ -102,13 +102,13 @@ class WorkingMemory(nn.Module):
         return spikes
 
 
-def run(net: WorkingMemory, duration: Any = 3 * u.s, **options: Any) -> nd.Recording:
+def run(net: WorkingMemory, duration: Any = 3 * u.s, *, record: Any = ("spikes",), **options: Any) -> nd.Recording:
     """The spikes of `net`: 0.5 s in, a cue of 350 ms to the first population; at 1.7 s, 100 ms of readout to all.
 
     Args:
         net: the network.
         duration: of the simulation.
-        options: keywords of `neurodyn.simulate`.
+        record, options: keywords of `neurodyn.simulate`.
     """
 
     def inputs(first: int, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,4 +119,4 @@ def run(net: WorkingMemory, duration: Any = 3 * u.s, **options: Any) -> nd.Recor
         readout = 1 + 0.05 * ((step >= 17000) & (step < 18000))
         return noise.to(like), cue.to(like), readout.to(like)
 
-    return nd.simulate(net, duration, inputs, record=("spikes",), **options)
+    return nd.simulate(net, duration, inputs, record, **options)

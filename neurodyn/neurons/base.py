@@ -50,7 +50,7 @@ class Firing(Dynamics):
 
     def fire(self, excess: Tensor) -> Tensor:
         """The spike: 1 where V exceeds the threshold by `excess` >= 0, whatever the sign of `gap`."""
-        return self.surrogate(excess / self.gap.abs())
+        return self.surrogate(excess * self.gap.abs().reciprocal())
 
     def cross(self, before: Tensor, V: Tensor) -> Tensor:
         """The spike of a neuron without reset: V goes up through V_th. No gradient where V was above it before."""
@@ -79,8 +79,7 @@ class Spiking(Firing):
         after = torch.where(spike > 0, V_reset, V)
         if not torch.is_grad_enabled():
             return after
-        V = surrogates.clip_finite(V)
-        return surrogates.straight_through(after, V - (V.detach() - V_reset) * spike)
+        return surrogates.straight_through(after, V - (surrogates.held(V) - V_reset) * spike)
 
 
 class Peaked(Firing):

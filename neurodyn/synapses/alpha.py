@@ -14,8 +14,8 @@ class Alpha(Dynamics):
     r"""Alpha-function conductance: $\tau\,\dot g = h - g$ and $\tau\,\dot h = -h$; h jumps by the input.
 
     In a step g relaxes towards the h from before the step, then h decays and jumps. So the response starts one step
-    after the jump. It follows $(t/\tau)\,e^{-t/\tau}$, to first order in dt: a unit jump peaks at 1/e at $t = \tau$
-    (scale the weights by e for peak 1).
+    after the jump. k steps after a unit jump, at $t = k\,dt$, it is $(t/\tau)\,e^{-t/\tau}$ times the constant
+    $(e^x - 1)/x$ with $x = dt/\tau$; the function itself peaks at 1/e at $t = \tau$ (scale weights by e for peak 1).
 
     Input: jump of h in nS, ``(*batch, *size)``. Output: g in nS, same shape.
 

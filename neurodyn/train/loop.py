@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from .. import data
-from . import checkpoint, pictures
+from .. import checkpoint, data
+from ..extras import needed
+from ..progress import bar
+from . import pictures
 from .network import Classifier
 
 
@@ -44,10 +46,11 @@ def train(
     ``raster.png``. With `resume` it goes on after the last epoch found there, to the same numbers as without the stop.
 
     Raises:
+        MissingExtra: safetensors or matplotlib is not installed.
         ValueError: `resume` with other settings than those of the run in `out`, or a damaged checkpoint.
     """
-    from tqdm.auto import tqdm
-
+    for package in ("safetensors", "matplotlib"):
+        needed(package, "demo", "neurodyn train")
     recipe, out = RECIPES[name], Path(out or f"runs/{name}")
     settings = {"data": name, "epochs": epochs or recipe.epochs, "seed": seed}
     training, test = (data.Split(*(part.to(device) for part in split)) for split in data.load(name))
@@ -58,38 +61,39 @@ def train(
     steps = settings["epochs"] * len(loader)
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-2)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-2, total_steps=steps, pct_start=0.15)
-    metrics = _restore(out, settings, net, optimizer, scheduler) if resume else _clear(out)
+    parts = {"net": net, "optimizer": optimizer, "scheduler": scheduler}
+    metrics = _restore(out, settings, parts) if resume else _clear(out)
 
-    bar = tqdm(total=steps, initial=len(metrics) * len(loader), disable=not progress, unit="batch")
-    for epoch in range(len(metrics) + 1, settings["epochs"] + 1):
-        torch.manual_seed(seed + 1000 * epoch)  # an epoch draws the same numbers whether or not the run was resumed
-        net.train()
-        loss_sum, correct = 0.0, 0
-        for x, length, y in loader:
-            logits = net(augment(x, recipe), length)
-            loss = F.cross_entropy(logits, y, label_smoothing=0.05)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimizer.step()
-            scheduler.step()
+    with bar(steps, wanted=progress, initial=len(metrics) * len(loader), unit=" batches") as shown:
+        for epoch in range(len(metrics) + 1, settings["epochs"] + 1):
+            torch.manual_seed(seed + 1000 * epoch)  # an epoch draws the same numbers whether or not the run was resumed
+            net.train()
+            loss_sum, correct = 0.0, 0
+            for x, length, y in loader:
+                logits = net(augment(x, recipe), length)
+                loss = F.cross_entropy(logits, y, label_smoothing=0.05)
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+                optimizer.step()
+                scheduler.step()
 
-            loss_sum += loss.item() * len(y)
-            correct += int((logits.argmax(1) == y).sum())
-            bar.update()
+                loss_sum += loss.item() * len(y)
+                correct += int((logits.argmax(1) == y).sum())
+                shown.update()
 
-        row = {
-            "epoch": epoch,
-            "train_loss": loss_sum / len(training.y),
-            "train_accuracy": 100 * correct / len(training.y),
-            "test_accuracy": accuracy(net, test),
-        }
-        metrics.append(row)
-        bar.set_postfix(epoch=epoch, loss=f"{row['train_loss']:.3f}", test=f"{row['test_accuracy']:.1f} %")
-        record = settings | {"metrics": metrics}
-        checkpoint.save(out / f"epoch_{epoch:03}.safetensors", net, optimizer, scheduler, record)
-        _write_metrics(out, metrics)
-    bar.close()
+            row = {
+                "epoch": epoch,
+                "train_loss": loss_sum / len(training.y),
+                "train_accuracy": 100 * correct / len(training.y),
+                "test_accuracy": accuracy(net, test),
+            }
+            metrics.append(row)
+            shown.set_postfix(epoch=epoch, loss=f"{row['train_loss']:.3f}", test=f"{row['test_accuracy']:.1f} %")
+            record = settings | {"metrics": metrics}
+            file = out / f"epoch_{epoch:03}.safetensors"
+            checkpoint.save(file, **parts, record=record)
+            _write_metrics(out, metrics)
 
     pictures.learning_curve(metrics, out / "learning_curve.png")
     pictures.spikes(net, test, out / "raster.png")
@@ -116,11 +120,11 @@ def _clear(out: Path) -> list[dict[str, Any]]:
     return []
 
 
-def _restore(out: Path, settings: dict[str, Any], *parts: Any) -> list[dict[str, Any]]:
+def _restore(out: Path, settings: dict[str, Any], parts: dict[str, Any]) -> list[dict[str, Any]]:
     found = sorted(out.glob("epoch_*.safetensors"))
     if not found:
         return _clear(out)
-    record = checkpoint.load(found[-1], *parts)
+    record = checkpoint.load(found[-1], **parts)["record"]
     metrics = record.pop("metrics")
     if record != settings:
         raise ValueError(f"--resume: {out} holds a run with {record}, not with {settings}; give another --out")

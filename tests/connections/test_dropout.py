@@ -32,6 +32,12 @@ def test_prob_is_the_probability_to_drop():
         nd.FixedDropout(5, prob=1.2)
 
 
+def test_the_initial_mask_is_a_factor():
+    factor = torch.tensor([1.0, 2.0])
+    dropout = nd.FixedDropout(2, prob=0, mask_initializer=factor)
+    assert torch.equal(dropout(torch.ones(3, 2)), factor.expand(3, 2))
+
+
 def test_eval_passes_the_input():
     dropout, x = nd.FixedDropout(50).eval(), torch.rand(6, 2, 50)
     assert torch.equal(nd.unroll(dropout, x, compile=False), x)

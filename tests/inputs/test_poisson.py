@@ -62,7 +62,7 @@ def test_steps_and_neurons_are_uncorrelated(by):
 
 
 def test_draws_are_independent_over_the_batch():
-    """One draw was shared by the whole batch (inventory Q31)."""
+    """One draw was shared by the whole batch."""
     encoder = nd.PoissonEncoder(dt=1 * u.ms)
     spikes = encoder(torch.full((2, 5000), 0.3), generator=generator(1))
     assert abs((spikes[0] * spikes[1]).mean().item() - 0.09) < 4 * math.sqrt(0.09 * 0.91 / 5000)
@@ -72,7 +72,7 @@ def test_draws_are_independent_over_the_batch():
 
 
 def test_p_of_0_and_1_are_exact(monkeypatch):
-    """A rate of 0 could spike, where the random number was exactly 0 (inventory Q31)."""
+    """A rate of 0 could spike, where the random number was exactly 0."""
     encoder, rates = nd.PoissonEncoder(dt=1 * u.ms), torch.tensor([0.0, 1.0])
     assert encoder(rates, T=100_000).sum(0).tolist() == [0, 100_000]
     for extreme in (0.0, 1 - 2**-53):
@@ -138,7 +138,7 @@ def test_poisson_input_is_binomial(n, hz):
 
 
 def test_normal_input_has_the_right_standard_deviation():
-    """It was n p (1 - p), 18 instead of 4.24 for n = 200 and p = 0.1 (inventory Q31)."""
+    """It was n p (1 - p), 18 instead of 4.24 for n = 200 and p = 0.1."""
     n, p, N = 200, 0.1, 100_000
     source = nd.PoissonInput(N, n, 100 * u.Hz, 1 * u.mV, method="normal")
     values = source(1, generator=generator(4))[0]

@@ -9,7 +9,7 @@ from neurodyn import units as u
 
 
 def test_trace():
-    """The first spike comes at its time; brainstate is silent until the last (inventory Q26)."""
+    """The first spike comes at its time; brainstate is silent until the last."""
     trace = load("input_SpikeTime")
     source = nd.SpikeTime(trace.size, trace.arrays["p_indices"], trace.arrays["p_times"] * u.ms, dt=trace.dt)
     wanted = trace["out_spike"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from reference.coba_network import irregularity
 
 import neurodyn as nd
 from neurodyn import units as u
-from neurodyn.examples import NETWORKS, brunel
+from neurodyn.examples import NETWORKS, brunel, working_memory
 
 
 def rate(recording: nd.Recording) -> float:
@@ -41,3 +43,44 @@ def test_brunel_inputs_have_the_poisson_distribution() -> None:
     mean = 2 * 20 / J * 0.1 / 20
     assert abs(count.mean() - mean) < 5 * (mean / len(count)) ** 0.5
     assert abs(count.var() / mean - 1) < 0.05
+
+
+@pytest.mark.slow
+def test_brunel_regimes() -> None:
+    """Figure 8 of Brunel (2000), full size. His simulations: rates of 60.7 Hz, 37.7 Hz and 5.5 Hz in the second to the
+    fourth panel, oscillations of 180 Hz and 22 Hz in the second and the fourth."""
+    torch.set_default_dtype(torch.float32)
+    net = brunel.Brunel()
+    rate, cv, frequency = {}, {}, {}
+    for name, (g, drive) in brunel.REGIMES.items():
+        net.set_regime(g, drive)
+        spikes = brunel.run(net, 0.3 * u.s, compile=False)["spikes"]
+        steps, neurons = spikes.steps.numpy(), spikes.neurons.numpy()
+        steps, neurons = steps[steps >= 1000], neurons[steps >= 1000]
+        rate[name] = len(steps) / 12_500 / 0.2
+        cv[name] = irregularity(steps, neurons)
+        population = np.bincount((steps - 1000) // 10, minlength=200)  # of 1 ms
+        frequency[name] = 5 * np.abs(np.fft.rfft(population - population.mean())).argmax()
+    assert rate["SR"] > 300  # near the inverse of the refractory period
+    assert cv["SR"] < 0.01
+    assert abs(frequency["SR"] - rate["SR"]) < 5  # all fire in every cycle
+    assert rate["SI fast"] == pytest.approx(60.7, rel=0.1)
+    assert frequency["SI fast"] == pytest.approx(180, abs=20)
+    assert rate["AI"] == pytest.approx(37.7, rel=0.05)
+    assert rate["SI slow"] == pytest.approx(5.5, rel=0.25)
+    assert frequency["SI slow"] == pytest.approx(22, abs=10)
+    assert cv["SI fast"] > 1.3 * cv["AI"] > 0.3  # irregular
+
+
+@pytest.mark.slow
+def test_working_memory_holds_the_cued_item() -> None:
+    """After a cue of 350 ms its population keeps firing above the others, which are as before; from 0.4 s to 1.2 s."""
+    torch.set_default_dtype(torch.float32)
+    net = working_memory.WorkingMemory(0.4)
+    spikes = working_memory.run(net, 0.8 * u.s, start=4000, compile=False)["spikes"]
+    held = spikes.neurons[spikes.steps >= 8700] // net.chosen
+    rates = torch.bincount(held)[: working_memory.POPULATIONS] / net.chosen / 0.33
+    assert 2 < rates[0] < 10
+    assert rates[0] > 2.5 * rates[1:].max()
+    facilitation = net.EE.plasticity.u[: net.exc // 2].view(working_memory.POPULATIONS, -1).mean(1)
+    assert facilitation[0] > 1.3 * facilitation[1:].max()  # where the memory is

@@ -9,7 +9,7 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
 @DTYPES
 @pytest.mark.parametrize("dt", [0.1, 0.125, 0.3, 0.01, 1 / 3])
-def test_n_steps_of_refractoriness_hold_n_minus_one(dt: float, dtype: torch.dtype):  # quirk 13
+def test_n_steps_of_refractoriness_hold_n_minus_one(dt: float, dtype: torch.dtype):
     n = torch.arange(1, 400)
     for tau_ref in (n.double() * dt, n.double() / (1 / dt), n.double() * (dt * 1e-3) * 1e3):
         neuron = nd.LIFRef(len(n), tau_ref=u.quantity(tau_ref, "ms"), dt=dt * u.ms, dtype=dtype)
@@ -23,7 +23,7 @@ def test_low_precision_counts_whole_steps():
 
 
 @DTYPES
-def test_spikes_come_every_n_steps(dtype: torch.dtype):  # quirk 13: 0.3 ms at 0.1 ms held 2 or 3 steps
+def test_spikes_come_every_n_steps(dtype: torch.dtype):  # 0.3 ms at 0.1 ms held 2 or 3 steps
     n = torch.arange(1, 8)
     for quantity in (u.quantity(n.double() * 0.1, "ms"), u.quantity(n.double() * 100, "us")):
         neuron = nd.LIFRef(7, tau_ref=quantity, dt=0.1 * u.ms, reset="hard", dtype=dtype)
@@ -48,7 +48,7 @@ def test_inputs_and_deltas_are_lost_while_v_is_held():
     assert neuron(zero, delta=lift) == 1
 
 
-def test_it_never_fires_while_refractory():  # quirk 14: a soft reset could leave V above the threshold
+def test_it_never_fires_while_refractory():  # a soft reset could leave V above the threshold
     neuron = nd.LIFRef(1, tau_ref=4 * u.ms)
     neuron(torch.zeros(1), delta=torch.tensor([3.5]))
     assert neuron.V.item() == 2.5

@@ -108,13 +108,13 @@ def test_the_threshold_is_inclusive(model: type):
 
 
 @every_soft
-def test_an_unknown_reset_is_an_error(model: type):  # quirk 27: a typo meant "hard"
+def test_an_unknown_reset_is_an_error(model: type):  # a typo meant "hard"
     with pytest.raises(ValueError, match=rf"{model.__name__}\(1\): reset must be 'soft' or 'hard', got 'Soft'"):
         model(1, reset="Soft")
 
 
 @pytest.mark.parametrize("model", [nd.LIF, nd.LIFRef, nd.ALIF, nd.ExpIF, nd.AdEx, nd.QuaIF])
-def test_a_threshold_below_the_reset_does_not_invert_the_spike(model: type):  # quirk 29
+def test_a_threshold_below_the_reset_does_not_invert_the_spike(model: type):
     neuron = model(2, V_th=-70 * u.mV, V_reset=-50 * u.mV, V_initializer=-72 * u.mV)
     neuron.reset_state()
     _, V, *_ = neuron.step(torch.zeros(2), *nd.get_states(neuron).values(), delta=torch.zeros(2))
@@ -123,7 +123,7 @@ def test_a_threshold_below_the_reset_does_not_invert_the_spike(model: type):  # 
     assert neuron(torch.zeros(2), delta=delta).tolist() == [0.0, 1.0]
 
 
-def test_a_negative_threshold_does_not_invert_the_spike():  # quirk 29
+def test_a_negative_threshold_does_not_invert_the_spike():
     neuron = nd.IF(2, V_th=-1 * u.mV)
     assert neuron(torch.zeros(2), delta=torch.tensor([-1.1, -0.9])).tolist() == [0.0, 1.0]
 
@@ -142,7 +142,7 @@ def test_no_gap_between_reset_and_threshold_is_an_error(model: Model):
 
 
 @neurons
-def test_a_batch_for_unbatched_states_is_an_error(model: Model):  # quirk 5: silently wrong numbers
+def test_a_batch_for_unbatched_states_is_an_error(model: Model):  # silently wrong numbers
     neuron = model(3)
     neuron.reset_state()
     with pytest.raises(ValueError, match=r"call reset_state\(2\)"):
@@ -172,7 +172,7 @@ def test_delta_is_added_after_the_integration(model: Model):
     torch.testing.assert_close(lifted, V + 0.1, rtol=1e-14, atol=0)
 
 
-def test_a_membrane_without_leak_has_a_gradient():  # quirk 6: NaN where the slope is 0
+def test_a_membrane_without_leak_has_a_gradient():  # NaN where the slope is 0
     neuron = nd.AdEx(1, g_L=0 * u.nS, C=10 * u.pF, learn=("C",), surrogate=FLAT)
     I = torch.tensor([5.0], requires_grad=True)
     neuron(I)

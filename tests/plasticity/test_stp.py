@@ -107,7 +107,7 @@ def test_rules_differ_where_the_documentation_says():
 
 
 def test_plasticity_acts_on_spikes_in_a_projection():
-    """Plasticity once acted on the filtered conductance, or was lost in an event-driven product (Q19, Q21)."""
+    """Plasticity once acted on the filtered conductance, or was lost in an event-driven product."""
     connection = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(connection.weight, 2.0)
     projection = nd.Projection(connection, synapse=nd.Expon(1, tau=8 * u.ms), plasticity=nd.STD(1, U=0.5))

@@ -34,7 +34,7 @@ def test_trace_of_the_spike_readout():
 
 
 def test_one_time_constant_per_output_and_any_sizes():
-    """tau had the size of the input, the weight had to be square, resetting raised (inventory Q22)."""
+    """tau had the size of the input, the weight had to be square, resetting raised."""
     tau = u.quantity(torch.tensor([2.0, 5.0, 9.0]), "ms")
     for cls in (nd.LeakyRateReadout, nd.LeakySpikeReadout):
         readout = cls(8, 3, tau=tau)

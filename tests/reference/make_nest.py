@@ -64,6 +64,7 @@ def record_plasticity():
 
 if __name__ == "__main__":
     record("iaf_psc_delta", "delta", dt=0.1, weight=1.7, count=400, current=200.0)
+    record("iaf_psc_delta", "delta_ref", dt=0.1, weight=1.7, count=400, current=330.0, t_ref=2.7)
     syn = {"tau_syn_ex": 2.5, "tau_syn_in": 2.5, "count": 250, "current": 200.0}
     record("iaf_psc_exp", "exp", dt=0.1, weight=120.0, **syn)
     record("iaf_psc_alpha", "alpha", dt=0.1, weight=60.0, **syn)

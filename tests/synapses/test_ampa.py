@@ -21,7 +21,7 @@ def pulses(model, spikes):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("n", [1, 3, 6, 7, 12])
 def test_pulse_of_n_dt_lasts_n_steps(cls, dtype, n):
-    """0.3 ms at dt = 0.1 ms lasted 3 or 4 steps, by rounding (inventory Q13)."""
+    """0.3 ms at dt = 0.1 ms lasted 3 or 4 steps, by rounding."""
     model = cls(1, T_dur=n / 10 * u.ms, dt=0.1 * u.ms, dtype=dtype)
     spikes = torch.zeros(16, dtype=dtype)
     spikes[1] = 1
@@ -62,7 +62,7 @@ def test_fraction_stays_between_0_and_1():
 
 
 def test_reset_keeps_the_batch():
-    """Resetting with a batch size gave unbatched states (inventory Q15)."""
+    """Resetting with a batch size gave unbatched states."""
     model = nd.AMPA(5)
     model(torch.ones(3, 5))
     model.reset_state(3)

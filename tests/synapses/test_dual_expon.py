@@ -40,7 +40,7 @@ def test_equal_time_constants_name_alpha(dtype, decay, given):
 
 
 def test_both_states_get_the_jump():
-    """A jump through a projection once reached only the rise, and the conductance was negative (inventory Q1)."""
+    """A jump through a projection once reached only the rise, and the conductance was negative."""
     projection = nd.Projection(torch.nn.Linear(2, 3, bias=False), synapse=nd.DualExpon(3))
     torch.nn.init.constant_(projection.connection.weight, 0.5)
     g = nd.unroll(projection, torch.ones(20, 2), compile=False)
@@ -49,7 +49,7 @@ def test_both_states_get_the_jump():
 
 
 def test_output_is_a_conductance_that_an_output_takes():
-    """The factor A is a plain number, so the peak is 1 nS per 1 nS, and COBA takes it (inventory Q3)."""
+    """The factor A is a plain number, so the peak is 1 nS per 1 nS, and COBA takes it."""
     syn = nd.DualExpon(1, dt=0.1 * u.ms)
     assert 0.99 < impulse(syn, 100).max() < 1
     with pytest.raises(pint.DimensionalityError, match="DualExpon"):

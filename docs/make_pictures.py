@@ -1,0 +1,122 @@
+"""The pictures of these pages: python docs/make_pictures.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+import neurodyn as nd
+from neurodyn import plot
+from neurodyn import units as u
+
+FOLDER = Path(__file__).parent / "pictures"
+
+
+def figure(rows: int, columns: int, width: float = 8.0, height: float = 2.4) -> tuple[Figure, list[Any]]:
+    """A figure and its axes, row by row."""
+    made = Figure(figsize=(width, height * rows), layout="constrained", dpi=110)
+    return made, list(made.subplots(rows, columns, squeeze=False).flat)
+
+
+def neurons() -> None:
+    """V of eight models under a constant current."""
+    fig, axes = figure(4, 2, height=1.6)
+    fine = {"dt": 0.05 * u.ms}
+    models = [
+        (nd.LIF(1, tau=20 * u.ms, V_th=15 * u.mV, R=0.1 * u.Gohm, **fine), 180.0, 150),
+        (nd.ALIF(1, tau=20 * u.ms, beta=0.3 * u.mV, **fine), 2.0, 150),
+        (nd.ExpIF(1, **fine), 10.0, 150),
+        (nd.AdEx(1, **fine), 800.0, 150),
+        (nd.Izhikevich(1, **fine), 10.0, 150),
+        (nd.QuaIF(1, **fine), 20.0, 150),
+        (nd.MorrisLecar(1, **fine), 100.0, 300),
+        (nd.HH(1, **fine), 10.0, 100),
+    ]
+    for ax, (neuron, I, duration) in zip(axes, models, strict=True):
+        recording = nd.simulate(neuron, duration * u.ms, torch.tensor([I]), ("V", "spikes"), progress=False)
+        plot.traces(recording["V"], ax=ax, linewidth=1.0)
+        top = recording["V"].values.max().item()
+        ax.plot(recording["spikes"].times.magnitude, [top] * len(recording["spikes"]), "|", color="black")
+        ax.set_title(f"{type(neuron).__name__}, {I:g} pA", fontsize="medium")
+    for ax in axes[:-2]:
+        ax.set_xlabel("")
+    fig.savefig(FOLDER / "neurons.png")
+
+
+def planes() -> None:
+    """Phase planes, and f-I curves."""
+    fig, axes = figure(1, 3, width=11, height=3.4)
+    adex = nd.AdEx(1, dt=0.1 * u.ms)
+    recording = nd.simulate(adex, 200 * u.ms, torch.tensor([800.0]), ("V", "w"), progress=False)
+    limits = {"x": (-85, -40) * u.mV, "y": (-60, 480) * u.pA}
+    plot.phase_plane(adex, 800 * u.pA, trajectory=recording, ax=axes[0], **limits)
+    fibre = nd.MorrisLecar(1, dt=0.1 * u.ms)
+    recording = nd.simulate(fibre, 300 * u.ms, torch.tensor([100.0]), ("V", "w"), progress=False)
+    plot.phase_plane(fibre, 100 * u.pA, trajectory=recording, ax=axes[1])
+    taus = torch.tensor([5.0, 10.0, 20.0])
+    lif, currents = nd.LIF(3, tau=taus * u.ms, dt=0.1 * u.ms), torch.linspace(0.5, 4, 30) * u.pA
+    plot.f_I(currents, nd.analysis.f_I_curve(lif, currents, 1 * u.s), ax=axes[2])
+    axes[2].legend([f"{tau:g} ms" for tau in taus.tolist()], title="LIF, tau", **plot.LEGEND)
+    fig.savefig(FOLDER / "planes.png")
+
+
+def synapses() -> None:
+    """The conductance after one spike, and what the magnesium block leaves of a current."""
+    fig, (left, right) = figure(1, 2, width=8, height=3)
+    fine = {"dt": 0.1 * u.ms}
+    models = {
+        "Expon": nd.Expon(1, tau=5 * u.ms, **fine),
+        "DualExpon": nd.DualExpon(1, tau_rise=1 * u.ms, tau_decay=10 * u.ms, **fine),
+        "Alpha": nd.Alpha(1, tau=5 * u.ms, **fine),
+        "AMPA": nd.AMPA(1, **fine),
+        "GABAa": nd.GABAa(1, **fine),
+        "NMDA": nd.NMDA(1, **fine),
+    }
+    spike = torch.zeros(400, 1)
+    spike[20] = 1
+    for color, (name, synapse) in zip(plot.COLORS, models.items(), strict=True):
+        g = nd.unroll(synapse, spike, compile=False)
+        plot.traces(g / g.max(), dt=0.1 * u.ms, ax=left, color=color, label=name)
+    left.set(ylabel="conductance / its peak")
+    left.legend(fontsize="small", **plot.LEGEND)
+    V = torch.linspace(-90, 40, 131)
+    for color, (name, output) in zip(
+        plot.COLORS,
+        {"COBA(E=0 mV)": nd.COBA(E=0 * u.mV), "MgBlock()": nd.MgBlock(), "CUBA()": nd.CUBA()}.items(),
+        strict=False,
+    ):
+        right.plot(V, output(torch.ones(131))(V), color=color, label=name)
+    right.set(xlabel="V (mV)", ylabel="current of 1 nS (pA)")
+    right.legend(fontsize="small", **plot.LEGEND)
+    fig.savefig(FOLDER / "synapses.png")
+
+
+def plasticity() -> None:
+    """A depressing and a facilitating synapse: what ten spikes at 20 Hz and one half a second later release."""
+    fig, axes = figure(2, 2, width=8, height=2)
+    spikes = torch.zeros(1100, 1)
+    spikes[[*range(50, 550, 50), 1050]] = 1
+    sorts = {
+        "depressing": nd.STP(1, U=0.5, tau_f=1 * u.ms, tau_d=800 * u.ms),
+        "facilitating": nd.STP(1, U=0.03, tau_f=1 * u.s, tau_d=130 * u.ms),
+    }
+    for column, (name, stp) in enumerate(sorts.items()):
+        release, recording = nd.unroll(stp, spikes, record=("u", "x"), compile=False)
+        for color, state in zip(plot.COLORS, "ux", strict=False):
+            plot.traces(recording[state], ax=axes[column], color=color, label=state)
+        axes[column].set(title=name, ylabel="u, x", xlabel="", ylim=(0, 1.05))
+        axes[column].legend(fontsize="small", **plot.LEGEND)
+        times = spikes[:, 0].nonzero()[:, 0]
+        axes[2 + column].vlines(times, 0, release[times, 0], color="black")
+        axes[2 + column].set(xlim=(0, 1100), xlabel="time (ms)", ylabel="release", ylim=(0, None))
+    fig.savefig(FOLDER / "plasticity.png")
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    FOLDER.mkdir(exist_ok=True)
+    for picture in (neurons, planes, synapses, plasticity):
+        picture()

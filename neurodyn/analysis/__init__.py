@@ -1,0 +1,22 @@
+"""Statistics of spikes. They take `Events`, or a tensor ``(T, *batch, *size)`` with ``dt=``.
+
+For more (spectra, spike train synchrony, unitary events, surrogates): ``events.to_neo()`` and elephant.
+"""
+
+from .distance import van_rossum_distance
+from .irregularity import fano_factor, intervals, isi_cv
+from .rates import counts, population_rate, rates
+from .response import f_I_curve
+from .triggered import spike_triggered_average
+
+__all__ = [
+    "counts",
+    "f_I_curve",
+    "fano_factor",
+    "intervals",
+    "isi_cv",
+    "population_rate",
+    "rates",
+    "spike_triggered_average",
+    "van_rossum_distance",
+]

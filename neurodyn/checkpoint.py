@@ -1,0 +1,171 @@
+"""`save` and `load`: safetensors files with a versioned header and a checksum, written whole or not at all."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .extras import needed
+
+FORMAT, VERSION = "neurodyn", 1
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint, is damaged or newer than this neurodyn, or does not fit what it is loaded into."""
+
+
+def save(path: str | Path, **parts: Any) -> None:
+    """Write named parts to one safetensors file, atomically.
+
+    A part is anything with a ``state_dict()`` (a network, an optimizer, a scheduler), or a tree of dicts, lists and
+    tuples with tensors, numbers, strings and None. Hidden states are saved on purpose, as a part of their own:
+    ``states=nd.get_states(net)``. Nothing is pickled.
+
+    Raises:
+        TypeError: a part holds something else; the message says where.
+        ModuleNotFoundError: without safetensors (``pip install 'neurodyn[save]'``).
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "run.safetensors"
+        >>> net = nd.LIF(2, learn="tau")
+        >>> nd.save(path, net=net, step=7, metrics={"loss": [0.5, 0.25]})
+        >>> nd.load(path, net=net)["metrics"]
+        {'loss': [0.5, 0.25]}
+    """
+    safetensors = needed("safetensors.torch", "save", "save")
+    tensors: dict[str, Tensor] = {}
+    trees = {name: _state_dict(part) if hasattr(part, "state_dict") else part for name, part in parts.items()}
+    tree = json.dumps({name: _encode(part, name, tensors) for name, part in trees.items()})
+    metadata = {"format": FORMAT, "version": str(VERSION), "tree": tree, "sha256": _digest(tree, tensors)}
+    path = Path(path)
+    unfinished = path.with_name(f"{path.name}.part")
+    safetensors.save_file(tensors, unfinished, metadata=metadata)
+    with unfinished.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+
+
+def load(path: str | Path, **targets: Any) -> dict[str, Any]:
+    """Read a file that `save` wrote, restore the parts named in `targets`, and return all parts.
+
+    ``nd.load(path, net=net, optimizer=optimizer)`` calls ``load_state_dict`` on both. The file is read and checked
+    first; when one target does not take its part, none is changed. Returned tensors are on the CPU.
+
+    Raises:
+        CheckpointError: not such a file, a damaged one, one of a newer version, or one that does not fit.
+        FileNotFoundError: no file.
+    """
+    tree, tensors = _read(Path(path))
+    try:
+        parts = {name: _decode(part, tensors) for name, part in tree.items()}
+    except Exception as error:
+        raise CheckpointError(f"{path} holds a tree that cannot be read: {error!r}") from error
+    for name in targets:
+        if name not in parts:
+            raise CheckpointError(f"{path} has no part {name!r}; it has {', '.join(parts) or 'none'}")
+    before = {name: copy.deepcopy(target.state_dict()) for name, target in targets.items()}
+    try:
+        for name, target in targets.items():
+            _check_layout(target, parts[name])
+            target.load_state_dict(copy.copy(parts[name]))
+    except Exception as error:
+        for done, target in targets.items():
+            target.load_state_dict(before[done])
+        raise CheckpointError(f"{path}: the part {name!r} does not fit, nothing was loaded: {error}") from error
+    return parts
+
+
+def _state_dict(part: Any) -> Any:
+    found = part.state_dict()
+    return dict(found) if isinstance(found, Mapping) else found
+
+
+def _check_layout(target: Any, part: Any) -> None:
+    """Refuse values of other dtypes, which a module would convert silently; it checks names and shapes itself."""
+    if isinstance(target, nn.Module):
+        for key, value in target.state_dict().items():
+            if isinstance(value, Tensor) and key in part and part[key].dtype != value.dtype:
+                raise TypeError(f"{key} is {part[key].dtype} in the file and {value.dtype} in {type(target).__name__}")
+
+
+def _encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
+    """`value` as JSON, with each tensor replaced by its name in `tensors`."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, Tensor):
+        if type(value) not in (Tensor, nn.Parameter) or value.layout != torch.strided or value.is_meta:
+            raise TypeError(
+                f"save: {where} is a {type(value).__name__} ({value.layout}, {value.device}); wanted plain tensors. "
+                "Gather those of a sharded network first: nd.distributed.full_state(net)"
+            )
+        while where in tensors:
+            where += "'"
+        tensors[where] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return {"tensor": where}
+    if isinstance(value, Mapping):
+        for key in value:
+            if type(key) not in (str, int):
+                raise TypeError(f"save: {where} has the key {key!r}; wanted strings and ints")
+        return {"dict": [[key, _encode(item, f"{where}.{key}", tensors)] for key, item in value.items()]}
+    if type(value) in (list, tuple):
+        items = [_encode(item, f"{where}.{i}", tensors) for i, item in enumerate(value)]
+        return {type(value).__name__: items}
+    raise TypeError(f"save: {where} is a {type(value).__name__}; wanted tensors, numbers, strings, dicts, lists")
+
+
+def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: _decode(item, tensors) for key, item in content}
+    return {"list": list, "tuple": tuple}[kind](_decode(item, tensors) for item in content)
+
+
+def _digest(tree: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of everything that `load` returns."""
+    digest = hashlib.sha256(tree.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    safetensors = needed("safetensors", "save", "load")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT or not metadata.get("version", "").isdecimal():
+                raise CheckpointError(f"{path} is a safetensors file, but none that nd.save wrote")
+            if int(metadata["version"]) > VERSION:
+                raise CheckpointError(
+                    f"{path} has version {metadata['version']} and this neurodyn reads up to {VERSION}; update neurodyn"
+                )
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except (safetensors.SafetensorError, OSError, UnicodeError) as error:
+        raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
+    tree = metadata.get("tree", "")
+    if _digest(tree, tensors) != metadata.get("sha256"):
+        raise CheckpointError(f"{path} is damaged: its contents are not those that were written")
+    try:
+        found = json.loads(tree)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} holds no readable tree: {error!r}") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} holds no parts")
+    return found, tensors

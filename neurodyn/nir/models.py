@@ -1,0 +1,74 @@
+"""Models that NIR has and the rest of neurodyn has not."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .. import units as u
+from ..current import Current
+from ..dynamics import Dynamics
+from ..fields import param, positive, state
+from ..neurons.base import Spiking, current
+from ..solve import relax
+
+
+class PerfectIF(Spiking):
+    r"""Integrate-and-fire neuron without leak, the IF of NIR: $\dot V = R\,I$, then a spike and the reset as in `LIF`.
+
+    Input: current I in pA, ``(*batch, *size)``. Output: spikes, 0 or 1. R is an inverse capacitance.
+
+    Example:
+        >>> neuron = nd.nir.PerfectIF(1, R=0.25 * u.Gohm / u.ms)
+        >>> [neuron(torch.ones(1)).item() for _ in range(4)]
+        [0.0, 0.0, 0.0, 1.0]
+    """
+
+    R: Tensor = param(1 * u.Gohm / u.ms, domain=positive)
+    V_th: Tensor = param(1 * u.mV)
+    V_reset: Tensor = param(0 * u.mV)
+
+    V: Tensor = state(0 * u.mV)
+
+    def step(self, I: Tensor | Current, V: Tensor) -> tuple[Tensor, Tensor]:
+        V = V + self.dt * self.R * current(I, V)
+        spike = self.fire(V - self.V_th)
+        return spike, self.reset_potential(V, spike, self.V_th, self.V_reset)
+
+
+class LI(Dynamics):
+    r"""Leaky integrator, the LI of NIR: $\tau\,\dot V = V_{rest} - V + R\,I$.
+
+    Input: current I in pA, ``(*batch, *size)``. Output: V in mV.
+
+    Example:
+        >>> membrane = nd.nir.LI(1, tau=1 / torch.tensor(2.0).log() * u.ms)
+        >>> [membrane(torch.ones(1)).item() for _ in range(3)]
+        [0.5, 0.75, 0.875]
+    """
+
+    R: Tensor = param(1 * u.Gohm, domain=positive)
+    tau: Tensor = param(5 * u.ms, domain=positive)
+    V_rest: Tensor = param(0 * u.mV)
+
+    V: Tensor = state(0 * u.mV)
+
+    def step(self, I: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
+        V = relax(V, self.V_rest + self.R * I, self.tau, self.dt)
+        return V, V
+
+
+class Scale(nn.Module):
+    r"""A factor for each element: $y = s \odot x$.
+
+    Example:
+        >>> nd.nir.Scale(torch.tensor([1.0, 2.0]))(torch.ones(3, 2)).tolist()
+        [[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]
+    """
+
+    def __init__(self, scale: Tensor):
+        super().__init__()
+        self.scale = nn.Parameter(torch.as_tensor(scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale

@@ -1,0 +1,64 @@
+"""Pictures of spikes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from .. import analysis
+from ..dynamics import as_dt
+from ..record import Events
+from .style import COLORS, array, axes
+
+
+def raster(spikes: Events | Tensor, *, dt: Any = None, ax: Any = None, **style: Any) -> Any:
+    """A mark for every spike: time in ms across, neurons upwards.
+
+    Args:
+        spikes: `Events` of one population, or a tensor ``(T, size)``, not zero where there is a spike.
+        dt: time step of a tensor; `get_default_dt()` if not given.
+        ax: axes to draw on.
+        style: keywords of ``Axes.scatter``.
+    """
+    events = _of_one_population("raster", spikes, dt)
+    ax = axes(ax)
+    size = events.shape[0]
+    times, neurons = array(events.times), array(events.neurons)
+    # one line a neuron as long as there is room for it, dots beyond
+    few = {"s": 12.0, "marker": "|", "linewidths": 0.8} if size <= 300 else {"s": 0.5, "marker": ".", "linewidths": 0}
+    ax.scatter(times, neurons, **(few | {"color": "black", "rasterized": len(times) > 20_000} | style))
+    span = (events.start * events.dt, events.stop * events.dt)
+    ax.set(xlim=span, ylim=(-0.5, size - 0.5), xlabel="time (ms)", ylabel="neuron")
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    return ax
+
+
+def population_rate(spikes: Events | Tensor, window: Any, *, dt: Any = None, ax: Any = None, **style: Any) -> Any:
+    """The mean rate of a population in windows that follow each other, in Hz.
+
+    Args:
+        spikes, dt, ax: see `raster`.
+        window: length of a window, a quantity; the recorded time is a multiple of it.
+        style: keywords of ``Axes.stairs``.
+    """
+    events = _of_one_population("population_rate", spikes, dt)
+    ax = axes(ax)
+    rates = array(analysis.population_rate(events, window))
+    edges = events.start * events.dt + np.arange(len(rates) + 1) * as_dt(window, "window")
+    ax.stairs(rates, edges, **({"color": COLORS[0], "baseline": None} | style))
+    ax.set(xlim=(edges[0], edges[-1]), xlabel="time (ms)", ylabel="rate (Hz)")
+    ax.set_ylim(bottom=0)
+    return ax
+
+
+def _of_one_population(picture: str, spikes: Events | Tensor, dt: Any) -> Events:
+    events = Events.of(spikes, dt)
+    if len(events.shape) != 1:
+        take = "spikes.sample(0)" if isinstance(spikes, Events) else "spikes[:, 0]"
+        raise ValueError(
+            f"{picture}: the spikes have shape {events.shape} in each step, wanted one population (size,); choose one "
+            f"sample of the batch with {take}"
+        )
+    return events

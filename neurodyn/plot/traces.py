@@ -1,0 +1,63 @@
+"""Values over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import units as u
+from ..dynamics import as_dt, get_default_dt
+from ..record import Trace
+from .style import COLORS, LEGEND, array, axes, label
+
+
+def traces(
+    values: Trace | Tensor | u.Quantity,
+    neurons: Sequence[int] | None = None,
+    *,
+    name: str | None = None,
+    dt: Any = None,
+    ax: Any = None,
+    **style: Any,
+) -> Any:
+    """A line for each neuron: time in ms across, the value with its unit upwards.
+
+    Args:
+        values: a `Trace` of one population, or a tensor or quantity ``(T, size)`` or ``(T,)``.
+        neurons: which ones; all by default, of which there may then be six.
+        name: of the value, for the axis; by default the state of the trace.
+        dt: time step of a tensor; `get_default_dt()` if not given.
+        ax: axes to draw on.
+        style: keywords of ``Axes.plot``.
+    """
+    trace = values if isinstance(values, Trace) else _trace(values, dt)
+    lines = trace.values.unsqueeze(1) if trace.values.dim() == 1 else trace.values
+    if lines.dim() != 2:
+        raise ValueError(
+            f"traces: the values have shape {trace.shape} in each step, wanted one population (size,); choose one "
+            "sample of the batch, as with trace.sample(0)"
+        )
+    if neurons is None and lines.shape[1] > len(COLORS):
+        raise ValueError(f"traces: {lines.shape[1]} lines are too many to tell apart; choose some with neurons=")
+    ax = axes(ax)
+    times = array(trace.times) + trace.dt  # values hold at the end of their step
+    chosen = range(lines.shape[1]) if neurons is None else neurons
+    for k, neuron in enumerate(chosen):
+        ax.plot(times, array(lines[:, neuron]), **({"color": COLORS[k % len(COLORS)], "label": f"{neuron}"} | style))
+    if len(chosen) > 1:
+        ax.legend(title="neuron", **LEGEND)
+    ax.set(
+        xlim=(trace.start * trace.dt, times[-1]),
+        xlabel="time (ms)",
+        ylabel=label(name if name is not None else trace.name.rpartition(".")[2] or "value", trace.unit),
+    )
+    return ax
+
+
+def _trace(values: Tensor | u.Quantity, dt: Any) -> Trace:
+    given: Any = values if u.is_quantity(values) else u.quantity(values, "dimensionless")
+    step = as_dt(get_default_dt() if dt is None else dt, "traces: dt")
+    return Trace(torch.as_tensor(given.magnitude), given.units, 0, step)

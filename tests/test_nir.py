@@ -1,0 +1,253 @@
+"""NIR: what is written comes back exactly, and files of other libraries give their traces."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import nir
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import neurodyn as nd
+from neurodyn import units as u
+from neurodyn.readouts.leaky import LeakySpike
+
+REFERENCE = Path(__file__).parent / "reference" / "nir"
+
+
+def normal(mean, std):
+    return nd.init.Normal(mean, std)
+
+
+def tau(mean: float = 10):
+    return normal(mean * u.ms, 1 * u.ms)
+
+
+class Skip(nn.Module):
+    """Two paths that add up."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 5), nd.LIF(5, tau=tau())
+        self.a, self.b = nn.Linear(5, 4), nn.Linear(3, 4, bias=False)
+        self.neuron = nd.LIF(4, reset="hard", V_th=normal(1 * u.mV, 0.1 * u.mV))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.last(self.first(x))
+        return self.neuron(self.a(y) + self.b(x))
+
+
+def images() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, stride=2, padding=1),
+        nd.LIF((2, 4, 4), tau=tau(), reset="hard"),
+        nn.AvgPool2d(2),
+        nd.Expon((2, 2, 2)),
+        nd.LIF((2, 2, 2)),
+        nn.Flatten(),
+        nn.Linear(8, 3, bias=False),
+    )
+
+
+def pieces(n: int) -> dict:
+    return {
+        "LIF": nd.LIF(n, tau=tau(), V_reset=normal(-1 * u.mV, 0.1 * u.mV), V_rest=0.3 * u.mV, learn=("tau", "V_th")),
+        "LIF-hard": nd.LIF(n, reset="hard", surrogate=nd.surrogate.Arctan(alpha=3.0), V_initializer=0.2 * u.mV),
+        "IF": nd.IF(n, tau=tau()),
+        "PerfectIF": nd.nir.PerfectIF(n, R=normal(0.3 * u.Gohm / u.ms, 0.02 * u.Gohm / u.ms)),
+        "LeakySpike": LeakySpike(n, tau=tau(4), reset="hard"),
+        "Expon": nd.Expon(n, tau=tau()),
+        "CubaLIF": nn.Sequential(nd.Expon(n, tau=tau(6)), nd.LIF(n, tau=tau(), learn="tau")),
+        "LI": nd.nir.LI(n, tau=tau(), V_rest=1 * u.mV),
+        "LeakyRateReadout": nd.LeakyRateReadout(n, 4, tau=tau()),
+        "Delay": nd.Delay(n, torch.arange(n) * 2.0 * u.ms),
+        "Delay-linear": nd.Delay(n, 2.3 * u.ms, interpolation="linear"),
+        "OneToOne": nn.Sequential(nd.OneToOne(n), nd.LIF(n)),
+        "SignedLinear": nn.Sequential(nd.SignedLinear(n, 4), nd.LIF(4)),
+        "FixedProb": nn.Sequential(nd.FixedProb(n, 4, 0.5, weight=nd.init.Normal(1.0, 0.1)), nd.LIF(4)),
+        "Recurrent": nd.Recurrent(nd.LIF(n, tau=tau()), nn.Linear(n, n)),
+        "Recurrent-projection": nd.Recurrent(
+            nd.LIF(n), nd.Projection(nn.Linear(n, n), delay=nd.Delay(n, 2 * u.ms), synapse=nd.Expon(n))
+        ),
+        "Projection": nn.Sequential(
+            nd.Projection(nn.Linear(n, 4), synapse=nd.Expon(4, tau=tau()), output=nd.CUBA()), nd.LIF(4)
+        ),
+    }
+
+
+NAMES = list(pieces(3))
+
+
+def networks(name: str) -> tuple[nn.Module, tuple[int, ...]]:
+    with nd.default_dt(0.5 * u.ms):
+        if name == "Skip":
+            return Skip(), (3,)
+        if name == "images":
+            return images(), (1, 8, 8)
+        return nn.Sequential(nn.Linear(3, 3), pieces(3)[name]), (3,)
+
+
+def written(graph, path: Path):
+    nir.write(path, graph)
+    return path
+
+
+def run(net: nn.Module, xs: Tensor) -> Tensor:
+    return nd.unroll(net, xs, compile=False)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "Skip", "images"])
+def test_round_trip_through_a_file(name: str, tmp_path) -> None:
+    net, size = networks(name)
+    xs = 20 * torch.rand(40, 2, *size)
+    graph = nd.to_nir(net, input_size=size)
+    back = nd.from_nir(written(graph, tmp_path / "net.nir"), dtype=torch.float64)
+    wanted, found = run(net, xs), run(back, xs)
+    assert wanted.abs().sum() > 0
+    rounding = name in ("FixedProb", "SignedLinear", "Skip", "images")  # sums in another order
+    assert torch.equal(found, wanted) or (rounding and (found - wanted).abs().max() < 1e-12)
+    kept = {kind: [m for m in back.modules() if type(m) is kind] for kind in (nd.LIF, nd.IF, nd.Expon, nd.Delay)}
+    for kind, ours in kept.items():
+        for a, b in zip(ours, [m for m in net.modules() if type(m) is kind], strict=name != "Recurrent-projection"):
+            assert (a.dt, repr(a)) == (0.5, repr(b))
+            assert vars(a).get("reset") == vars(b).get("reset")
+            assert vars(a).get("surrogate") == vars(b).get("surrogate")
+            for key, value in b.named_parameters():
+                assert torch.equal(dict(a.named_parameters())[key], value), key
+            for key in b.params:
+                assert torch.equal(getattr(a, key), getattr(b, key)), key
+
+
+def test_it_compiles_and_trains() -> None:
+    net, size = networks("Recurrent-projection")
+    back = nd.from_nir(nd.to_nir(net), dtype=torch.float64)
+    assert isinstance(back, nd.nir.Graph)
+    xs = 20 * torch.rand(30, 2, *size)
+    assert torch.equal(nd.unroll(back, xs), run(net, xs))
+
+
+def test_float32_and_an_edited_node() -> None:
+    lif = nd.LIF(5, tau=tau(), dtype=torch.float32)
+    graph = nd.to_nir(lif)
+    (name,) = (name for name, node in graph.nodes.items() if isinstance(node, nir.LIF))
+    assert torch.equal(nd.from_nir(graph, dtype=torch.float32)[0].tau, lif.tau)
+    graph.nodes[name].tau = 2 * graph.nodes[name].tau
+    edited = nd.from_nir(graph, dtype=torch.float32)[0]
+    assert torch.allclose(edited.tau, 2 * lif.tau)
+    assert edited.reset == "hard"  # what is written for another node does not count
+
+
+class Reads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.neuron = nd.LIF(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.neuron(x * 2)
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.linear(x))
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: nn.Sequential(nn.Linear(3, 3), nd.LIFRef(3)), "LIFRef '1' cannot be represented"),
+        (lambda: nd.Projection(nn.Linear(3, 3), plasticity=nd.STP(3)), "STP 'plasticity' cannot be represented"),
+        (lambda: nd.Projection(nn.Linear(3, 3), output=nd.COBA(E=0 * u.mV)), "COBA 'output' cannot be"),
+        (lambda: nd.Projection(nn.Linear(3, 3), output=nd.CUBA(scale=2 * u.mV)), "multiply the weights"),
+        (lambda: nd.FixedProb(3, 3, 0.5, weight=1.0, delay=1 * u.ms), "delays of single synapses"),
+        (lambda: nn.Sequential(nn.Linear(3, 3), nn.ReLU()), "ReLU '1' cannot be represented"),
+        (lambda: nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "Dropout '1' cannot be represented"),
+        (Reads, "NIR knows modules and sums"),
+        (Twice, "it is also 'linear'"),
+        (lambda: nn.Conv2d(1, 1, 3, padding_mode="circular"), "pads with zeros"),
+        (lambda: nn.Flatten(), "pass input_size="),
+        (lambda: nn.Sequential(nn.Linear(3, 3), nn.Linear(4, 3)), "do not fit"),
+    ],
+)
+def test_what_cannot_be_written_is_named(build, words: str) -> None:
+    with pytest.raises(nd.nir.NIRError, match=words):
+        nd.to_nir(build())
+
+
+def plain(node, size: int = 3, **edges) -> nir.NIRGraph:
+    nodes = {"in": nir.Input({"input": np.array([size])}), "x": node, "out": nir.Output({"output": np.array([size])})}
+    return nir.NIRGraph(nodes, [("in", "x"), ("x", "out")], type_check=False)
+
+
+def lif(**values) -> nir.LIF:
+    fields = {"tau": 0.02, "r": 1.0, "v_leak": 0.0, "v_threshold": 1.0, "v_reset": 0.0} | values
+    return nir.LIF(**{name: np.full(3, value) for name, value in fields.items()})
+
+
+@pytest.mark.parametrize(
+    ("graph", "options", "words"),
+    [
+        (lambda: plain(lif()), {}, r"does not say its time step; pass dt="),
+        (lambda: plain(lif(r=-1.0)), {"dt": 1 * u.ms}, "the LIF 'x' cannot be read: .*R must be positive"),
+        (lambda: plain(lif(tau=np.nan)), {"dt": 1 * u.ms}, "the LIF 'x' cannot be read: .*tau"),
+        (lambda: plain(lif(tau=0.0005)), {"dt": 1 * u.ms, "euler": True}, "has no forward Euler step of dt=1 ms"),
+        (lambda: plain(lif()), {"dt": 1 * u.ms, "reset": "late"}, "reset must be 'soft' or 'hard'"),
+        (lambda: plain(nir.I(r=np.ones(3))), {"dt": 1 * u.ms}, "the I 'x' cannot be read: neurodyn has no model"),
+        (lambda: plain(nir.Threshold(np.ones(3))), {"dt": 1 * u.ms}, "the Threshold 'x' cannot be read"),
+        (lambda: plain(nir.Delay(np.full(3, 0.0015))), {"dt": 1 * u.ms}, "no multiple of dt=1 ms"),
+        (lambda: nd.to_nir(nd.LIF(3)), {"dt": 2 * u.ms}, "made with dt=1 ms and dt=2 ms is given"),
+    ],
+)
+def test_what_cannot_be_read_is_named(graph, options, words: str) -> None:
+    with pytest.raises(nd.nir.NIRError, match=words):
+        nd.from_nir(graph(), **options)
+
+
+def test_what_is_no_graph(tmp_path) -> None:
+    with pytest.raises(TypeError, match=r"wanted a nir\.NIRGraph"):
+        nd.from_nir(nn.Linear(2, 2))
+    with pytest.raises(FileNotFoundError, match="no file"):
+        nd.from_nir(tmp_path / "absent")
+
+
+def test_damaged_files(tmp_path) -> None:
+    whole = written(nd.to_nir(networks("CubaLIF")[0]), tmp_path / "net.nir").read_bytes()
+    pick, path, refused = random.Random(0), tmp_path / "broken.nir", 0
+    broken = [b"", b"\x80\x04.", *(whole[:n] for n in pick.sample(range(len(whole)), 20))]
+    for position in pick.sample(range(len(whole)), 60):
+        broken.append(whole[:position] + bytes([whole[position] ^ 1 << pick.randrange(8)]) + whole[position + 1 :])
+    for content in broken:
+        path.write_bytes(content)
+        try:
+            nd.from_nir(path)
+        except nd.nir.NIRError:
+            refused += 1
+    assert refused > 20
+
+
+FILES = sorted(path.stem for path in REFERENCE.glob("*.nir"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_other_libraries_give_their_traces(name: str) -> None:
+    with np.load(REFERENCE / f"{name}.npz") as recorded:
+        xs, ys = (torch.as_tensor(recorded[key]) for key in ("xs", "ys"))
+        options = {"dt": float(recorded["dt_ms"]) * u.ms, "reset": str(recorded["reset"]), "euler": True}
+    net = nd.from_nir(REFERENCE / f"{name}.nir", dtype=torch.float64, **options)
+    found = run(net, xs.double())
+    assert found.shape == ys.shape
+    assert ys.abs().sum() > 20
+    if bool(((ys == 0) | (ys == 1)).all()):
+        assert torch.equal(found, ys.double())
+    else:
+        assert (found - ys).abs().max() < 1e-5
+
+
+def test_there_are_files_of_both() -> None:
+    assert {name.partition("_")[0] for name in FILES} == {"snntorch", "norse"}

@@ -1,0 +1,165 @@
+"""Pictures show what was recorded, with units on the axes, on axes that are given or made."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import neurodyn as nd
+from neurodyn import plot
+from neurodyn import units as u
+
+
+@pytest.fixture
+def ax():
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)
+
+
+def test_raster(ax) -> None:
+    spikes = (torch.rand(50, 20) < 0.1).double()
+    events = nd.Events(*spikes.nonzero(as_tuple=True), (20,), 100, 150, 0.1)
+    assert plot.raster(spikes, dt=0.5 * u.ms, ax=ax) is ax
+    points = ax.collections[0].get_offsets()
+    assert np.allclose(points, spikes.nonzero() * torch.tensor([0.5, 1.0]))
+    assert ax.get_xlim() == (0, 25)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time (ms)", "neuron")
+    plot.raster(nd.Events(events.steps + 100, events.neurons, (20,), 100, 150, 0.1), ax=ax)
+    assert np.allclose(ax.get_xlim(), (10, 15))
+    assert np.allclose(ax.collections[1].get_offsets()[:, 0], (spikes.nonzero()[:, 0] + 100) * 0.1)
+
+
+def test_raster_of_a_large_network_is_drawn_in_dots(ax) -> None:
+    spikes = nd.Events(torch.arange(25_000) // 10, torch.arange(25_000) % 4000, (4000,), 0, 2500, 0.1)
+    marks = plot.raster(spikes, ax=ax).collections[0]
+    assert marks.get_rasterized()
+    assert ax.get_ylim() == (-0.5, 3999.5)
+
+
+def test_population_rate(ax) -> None:
+    spikes = torch.zeros(20, 4)
+    spikes[:10] = 1
+    assert plot.population_rate(spikes, 5 * u.ms, ax=ax) is ax
+    drawn = ax.patches[0].get_data()
+    assert drawn.values.tolist() == [1000, 1000, 0, 0]
+    assert drawn.edges.tolist() == [0, 5, 10, 15, 20]
+    assert ax.get_ylabel() == "rate (Hz)"
+
+
+def test_traces(ax) -> None:
+    recording = nd.simulate(nd.LIF(3), 20 * u.ms, 1.5 * torch.ones(3), ["V"], compile=False)
+    assert plot.traces(recording["V"], [0, 2], ax=ax) is ax
+    assert np.allclose(ax.lines[1].get_ydata(), recording["V"].values[:, 2])
+    assert ax.lines[0].get_xdata().tolist() == [float(k) for k in range(1, 21)]
+    assert ax.get_ylabel() == "V (mV)"
+    assert len(ax.lines) == 2
+    plot.traces(u.quantity(torch.rand(8, requires_grad=True), "nS"), name="g", dt=0.1 * u.ms, ax=ax)
+    assert ax.get_ylabel() == "g (nS)"
+
+
+@pytest.mark.parametrize(
+    ("build", "label"),
+    [
+        (lambda: nn.Linear(5, 3), "weight"),
+        (lambda: nd.AllToAll(5, 3, weight=nd.init.Normal(0 * u.nS, 1 * u.nS)), "weight (nS)"),
+        (lambda: nd.FixedProb(5, 3, 0.5, weight=-2 * u.pA), "weight (pA)"),
+        (lambda: nd.FixedProb(5, 3, 0.5, weight=2 * u.mV, delay=2 * u.ms), "weight (mV)"),
+        (lambda: torch.rand(3, 5) * u.pA, "weight (pA)"),
+    ],
+)
+def test_weight_matrix(ax, build, label: str) -> None:
+    weights = build()
+    assert plot.weight_matrix(weights, ax=ax) is ax
+    drawn = torch.tensor(ax.images[0].get_array())
+    if isinstance(weights, nn.Module) and getattr(weights, "delays", None) is None:
+        assert torch.allclose(drawn.T, weights(torch.eye(5)) - weights(torch.zeros(1, 5)))
+    assert drawn.shape == (3, 5)
+    assert ax.images[0].colorbar.ax.get_ylabel() == label
+
+
+def closed_form(neuron: nd.Dynamics, V: torch.Tensor, I: float) -> tuple[torch.Tensor, torch.Tensor]:
+    if isinstance(neuron, nd.AdEx):
+        upswing = neuron.Delta_T * torch.exp((V - neuron.V_T) / neuron.Delta_T)
+        return neuron.g_L * (neuron.E_L - V + upswing) + I, neuron.a * (V - neuron.E_L)
+    m, w = ((1 + torch.tanh((V - a) / b)) / 2 for a, b in ((neuron.V1, neuron.V2), (neuron.V3, neuron.V4)))
+    ionic = neuron.g_Ca * m * (V - neuron.V_Ca) + neuron.g_L * (V - neuron.V_L)
+    return (I - ionic) / (neuron.g_K * (V - neuron.V_K)), w
+
+
+@pytest.mark.parametrize(
+    ("build", "I", "x", "y"), [(nd.AdEx, 500.0, (-80, -45), (-50, 700)), (nd.MorrisLecar, 90.0, (-60, 50), (-0.1, 0.7))]
+)
+def test_nullclines_are_those_of_the_equations(ax, build, I: float, x, y) -> None:
+    neuron = build((2,), dt=0.1 * u.ms)
+    before = neuron.dt
+    y_unit = u.pA if build is nd.AdEx else u.dimensionless
+    assert plot.phase_plane(neuron, I * u.pA, x=x * u.mV, y=y * y_unit, index=1, ax=ax) is ax
+    assert neuron.dt == before
+    lines = [torch.cat([torch.tensor(p.vertices) for p in c.get_paths()]) for c in ax.collections[:2]]
+    for k, line in enumerate(lines):
+        wanted = closed_form(neuron, line[:, 0], I)[k][:, None].mean(1)
+        steep = (y[1] - y[0]) * 0.004
+        inside = (line[:, 0] > x[0] + 1) & (line[:, 0] < x[1] - 1)
+        assert len(line) > 50
+        assert (line[inside, 1] - wanted[inside]).abs().median() < steep
+    assert ax.get_xlabel() == "V (mV)"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["dV/dt = 0", "dw/dt = 0"]
+
+
+def test_a_trajectory_sets_the_limits_and_its_resets_are_dotted(ax) -> None:
+    neuron = nd.Izhikevich(1, dt=0.1 * u.ms)
+    recording = nd.simulate(neuron, 60 * u.ms, torch.tensor([10.0]), ("V", "u", "spikes"), compile=False)
+    plot.phase_plane(neuron, 10 * u.pA, trajectory=recording, ax=ax)
+    assert ax.get_xlim()[0] < recording["V"].values.min() < recording["V"].values.max() < ax.get_xlim()[1]
+    assert sum(line.get_linestyle() == ":" for line in ax.lines) == len(recording["spikes"]) == 2
+
+
+def test_f_I(ax) -> None:
+    currents = torch.linspace(0, 3, 4) * u.pA
+    spikes = nd.Events.of(torch.ones(10, 4, 2))
+    assert plot.f_I(currents, spikes, ax=ax) is ax
+    assert ax.lines[1].get_ydata().tolist() == [1000.0] * 4
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("current (pA)", "rate (Hz)")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: plot.raster(torch.ones(3, 2, 4)), ValueError, r"shape \(2, 4\) .* with spikes\[:, 0\]"),
+        (lambda: plot.raster(nd.Events.of(torch.ones(3, 2, 4))), ValueError, r"with spikes\.sample\(0\)"),
+        (lambda: plot.traces(torch.ones(5, 9)), ValueError, "9 lines are too many"),
+        (lambda: plot.weight_matrix(nn.ReLU()), TypeError, "ReLU has no matrix"),
+        (lambda: plot.phase_plane(nd.LIF(1)), ValueError, r"two states, LIF\(1\) has V"),
+        (lambda: plot.phase_plane(nd.AdEx(1)), ValueError, "limits of V"),
+        (lambda: plot.f_I(torch.ones(2), torch.ones(2)), TypeError, "currents need a unit"),
+        (lambda: plot.f_I(torch.ones(2) * u.pA, torch.ones(3)), ValueError, "2 currents, and rates for 3"),
+    ],
+)
+def test_errors(call, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_without_matplotlib_it_says_how_to_install_it() -> None:
+    code = """
+import sys
+sys.modules["matplotlib"] = None
+import torch, neurodyn.plot
+try:
+    neurodyn.plot.raster(torch.ones(3, 2))
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "needs matplotlib: pip install 'neurodyn[plot]'" in printed
