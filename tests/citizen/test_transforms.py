@@ -124,7 +124,10 @@ def test_gradients_of_each_sample():
     def loss(parameters, xs):
         return functional_call(sequence(net), parameters, (xs,)).square().sum()
 
+    nd.reset_states(net, 2)
+    before = nd.get_states(net)
     found = vmap(grad(loss), in_dims=(None, 1))(parameters, xs)
+    assert all(value is before[key] for key, value in nd.get_states(net).items())  # no tensor escapes
     for i in range(4):
         each = nd.unroll(net, xs[:, i], compile=False).square().sum()
         close([value[i] for value in found.values()], torch.autograd.grad(each, list(net.parameters())), 1e-10)
