@@ -24,6 +24,7 @@ from .current import COBA, CUBA, Current, MgBlock, SynapticOutput
 from .delay import Delay
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
+from .explain import Explanation, explain
 from .fields import fraction, nonnegative, param, positive, state
 from .inputs import DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .neurons import ALIF, GIF, HH, IF, LIF, AdEx, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
@@ -66,6 +67,7 @@ __all__ = [
     "EagerWarning",
     "Events",
     "ExpIF",
+    "Explanation",
     "Expon",
     "FixedDropout",
     "FixedNum",
@@ -107,6 +109,7 @@ __all__ = [
     "detach_states",
     "distributed",
     "exp_euler",
+    "explain",
     "fraction",
     "from_nir",
     "get_default_dt",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +57,17 @@ class Current:
         return Current(lambda V: self.f(V) + other, self.like)
 
     __radd__ = __add__
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        # torch.compile asks here for the sum of a current and a tensor
+        if function not in _ADDITIONS:
+            return NotImplemented
+        a, b = args
+        return a.__add__(b) if isinstance(a, Current) else b.__add__(a)
+
+
+_ADDITIONS = (operator.add, torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__)
 
 
 class SynapticOutput(Parametrised):

@@ -47,6 +47,9 @@ class _StraightThrough(torch.autograd.Function):
 
 def straight_through(value: Tensor, through: Tensor) -> Tensor:
     """Exactly `value`, with the gradient of `through`, which has the same shape."""
+    if torch.compiler.is_compiling() and torch.is_grad_enabled():  # torch.compile and torch.export see no jvp
+        through = through.nan_to_num()  # so that the difference below is zero
+        return value.detach() + (through - through.detach())
     return _StraightThrough.apply(value, through) if torch.is_grad_enabled() else value
 
 

@@ -51,3 +51,18 @@ def test_the_code_of_the_readme_runs(capsys) -> None:
     assert all(parameter.grad is not None for parameter in names["net"].parameters())
     assert names["spikes"].sum() > 0
     assert "LIF(10): tau, got <Quantity(20, 'millivolt')>; for example tau=1.0 * u.ms" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.export's own
+def test_the_code_of_the_page_on_torch_runs(capsys) -> None:
+    torch.set_default_dtype(torch.float32)
+    text = (Path(__file__).parents[1] / "docs" / "torch.md").read_text()
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, "torch.md", "exec"), names)
+    assert names["ensemble"].shape == (3, 20, 8, 6)
+    assert all(value.shape[0] == 8 for value in names["each"].values())
+    assert torch.equal(torch.stack(names["ys"]), nd.unroll(names["net"], names["xs"], compile=False))
+    printed = capsys.readouterr().out
+    assert "LIF(6) is called again inside a backward pass" in printed
+    assert "Time loop" in printed

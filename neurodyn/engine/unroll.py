@@ -101,7 +101,7 @@ def unroll(
             ys = watch.taken(layer, ys)
     final = get_states(module)
     detach_states(module)
-    if torch.compiler.is_exporting():  # the exported program is a function of xs alone
+    if torch.compiler.is_exporting() or _in_transform():  # a function of xs alone; its tensors do not outlive it
         for owner, name, value in held:
             owner._buffers[name] = value
     if watch.targets:
@@ -137,13 +137,20 @@ def _bar(module: nn.Module, T: int, wanted: bool) -> Any:
     return progress_bar(T * sum(not is_stateless(layer) for layer in layers(module)), after=2.0)
 
 
+def _in_transform() -> bool:
+    """Whether this runs inside a transform of torch.func."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[attr-defined]
+
+
 def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, checkpoint: int | None, bar: Any) -> Any:
     """All steps of a module with states; its new states stay in its buffers, with their graph."""
     if torch.compiler.is_exporting():
         return _scanned(net, arguments, checkpoint)
     if torch.compiler.is_compiling():  # write the steps out; Inductor compiles several scans in one graph wrongly
         return _eager(net, arguments, checkpoint, bar)
-    if compile and torch._C._functorch.peek_interpreter_stack() is None:  # type: ignore[attr-defined]
+    if compile and not _in_transform():
         leaves, spec = pytree.tree_flatten(arguments)
         try:
             outs = _compiled(net, leaves, spec, checkpoint, bar)

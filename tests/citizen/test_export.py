@@ -1,0 +1,119 @@
+"""torch.export, AOTInductor and ONNX."""
+
+import pytest
+import torch
+from composed import INPUTS, composed, inputs
+from torch import nn
+from torch.export import Dim, export
+
+import neurodyn as nd
+from neurodyn import units as u
+
+ANY = {"xs": {0: Dim("T", min=2), 1: Dim("batch", min=2)}}
+quiet = pytest.mark.filterwarnings("ignore")  # of torch's own exporters
+
+
+def exported(net, xs, shapes=ANY):
+    with torch.no_grad():
+        return export(nd.Unroll(net), (xs,), dynamic_shapes=shapes)
+
+
+@quiet
+def test_every_model_with_any_length_and_batch(model):
+    layer = model()
+    program = exported(layer, model.input(4, 3, 5)).module()
+    for T, batch in ((model.steps, 2), (3, 6)):
+        xs = model.input(T, batch, 5, seed=1)
+        assert torch.equal(program(xs), nd.unroll(layer, xs, compile=False))
+
+
+@quiet
+def test_a_network_with_any_length_and_batch():
+    net = composed()
+    program = exported(net, inputs(4, 3)).module()
+    for T, batch in ((20, 2), (3, 6)):
+        xs = inputs(T, batch)
+        assert torch.equal(program(xs), nd.unroll(net, xs, compile=False))
+
+
+@quiet
+def test_an_exported_network_can_be_trained():
+    net, xs = composed(), inputs(12, 3)
+    program = export(nd.Unroll(net), (xs,)).module()
+    program(xs).square().sum().backward()
+    nd.unroll(net, xs, compile=False).square().sum().backward()
+    for name, p in program.named_parameters():
+        wanted = net.get_parameter(name.removeprefix("module.")).grad
+        torch.testing.assert_close(p.grad, wanted, rtol=1e-10, atol=1e-12)
+
+
+def assert_steps(step, net, xs):
+    nd.reset_states(net, *xs.shape[1:-1])
+    with torch.no_grad():
+        for x in xs:
+            assert torch.equal(step(x), net(x))
+
+
+@quiet
+def test_an_exported_step_keeps_its_state(model):
+    layer = model()
+    nd.reset_states(layer, 3)
+    with torch.no_grad():
+        step = export(layer, (model.input(3, 5),)).module()
+    assert_steps(step, layer, model.input(model.steps, 3, 5))
+
+
+@quiet
+def test_an_exported_step_of_a_network_keeps_its_state():
+    net = composed()
+    with pytest.raises(nd.UnsetState, match=r"LIF\(6\) has no state to export; call nd.reset_states\(net, \*batch\)"):
+        export(net, (inputs(3),))
+    nd.reset_states(net, 3)
+    with torch.no_grad():
+        step = export(net, (inputs(3),)).module()
+    assert_steps(step, net, inputs(20, 3))
+
+
+@quiet
+def test_ahead_of_time_compiled_step_keeps_its_state(tmp_path):
+    net = nn.Sequential(nn.Linear(INPUTS, 4), nd.Delay(4, 2 * u.ms), nd.LIF(4))
+    nn.init.uniform_(net[0].weight, 0.0, 1.0)
+    nd.reset_states(net, 3)
+    with torch.no_grad():
+        path = torch._inductor.aoti_compile_and_package(
+            export(net, (inputs(3),)), package_path=str(tmp_path / "step.pt2")
+        )
+    step, xs = torch._inductor.aoti_load_package(path), inputs(12, 3)
+    found = torch.stack([step(x) for x in xs])
+    assert found.sum() > 0
+    torch.testing.assert_close(found, nd.unroll(net, xs, compile=False), rtol=1e-12, atol=1e-14)
+
+
+@quiet
+@pytest.mark.slow
+def test_ahead_of_time_compiled_sequence_of_any_length(tmp_path):
+    net = nd.LIF(5)
+    program = exported(net, 3 * torch.rand(8, 4, 5), {"xs": {0: Dim("T", min=2)}})
+    path = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "sequence.pt2"))
+    run = torch._inductor.aoti_load_package(path)
+    for T in (8, 21):
+        xs = 3 * torch.rand(T, 4, 5)
+        assert torch.equal(run(xs), nd.unroll(net, xs, compile=False))
+
+
+@quiet
+def test_onnx_runs_any_length_and_batch():
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    net = composed()
+    with torch.no_grad():
+        model = torch.onnx.export(
+            nd.Unroll(net), (inputs(4, 3),), dynamo=True, dynamic_shapes=ANY, verbose=False
+        ).model_proto
+    assert "Scan" in {node.op_type for node in model.graph.node}
+    session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for T, batch in ((4, 3), (20, 2)):
+        xs = inputs(T, batch)
+        (found,) = session.run(None, {session.get_inputs()[0].name: xs.numpy()})
+        wanted = nd.unroll(net, xs, compile=False).detach()
+        torch.testing.assert_close(torch.as_tensor(found), wanted, rtol=1e-12, atol=1e-14)
