@@ -57,6 +57,15 @@ def as_dt(dt: Any, label: str) -> float:
     return value
 
 
+#: Before torch 2.12, is_exporting() is True inside torch.compile too.
+_TELLS_EXPORT_FROM_COMPILE = torch.__version__ >= "2.12"
+
+
+def exporting() -> bool:
+    """Whether torch.export is tracing."""
+    return torch.compiler.is_exporting() and (_TELLS_EXPORT_FROM_COMPILE or not torch.compiler.is_dynamo_compiling())
+
+
 class UnsetState(RuntimeError):
     """A state is read before `reset_state`."""
 
@@ -128,7 +137,7 @@ class Dynamics(Parametrised):
 
     def forward(self, input: Any, **inputs: Any) -> Tensor:
         """Step once and keep the new states; without earlier `reset_state` they start for the input's batch."""
-        in_place = torch.compiler.is_exporting() and not _pure  # what an exported program keeps is written in place
+        in_place = exporting() and not _pure  # what an exported program keeps is written in place
         if not self.is_set:
             if in_place:
                 raise UnsetState(f"{self._label()} has no state to export; call nd.reset_states(net, *batch) first")

@@ -54,11 +54,6 @@ def is_stateless(module: nn.Module) -> bool:
     return not isinstance(module, SynapticOutput) and next(named_dynamics(module), None) is None
 
 
-def is_elementary(module: nn.Module) -> bool:
-    """Whether `module` is one `Dynamics` with no other inside."""
-    return [found for _, found in named_dynamics(module)] == [module]
-
-
 def flattened(module: nn.Module, xs: Tensor) -> Tensor:
     """A stateless module on all steps at once, as on a batch of ``T * batch``; without a batch, T is the batch."""
     if xs.dim() < 3:

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint as checkpointed
 
-from ..current import SynapticOutput
+from ..dynamics import exporting
 from ..progress import Quiet
 from ..progress import bar as progress_bar
 from ..states import check_dt, constants, detach_states, get_states, named_dynamics, pure, set_states
 from .errors import EagerWarning, NotCompilable
 from .late import program_of
-from .layers import flattened, is_elementary, is_stateless, layers
+from .layers import flattened, is_stateless, layers
 from .start import reset_for
 from .watch import Watch
 
@@ -101,7 +101,7 @@ def unroll(
             ys = watch.taken(layer, ys)
     final = get_states(module)
     detach_states(module)
-    if torch.compiler.is_exporting() or _in_transform():  # a function of xs alone; its tensors do not outlive it
+    if exporting() or _in_transform():  # a function of xs alone; its tensors do not outlive it
         for owner, name, value in held:
             owner._buffers[name] = value
     if watch.targets:
@@ -146,8 +146,8 @@ def _in_transform() -> bool:
 
 def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, checkpoint: int | None, bar: Any) -> Any:
     """All steps of a module with states; its new states stay in its buffers, with their graph."""
-    if torch.compiler.is_exporting():
-        return _scanned(net, arguments, checkpoint)
+    if torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling():
+        return _scanned(net, arguments)
     if torch.compiler.is_compiling():  # write the steps out; Inductor compiles several scans in one graph wrongly
         return _eager(net, arguments, checkpoint, bar)
     if compile and not _in_transform():
@@ -171,10 +171,8 @@ def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, check
     return pytree.tree_unflatten(outs, program.output_spec)
 
 
-def _scanned(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None) -> Any:
+def _scanned(net: nn.Module, arguments: tuple[Any, ...]) -> Any:
     """Inside torch.export: one scan over time in the graph that is being made, for any T."""
-    if torch.compiler.is_dynamo_compiling():  # export(strict=True), where a scan may not write to buffers
-        return _scanned_row(net, arguments, checkpoint)
     from torch._higher_order_ops.scan import scan_op
 
     start, fixed = get_states(net), constants(net)
@@ -191,34 +189,6 @@ def _scanned(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None)
     found = scan_op(step, list(start.values()), leaves, tuple(fixed.values()))
     set_states(net, dict(zip(start, found[:n], strict=True)))
     return pytree.tree_unflatten(found[n:], output_spec)  # type: ignore[arg-type]
-
-
-def _scanned_row(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None) -> Any:
-    """A scan over a row of layers; other modules have their steps written out."""
-    row: Any = list(net) if isinstance(net, nn.Sequential) else [net]
-    if (
-        len(arguments) != 1
-        or len(set(row)) < len(row)
-        or not all(isinstance(m, SynapticOutput) or is_elementary(m) for m in row)
-    ):
-        return _eager(net, arguments, checkpoint)
-
-    def step(values: list[Tensor], x: Tensor) -> tuple[list[Tensor], Tensor]:
-        given, new = iter(values), []
-        for module in row:
-            if isinstance(module, SynapticOutput):
-                x = module(x)
-            else:
-                x, *states = module.advance(x, *(next(given) for _ in module.states))
-                new += states
-        return [value.clone() for value in new], x.clone()
-
-    from torch._higher_order_ops import scan
-
-    start = get_states(net)
-    final, ys = scan(step, list(start.values()), arguments[0])
-    set_states(net, dict(zip(start, final, strict=True)))
-    return ys
 
 
 def _eager(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None, bar: Any = Quiet()) -> Any:
