@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..current import SynapticOutput
 from ..dynamics import Dynamics
 from ..states import named_dynamics
+from .products import linear
 
 
 def layers(module: nn.Module) -> list[nn.Module]:
@@ -58,4 +59,6 @@ def flattened(module: nn.Module, xs: Tensor) -> Tensor:
     """A stateless module on all steps at once, as on a batch of ``T * batch``; without a batch, T is the batch."""
     if xs.dim() < 3:
         return module(xs)
-    return module(xs.flatten(0, 1)).unflatten(0, xs.shape[:2])
+    rows = xs.flatten(0, 1)
+    ys = linear(module, rows)
+    return (module(rows) if ys is None else ys).unflatten(0, xs.shape[:2])

@@ -4,28 +4,66 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import Graph, Node
+
+from .fingerprint import hooked
 
 aten = torch.ops.aten
 _LARGE = 2**18
 _PRODUCTS = aten.mm.default, aten.addmm.default, aten.bmm.default, aten.convolution.default
 
 _library = torch.library.Library("neurodyn", "FRAGMENT")
-_library.define("linear(Tensor x, Tensor weight, Tensor? bias=None) -> Tensor")
+_library.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
 
 
 @torch.library.impl(_library, "linear", "CPU")
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x @ weight.T + bias by oneDNN; Inductor takes the operator below for its own packed weights only."""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 @torch.library.register_fake("neurodyn::linear", lib=_library)
-def _(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0])
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:2])
+
+
+def _linear_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (x, weight), wanted = ctx.saved_tensors, ctx.needs_input_grad
+    linear = torch.ops.neurodyn.linear
+    return (
+        linear(grad, weight.t(), None) if wanted[0] else None,
+        linear(grad.t(), x.t(), None) if wanted[1] else None,
+        grad.sum(0) if wanted[2] else None,
+    )
+
+
+torch.library.register_autograd("neurodyn::linear", _linear_backward, setup_context=_keep_inputs, lib=_library)
+
+
+def linear(module: nn.Module, x: Tensor) -> Tensor | None:
+    """What an ``nn.Linear`` makes of rows `x`, by oneDNN; None where the module itself has to be called."""
+    if (
+        type(module) is nn.Linear
+        and x.dim() == 2
+        and module.weight.numel() >= _LARGE
+        and (x.device.type, x.dtype, module.weight.dtype) == ("cpu", torch.float32, torch.float32)
+        and x.shape[1] == module.in_features
+        and torch.backends.mkldnn.is_available()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and torch._C._functorch.peek_interpreter_stack() is None  # type: ignore[attr-defined]
+        and hooked(module) is None
+    ):
+        return torch.ops.neurodyn.linear(x, module.weight, module.bias)
+    return None
 
 
 def products(graph: Graph, varying: Iterable[int]) -> list[Node]:
@@ -75,7 +113,7 @@ def by_onednn(graph: Graph) -> None:
             continue
         with graph.inserting_before(node):
             weight = _transposed(graph, right)
-            product = graph.call_function(torch.ops.neurodyn.linear.default, (left, weight, *bias))
+            product = graph.call_function(torch.ops.neurodyn.linear.default, (left, weight, bias[0] if bias else None))
         product.meta["val"] = value
         node.replace_all_uses_with(product)
         graph.erase_node(node)
