@@ -124,10 +124,11 @@ def _restore(out: Path, settings: dict[str, Any], parts: dict[str, Any]) -> list
     found = sorted(out.glob("epoch_*.safetensors"))
     if not found:
         return _clear(out)
-    record = checkpoint.load(found[-1], **parts)["record"]
+    record = checkpoint.load(found[-1])["record"]
     metrics = record.pop("metrics")
     if record != settings:
         raise ValueError(f"--resume: {out} holds a run with {record}, not with {settings}; give another --out")
+    checkpoint.load(found[-1], **parts)
     _write_metrics(out, metrics)
     return metrics
 

@@ -43,7 +43,7 @@ def test_two_processes(found, check: str) -> None:
         assert results[check] == "right", f"process {rank}: {results[check]}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_scripts_of_the_page(tmp_path) -> None:
     page = Path(nd.__file__).parents[1] / "docs" / "scale.md"
     scripts = re.findall(r"```py\n(.*?)```", page.read_text(), re.DOTALL)

@@ -45,7 +45,7 @@ def test_brunel_inputs_have_the_poisson_distribution() -> None:
     assert abs(count.var() / mean - 1) < 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_brunel_regimes() -> None:
     """Figure 8 of Brunel (2000), full size. His simulations: rates of 60.7 Hz, 37.7 Hz and 5.5 Hz in the second to the
     fourth panel, oscillations of 180 Hz and 22 Hz in the second and the fourth."""
