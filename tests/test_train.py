@@ -43,7 +43,7 @@ def test_it_learns_and_writes_what_it_says(undisturbed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize("epoch", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_killed_and_resumed_it_gives_the_same_numbers(undisturbed, tmp_path, epoch):
     process = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (tmp_path / f"epoch_{epoch:03}.safetensors").exists():

@@ -50,8 +50,8 @@ class Firing(Dynamics):
 
     def fire(self, excess: Tensor) -> Tensor:
         """The spike: 1 where V exceeds the threshold by `excess` >= 0, whatever the sign of `gap`."""
-        if not torch.is_grad_enabled():
-            return (excess >= 0).to(excess.dtype)
+        if isinstance(self.surrogate, surrogates.Surrogate) and not torch.is_grad_enabled():
+            return (excess >= 0).to(excess.dtype)  # its scale does not matter
         return self.surrogate(excess * self.gap.abs().reciprocal())
 
     def cross(self, before: Tensor, V: Tensor) -> Tensor:
