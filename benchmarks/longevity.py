@@ -9,7 +9,6 @@ import gc
 import time
 from collections.abc import Callable
 
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -81,6 +80,8 @@ def made(_: int) -> float:
 
 def run(name: str, work: Callable[[int], float], times: int, warm: int) -> tuple[float, list[float]]:
     """Growth of the resident memory in MB after `warm` calls, and what the calls returned."""
+    import psutil
+
     process, found = psutil.Process(), [work(i) for i in range(warm)]
     gc.collect()
     before, start = process.memory_info().rss, time.perf_counter()

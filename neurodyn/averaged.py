@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from torch import nn
 from torch.optim import swa_utils
 
-from .states import named_dynamics
+from .states import hold_states, named_dynamics
 
 
 class AveragedModel(swa_utils.AveragedModel):
@@ -35,11 +35,10 @@ class AveragedModel(swa_utils.AveragedModel):
 
 @contextlib.contextmanager
 def _without_states(net: nn.Module) -> Iterator[None]:
-    held = [(module, name, module._buffers[name]) for _, module in named_dynamics(net) for name in module.states]
-    for module, name, _ in held:
-        module._buffers[name] = None
+    restore = hold_states(net)
+    for _, module in named_dynamics(net):
+        module.unset_state()
     try:
         yield
     finally:
-        for module, name, value in held:
-            module._buffers[name] = value
+        restore()

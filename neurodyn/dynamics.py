@@ -66,6 +66,13 @@ def exporting() -> bool:
     return torch.compiler.is_exporting() and (_TELLS_EXPORT_FROM_COMPILE or not torch.compiler.is_dynamo_compiling())
 
 
+def in_transform() -> bool:
+    """Whether this runs inside a transform of torch.func."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[attr-defined]
+
+
 class UnsetState(RuntimeError):
     """A state is read before `reset_state`."""
 

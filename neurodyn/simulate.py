@@ -58,12 +58,7 @@ def simulate(
         KeyError: a name in `record` that is neither a state nor an output.
         ValueError: a duration that is no multiple of dt, inputs with another number of steps.
     """
-    dt = check_dt(net)
-    T = steps_in(duration, dt)
-    if states is None:
-        reset_states(net, *batch)
-    else:
-        set_states(net, {name: value.clone() for name, value in states.items()})
+    dt, T = prepare(net, duration, states, batch)
     probe = Probe(net, record, inputs is not None)
     rows = Rows(inputs, T, start, seed)
     try:
@@ -81,6 +76,19 @@ def simulate(
     final = {name.removeprefix("net."): value.clone() for name, value in run.states.items()}
     set_states(net, final)
     return Recording(records, dict(final), start + T)
+
+
+def prepare(
+    net: nn.Module, duration: Any, states: Mapping[str, Tensor] | None, batch: tuple[int, ...]
+) -> tuple[float, int]:
+    """Give `net` the states to start from; dt and the number of steps."""
+    dt = check_dt(net)
+    T = steps_in(duration, dt)
+    if states is None:
+        reset_states(net, *batch)
+    else:
+        set_states(net, {name: value.clone() for name, value in states.items()})
+    return dt, T
 
 
 def steps_in(duration: Any, dt: float) -> int:

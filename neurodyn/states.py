@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -64,6 +64,17 @@ def set_states(net: nn.Module, states: Mapping[str, Tensor]) -> None:
     for key, value in states.items():
         module, name = known[key]
         module._buffers[name] = value
+
+
+def hold_states(net: nn.Module) -> Callable[[], None]:
+    """A call that gives the states of `net` the values back that they have now, None where they are not set."""
+    held = [(module, name, module._buffers[name]) for _, module, name in _qualified(net)]
+
+    def restore() -> None:
+        for module, name, value in held:
+            module._buffers[name] = value
+
+    return restore
 
 
 def reset_states(net: nn.Module, *batch: int) -> None:

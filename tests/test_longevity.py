@@ -6,25 +6,16 @@ import gc
 import weakref
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import neurodyn as nd
+from benchmarks.longevity import graph_length
 from neurodyn import units as u
 from neurodyn.engine import programs
 
 
 def network(n: int = 10) -> nn.Sequential:
     return nn.Sequential(nn.Linear(n, n), nd.LIF(n, tau=9 * u.ms, learn="tau"), nd.LeakyRateReadout(n, 2))
-
-
-def graph_length(y: Tensor) -> int:
-    found, open_ = set(), [y.grad_fn]
-    while open_:
-        node = open_.pop()
-        if node is not None and node not in found:
-            found.add(node)
-            open_ += [following for following, _ in node.next_functions]
-    return len(found)
 
 
 def test_windows_of_truncated_backpropagation_have_graphs_of_one_length() -> None:

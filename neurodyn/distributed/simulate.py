@@ -13,8 +13,8 @@ from ..engine.forward import Run
 from ..engine.rows import Rows
 from ..neurons.base import Firing
 from ..record import Events, Recording, Trace
-from ..simulate import Probe, events_of, is_events, steps_in, unit_of
-from ..states import check_dt, get_states, named_dynamics, pure, reset_states, set_states
+from ..simulate import Probe, events_of, is_events, prepare, unit_of
+from ..states import get_states, named_dynamics, pure, set_states
 from .data_parallel import _check_initialised
 from .split import Exchange, mine, split
 
@@ -51,12 +51,7 @@ def simulate(
         ValueError: a network that cannot be split; the message names the module.
     """
     _check_initialised("simulate")
-    dt = check_dt(net)
-    T = steps_in(duration, dt)
-    if states is None:
-        reset_states(net, *batch)
-    else:
-        set_states(net, {name: value.clone() for name, value in states.items()})
+    dt, T = prepare(net, duration, states, batch)
     _check_same(net)
     record = (record,) if isinstance(record, str) else tuple(record)
     rows = Rows(inputs, T, start, seed)

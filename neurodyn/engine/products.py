@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph, Node
 
+from ..dynamics import in_transform
 from .fingerprint import hooked
 
 aten = torch.ops.aten
@@ -59,7 +60,7 @@ def linear(module: nn.Module, x: Tensor) -> Tensor | None:
         and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
-        and torch._C._functorch.peek_interpreter_stack() is None  # type: ignore[attr-defined]
+        and not in_transform()
         and hooked(module) is None
     ):
         return torch.ops.neurodyn.linear(x, module.weight, module.bias)

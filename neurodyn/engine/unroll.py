@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint as checkpointed
 
-from ..dynamics import exporting
+from ..dynamics import exporting, in_transform
 from ..progress import Quiet
 from ..progress import bar as progress_bar
-from ..states import check_dt, constants, detach_states, get_states, named_dynamics, pure, set_states
+from ..states import check_dt, constants, detach_states, get_states, hold_states, pure, set_states
 from .errors import EagerWarning, NotCompilable
 from .late import program_of
 from .layers import flattened, is_stateless, layers
@@ -79,7 +79,7 @@ def unroll(
     if checkpoint is not None and checkpoint < 1:
         raise ValueError(f"unroll: checkpoint must be a positive number of steps, got {checkpoint}")
     check_dt(module)
-    held = [(m, name, m._buffers[name]) for _, m in named_dynamics(module) for name in m.states]
+    restore = hold_states(module) if exporting() or in_transform() else None  # there no tensor may stay behind
     if states is not None:
         set_states(module, states)
         get_states(module)
@@ -101,9 +101,8 @@ def unroll(
             ys = watch.taken(layer, ys)
     final = get_states(module)
     detach_states(module)
-    if exporting() or _in_transform():  # a function of xs alone; its tensors do not outlive it
-        for owner, name, value in held:
-            owner._buffers[name] = value
+    if restore is not None:
+        restore()
     if watch.targets:
         return ys, watch.recording(final, leaves[0].shape[0])
     return (ys, final) if return_states else ys
@@ -137,20 +136,13 @@ def _bar(module: nn.Module, T: int, wanted: bool) -> Any:
     return progress_bar(T * sum(not is_stateless(layer) for layer in layers(module)), after=2.0)
 
 
-def _in_transform() -> bool:
-    """Whether this runs inside a transform of torch.func."""
-    if torch.compiler.is_compiling():
-        return False
-    return torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[attr-defined]
-
-
 def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, checkpoint: int | None, bar: Any) -> Any:
     """All steps of a module with states; its new states stay in its buffers, with their graph."""
     if torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling():
         return _scanned(net, arguments)
     if torch.compiler.is_compiling():  # write the steps out; Inductor compiles several scans in one graph wrongly
         return _eager(net, arguments, checkpoint, bar)
-    if compile and not _in_transform():
+    if compile and not in_transform():
         leaves, spec = pytree.tree_flatten(arguments)
         try:
             outs = _compiled(net, leaves, spec, checkpoint, bar)

@@ -80,6 +80,8 @@ class Watch:
 
     def around(self, layer: nn.Module) -> nn.Module:
         """`layer`, wrapped if something inside is recorded."""
+        if not self.targets:
+            return layer
         paths = {module: path for path, module in layer.named_modules()}
         found = ((name, paths[module], state) for name, (module, state) in self.targets.items() if module in paths)
         wanted = tuple(found)
