@@ -40,14 +40,12 @@ class Run:
         return outs
 
     def _chunks(self, program: Any, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:
-        from .sequence import Chunks
+        from .sequence import Chunks, onward
 
         fixed, states = list(constants(self.probe).values()), list(self.states.values())
+        xs = [x.contiguous() for x in rows or (torch.empty(n, 0),)]
         chunks = Chunks(program, self.probe, n, long=self.chunk)
-        xs = chunks.split([x.contiguous() for x in rows or (torch.empty(n, 0),)])
-        forward = {size: folded.bind(fixed) for size, folded in chunks.forward.items()}
-        for size, x, out in zip(chunks.sizes, xs, chunks.rows(list(outs.values())), strict=True):
-            states = [new.contiguous() for new in forward[size](*states, *fixed, *x, *out)]
+        states, _ = onward(program, chunks, states, fixed, xs, list(outs.values()))
         self.states = dict(zip(self.states, states, strict=True))
 
     def _eager(self, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:

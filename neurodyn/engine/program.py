@@ -32,6 +32,7 @@ from . import products
 from .errors import NotCompilable
 from .fold import fold
 from .opened import Opened
+from .replay import Tape
 from .share import Share
 
 #: Held while a thread traces or compiles: torch does it in one thread at a time.
@@ -45,16 +46,12 @@ class Folded(NamedTuple):
     """A compiled chunk, in two parts.
 
     ``prologue(*constants) -> values`` computes what depends on the constants alone, once for a whole sequence;
-    ``chunk([*inputs, *values]) -> states``.
+    ``chunk([*inputs, *values]) -> states``. `tape` calls the chunk and tells what it did, if that can be told.
     """
 
     prologue: Callable[..., Sequence[Tensor]]
     chunk: Callable[[list[Tensor]], Sequence[Tensor]]
-
-    def bind(self, constants: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
-        """``(*inputs) -> states``, for these constants."""
-        values = self.prologue(*constants)
-        return lambda *inputs: self.chunk([*inputs, *values])
+    tape: Tape | None
 
 
 class BatchSpecialised(Exception):
@@ -226,7 +223,8 @@ class Program:
         first = len(self.states)
         prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
         with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
-            return Folded(prologue, self._inductor(graph, fakes))
+            chunk = self._inductor(graph, fakes)
+        return Folded(prologue, chunk, Tape.of(chunk, graph.graph))
 
     def _inductor(self, graph: GraphModule, fakes: list[Tensor]) -> Callable[[list[Tensor]], Sequence[Tensor]]:
         mode = fakes[0].fake_mode  # type: ignore[attr-defined]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..progress import Quiet
-from .program import Program
+from .program import Folded, Program
+from .sweep import Carried, Each, Fixed, Listed, Span, sweep
 
 
 class Chunks:
@@ -25,10 +27,8 @@ class Chunks:
         long: the steps of a long chunk, if not those of the program.
 
     Attributes:
-        progress: told about the steps done.
+        stretches: ``(first step, steps of a chunk, chunks)`` of the long chunks and of the single steps.
     """
-
-    progress: Any = Quiet()
 
     def __init__(
         self,
@@ -40,50 +40,63 @@ class Chunks:
         long: int | None = None,
     ):
         long = long or program.steps
-        self.sizes = [long] * (T // long) + [1] * (T % long)
-        self.stride = max(1, (keep or 1) // long)
-        self.kept = program.products if keep is None else []
-        kinds, keeping = set(self.sizes), bool(self.kept)
+        both = (0, long, T // long), (T // long * long, 1, T % long)
+        self.stretches = [stretch for stretch in both if stretch[2]]
+        self.every = max(1, (keep or 1) // long)
+        self.products = program.products if keep is None else []
+        kinds, keeping = {steps for _, steps, _ in self.stretches}, bool(self.products)
         self.forward = {n: program.forward(net, n, keeping) for n in kinds}
         self.backward = {n: program.backward(net, n, wanted, keeping) for n in kinds} if wanted is not None else {}
 
-    def split(self, tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-        """The slices that each chunk reads."""
-        slices = [tensor.split(self.sizes) for tensor in tensors]
-        return list(zip(*slices, strict=True)) if slices else [()] * len(self.sizes)
+    def segments(self, n: int) -> list[range]:
+        """The chunks of a stretch whose states are known at once, last ones first."""
+        length = n if self.every == 1 else self.every
+        return [range(first, min(first + length, n)) for first in range(0, n, length)][::-1]
 
-    def rows(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-        """The slices that each chunk writes, of one step after the other."""
-        steps = list(zip(*(tensor.unbind(0) for tensor in tensors), strict=True))
-        starts = itertools.accumulate(self.sizes, initial=0)
-        return [[x for row in steps[i : i + n] for x in row] for i, n in zip(starts, self.sizes, strict=False)]
+    def saved(self, batch: tuple[int, ...], T: int) -> list[Tensor]:
+        """Room for the matrix products of `T` steps, if a backward pass can follow."""
+        return [layout.empty(batch, T) for layout in self.products] if self.backward else []
 
-    def room(self, batch: tuple[int, ...]) -> list[list[Tensor]]:
-        """Where each chunk writes its matrix products; without a backward pass, all to the same place."""
-        if self.backward:
-            return self.rows([layout.empty(batch, sum(self.sizes)) for layout in self.kept])
-        place = [layout.empty(batch) for _ in range(max(self.sizes)) for layout in self.kept]
-        return [place[: n * len(self.kept)] for n in self.sizes]
+    def unsaved(self, batch: tuple[int, ...], steps: int) -> list[Tensor]:
+        """Room for the matrix products of one chunk, which nobody reads."""
+        return [] if self.backward else [layout.empty(batch) for _ in range(steps) for layout in self.products]
+
+
+def onward(
+    program: Program,
+    chunks: Chunks,
+    states: Sequence[Tensor],
+    constants: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    outs: Sequence[Tensor],
+    products: Sequence[Tensor] = (),
+    progress: Any = Quiet(),
+) -> tuple[Sequence[Tensor], list[Sequence[Tensor]]]:
+    """Write the outputs of all steps: the final states, and those to be kept for the backward pass."""
+    kept: list[Sequence[Tensor]] = []
+    batch, every = states[0].shape[: len(program.batch)], chunks.every if chunks.backward else 0
+    for first, steps, n in chunks.stretches:
+        folded = chunks.forward[steps]
+        x, out, product = _between(first, first + steps * n, xs, outs, products)
+        written = Each(out, steps), Each(product, steps), Fixed(chunks.unsaved(batch, steps))
+        parts = Carried, Fixed(constants), Span(x, steps), *written, Fixed(folded.prologue(*constants))
+        states, some = sweep(folded, parts, states, range(n), every, partial(progress.update, steps))
+        kept += some
+    return states, kept
 
 
 class TimeLoop(torch.autograd.Function):
-    """``(program, chunks, counts, *states, *constants, *xs) -> (*outs, *states)``."""
+    """``(program, chunks, progress, *states, *constants, *xs) -> (*outs, *states)``."""
 
     @staticmethod
-    def forward(ctx: Any, program: Program, chunks: Chunks, *tensors: Tensor) -> tuple[Tensor, ...]:
-        states, constants, xs = _parts(program, tensors)
-        batch = states[0].shape[: len(program.batch)]
-        outs = [layout.empty(batch, sum(chunks.sizes)) for layout in program.outs]
-        kept, product_of = [], chunks.room(batch)
-        x_of, out_of = chunks.split(xs), chunks.rows(outs)
-        forward = {n: folded.bind(constants) for n, folded in chunks.forward.items()}
-        for i, size in enumerate(chunks.sizes):
-            if i % chunks.stride == 0 and chunks.backward:
-                kept.append(states)
-            states = list(forward[size](*states, *constants, *x_of[i], *out_of[i], *product_of[i]))
-            chunks.progress.update(size)
-        ctx.program, ctx.chunks, ctx.kept, ctx.products = program, chunks, kept, product_of
-        ctx.save_for_backward(*constants, *xs)
+    def forward(ctx: Any, program: Program, chunks: Chunks, progress: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        laid_out = [tensor.contiguous() for tensor in tensors]  # the layout that the program was traced with
+        states, constants, xs = _split(laid_out, len(program.states), len(program.constants))
+        batch, T = states[0].shape[: len(program.batch)], len(xs[0])
+        outs, products = [layout.empty(batch, T) for layout in program.outs], chunks.saved(batch, T)
+        states, kept = onward(program, chunks, states, constants, xs, outs, products, progress)
+        ctx.program, ctx.chunks = program, chunks
+        ctx.save_for_backward(*constants, *xs, *products, *(state for row in kept for state in row))
         return (*outs, *states)
 
     @staticmethod
@@ -91,28 +104,30 @@ class TimeLoop(torch.autograd.Function):
         program, chunks = ctx.program, ctx.chunks
         if torch.is_grad_enabled():
             raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
-        n = len(program.outs)
-        saved = ctx.saved_tensors
-        constants, xs = saved[: len(program.constants)], saved[len(program.constants) :]
-        wanted = ctx.needs_input_grad[-len(xs) :] if xs else ()
-        grad_outs, grad_states = [g.contiguous() for g in grads[:n]], [g.contiguous() for g in grads[n:]]
+        lengths = len(program.constants), len(program.xs), len(chunks.products)
+        constants, xs, products, flat = _split(ctx.saved_tensors, *lengths)
+        kept = [list(row) for row in zip(*[iter(flat)] * len(program.states), strict=True)]
+        grad_outs, grad_states = _split([grad.contiguous() for grad in grads], len(program.outs))
+        wanted = ctx.needs_input_grad[-len(xs) :]
         grad_xs = [torch.empty_like(x) for x, want in zip(xs, wanted, strict=True) if want]
         sums = [torch.zeros_like(constants[i]) for i in program.learned]
-        x_of, grad_out_of, grad_x_of = chunks.split(xs), chunks.split(grad_outs), chunks.rows(grad_xs)
-        forward = {n: folded.bind(constants) for n, folded in chunks.forward.items()} if chunks.stride > 1 else {}
-        backward = {n: folded.bind(constants) for n, folded in chunks.backward.items()}
-        for first in reversed(range(0, len(chunks.sizes), chunks.stride)):
-            states = [ctx.kept.pop()]
-            last = min(first + chunks.stride, len(chunks.sizes)) - 1
-            for i in range(first, last):  # the states in between were not kept
-                scratch = [torch.empty_like(grad) for row in zip(*grad_out_of[i], strict=True) for grad in row]
-                states.append(list(forward[chunks.sizes[i]](*states[-1], *constants, *x_of[i], *scratch)))
-            for i in range(last, first - 1, -1):
-                inputs = *states.pop(), *constants, *x_of[i], *grad_states, *grad_out_of[i], *grad_x_of[i], *sums
-                grad_states = list(backward[chunks.sizes[i]](*inputs, *ctx.products.pop()))
+        for first, steps, n in reversed(chunks.stretches):
+            folded = chunks.backward[steps]
+            x, grad_out, grad_x, product = _between(first, first + steps * n, xs, grad_outs, grad_xs, products)
+            reads = Fixed(constants), Span(x, steps)
+            writes = Span(grad_out, steps), Each(grad_x, steps), Fixed(sums), Each(product, steps)
+            values = Fixed(folded.prologue(*constants))
+            for indices in chunks.segments(n):
+                states = kept[-len(range(0, len(indices), chunks.every)) :]
+                del kept[-len(states) :]
+                if len(states) < len(indices):
+                    states = _again(program, chunks.forward[steps], reads, states[0], indices)
+                parts = Listed(indices, states), *reads, Carried, *writes, values
+                grad_states, _ = sweep(folded, parts, grad_states, indices[::-1])
         by_constant = dict(zip(program.learned, sums, strict=True))
         given = iter(grad_xs)
         return (
+            None,
             None,
             None,
             *grad_states,
@@ -121,10 +136,23 @@ class TimeLoop(torch.autograd.Function):
         )
 
 
-def _parts(program: Program, tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    n, m = len(program.states), len(program.states) + len(program.constants)
-    laid_out = [tensor.contiguous() for tensor in tensors]  # the layout that the program was traced with
-    return laid_out[:n], laid_out[n:m], laid_out[m:]
+def _again(program: Program, folded: Folded, reads: tuple[Fixed, Span], states: Sequence[Tensor], chunks: range) -> Any:
+    """The states at the beginning of each chunk, from those at the beginning of the first."""
+    steps, batch = reads[1].steps, states[0].shape[: len(program.batch)]
+    scratch = Fixed([layout.empty(batch) for _ in range(steps) for layout in program.outs])
+    values = Fixed(folded.prologue(*reads[0].tensors))
+    last, kept = sweep(folded, (Carried, *reads, scratch, values), states, chunks[:-1], keep=1)
+    return [*kept, last]
+
+
+def _between(first: int, last: int, *kinds: Sequence[Tensor]) -> list[list[Tensor]]:
+    """The steps from `first` to `last` of tensors with time in front."""
+    return [[tensor[first:last] for tensor in kind] for kind in kinds]
+
+
+def _split(tensors: Sequence[Tensor], *lengths: int) -> list[Sequence[Tensor]]:
+    ends = [0, *itertools.accumulate(lengths), len(tensors)]
+    return [tensors[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def run(
@@ -141,6 +169,5 @@ def run(
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     wanted = tuple(x.requires_grad for x in xs) if differentiable else None
     chunks = Chunks(program, net, len(xs[0]), wanted, keep)
-    chunks.progress = progress
-    results = TimeLoop.apply(program, chunks, *tensors)
+    results = TimeLoop.apply(program, chunks, progress, *tensors)
     return results[: len(program.outs)], results[len(program.outs) :]

@@ -1,0 +1,90 @@
+"""A compiled chunk of kernels, called again and again without Python in between: kernels move along their tensors."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Graph, Node
+
+#: What the function that Inductor wrote may use besides its kernels: it then does nothing but allocate and call them.
+_PLAIN = {"clear", "size", "empty_strided_cpu", "torch"}
+
+#: For each argument of a kernel, the address or number that it gets in every further call; None: always the same.
+Columns = Mapping[int, Sequence[int] | None]
+
+
+class Tape:
+    """The kernels that a compiled chunk calls, and with what."""
+
+    def __init__(self, code: Any, runner: Any, scope: dict[str, Any]):
+        self.code, self.runner, self.scope = code, runner, scope
+        names = [name for name in code.co_names if name.startswith("cpp_fused")]
+        self.functions = {name: ctypes.CDLL(scope[name].__self__.__file__)["kernel"] for name in names}
+
+    @classmethod
+    def of(cls, chunk: Any, graph: Graph) -> Tape | None:
+        """The tape of a graph compiled by Inductor; None if it does anything but call CPU kernels that cannot fail."""
+        call = getattr(chunk, "current_callable", None)
+        function = getattr(call, "__func__", None)
+        if function is None or any(_divides_integers(node) for node in graph.nodes):
+            return None
+        names = [name for name in function.__code__.co_names if not name.startswith("cpp_fused")]
+        if not all(name in _PLAIN or isinstance(getattr(torch, name, None), torch.dtype) for name in names):
+            return None
+        try:
+            return cls(function.__code__, call.__self__, function.__globals__)  # type: ignore[union-attr]
+        except (AttributeError, KeyError, OSError):  # another kind of kernel
+            return None
+
+    def record(self, inputs: Sequence[Tensor]) -> tuple[Sequence[Tensor], list[tuple[Any, tuple[Any, ...]]]]:
+        """Call the chunk: its outputs, and the calls that it made."""
+        calls: list[tuple[Any, tuple[Any, ...]]] = []
+
+        def watched(name: str) -> Any:
+            def kernel(*arguments: Any) -> None:
+                self.scope[name](*arguments)
+                calls.append((self.functions[name], arguments))
+
+            return kernel
+
+        scope = self.scope | {name: watched(name) for name in self.functions}
+        return FunctionType(self.code, scope)(self.runner, list(inputs)), calls
+
+
+def _divides_integers(node: Node) -> bool:
+    value = node.meta.get("val")
+    divides = any(word in str(node.target) for word in ("div", "remainder", "fmod"))
+    return divides and isinstance(value, Tensor) and not value.is_floating_point()
+
+
+def replay(calls: list[tuple[Any, tuple[Any, ...]]], columns: Columns, n: int, done: Any) -> None:
+    """Make recorded calls `n` times more.
+
+    Args:
+        calls: functions and their arguments, tensors or integers.
+        columns: for the address of a tensor that moves, its addresses in the further rounds.
+        n: how many rounds.
+        done: called after each round.
+    """
+    rounds = []
+    for function, arguments in calls:
+        function.argtypes, function.restype = [ctypes.c_int64] * len(arguments), None
+        rounds.append((function, zip(*(_column(argument, columns, n) for argument in arguments), strict=True)))
+    for _ in range(n):
+        for function, rows in rounds:
+            function(*next(rows))
+        done()
+
+
+def _column(argument: Any, columns: Columns, n: int) -> Iterable[int]:
+    if isinstance(argument, int):
+        return repeat(argument, n)
+    address = argument.data_ptr()
+    column = columns.get(address)
+    return repeat(address, n) if column is None else column
