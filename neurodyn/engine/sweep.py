@@ -74,7 +74,7 @@ class Each(NamedTuple):
         return [row for step in zip(*spans, strict=True) for row in step]
 
     def addresses(self, chunks: range) -> Sequence[Addresses]:
-        return [_along(tensor[k:], self.steps, chunks) for k in range(self.steps) for tensor in self.tensors]
+        return [_along(tensor, self.steps, chunks, k) for k in range(self.steps) for tensor in self.tensors]
 
 
 class Carried:
@@ -167,6 +167,7 @@ def _columns(parts: Any, given: Any, new: Sequence[Tensor], slots: Slots, chunks
     return columns
 
 
-def _along(tensor: Tensor, steps: int, chunks: range) -> range:
-    start, size = tensor.data_ptr(), steps * tensor.stride(0) * tensor.element_size()
+def _along(tensor: Tensor, steps: int, chunks: range, first: int = 0) -> range:
+    row = tensor.stride(0) * tensor.element_size()
+    start, size = tensor.data_ptr() + first * row, steps * row
     return range(start + chunks.start * size, start + chunks.stop * size, chunks.step * size)
