@@ -41,13 +41,17 @@ def run(options: Options) -> list[Comparison]:
             peer = calls(snntorch(size), x, n)
         except ImportError:
             peer = "not installed, see benchmarks/peers.sh"
-    eager, compiled = nd.LIF(size), torch.compile(nd.LIF(size))
+    eager, compiled, streamed = nd.LIF(size), torch.compile(nd.LIF(size)), nd.LIF(size)
     eager.reset_state(1)
     name = f"streaming: {n} steps of {size} LIF neurons, batch 1"
     found = [alternate(f"{name}, eager", {"neurodyn": calls(eager, x, n), "snnTorch": peer}, options, {"snnTorch": 1})]
     if not options.toy:
-        work = {"neurodyn": calls(compiled, x, n), "snnTorch, eager": peer}
-        found.append(alternate(f"{name}, torch.compile(layer)", work, options, {"snnTorch, eager": 3}))
+        work = {
+            "neurodyn": calls(nd.Stream(streamed, x), x, n),
+            "neurodyn, torch.compile(layer)": calls(compiled, x, n),
+            "snnTorch, eager": peer,
+        }
+        found.append(alternate(f"{name}, compiled: nd.Stream(layer)", work, options, {"snnTorch, eager": 3}))
     for comparison in found:
         print(comparison, flush=True)
     return found

@@ -38,6 +38,7 @@ from .rnn import GRUCell, MGUCell, URLSTMCell
 from .simulate import simulate
 from .solve import exp_euler, phi, relax
 from .states import detach_states, get_states, reset_states, set_states
+from .stream import Stream
 from .synapses import AMPA, NMDA, Alpha, DualExpon, Expon, GABAa
 
 __version__ = "0.1.0"
@@ -98,6 +99,7 @@ __all__ = [
     "Sparse",
     "SpikeStatistics",
     "SpikeTime",
+    "Stream",
     "SynapticOutput",
     "Trace",
     "URLSTMCell",

@@ -61,9 +61,12 @@ def set_states(net: nn.Module, states: Mapping[str, Tensor]) -> None:
         shape, size = tuple(value.shape), module.size
         if shape[len(shape) - len(size) :] != size or len(shape) < len(size):
             raise ValueError(f"set_states: {key} of {module._label()} must end in {size}, got shape {shape}")
+    given: set[int] = set()
     for key, value in states.items():
         module, name = known[key]
-        module._buffers[name] = value
+        twice = id(value) in given  # torch.func takes one tensor at two places for tied weights
+        module._buffers[name] = value.view_as(value) if twice else value
+        given.add(id(value))
 
 
 def hold_states(net: nn.Module) -> Callable[[], None]:

@@ -82,6 +82,38 @@ def replay(calls: list[tuple[Any, tuple[Any, ...]]], columns: Columns, n: int, d
         done()
 
 
+class Again:
+    """Recorded calls, to be made again with some of their tensors elsewhere.
+
+    Args:
+        calls: see `Tape.record`.
+        moving: the tensors that will lie elsewhere; calling the object takes their new addresses.
+    """
+
+    def __init__(self, calls: list[tuple[Any, tuple[Any, ...]]], moving: Sequence[Tensor]):
+        self.alive = [calls, moving]
+        number = {tensor.data_ptr(): i for i, tensor in enumerate(moving)}
+        self.calls = []
+        for function, arguments in calls:
+            function.argtypes, function.restype = [ctypes.c_int64] * len(arguments), None
+            values = [a if isinstance(a, int) else a.data_ptr() for a in arguments]
+            moved = [(i, number[value]) for i, value in enumerate(values) if value in number]
+            self.calls.append((function, values, moved))
+
+    @classmethod
+    def of(cls, calls: list[tuple[Any, tuple[Any, ...]]], moving: Sequence[Tensor]) -> Again | None:
+        """None if two of the tensors lie at the same address, or one is empty."""
+        addresses = {tensor.data_ptr() for tensor in moving}
+        return cls(calls, moving) if len(addresses) == len(moving) and 0 not in addresses else None
+
+    def __call__(self, addresses: Sequence[int]) -> None:
+        for function, values, moved in self.calls:
+            arguments = values.copy()
+            for i, k in moved:
+                arguments[i] = addresses[k]
+            function(*arguments)
+
+
 def _column(argument: Any, columns: Columns, n: int) -> Iterable[int]:
     if isinstance(argument, int):
         return repeat(argument, n)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..progress import Quiet
+from .pages import huge
 from .program import Folded, Program
 from .sweep import Carried, Each, Fixed, Listed, Span, sweep
 
@@ -55,7 +56,7 @@ class Chunks:
 
     def saved(self, batch: tuple[int, ...], T: int) -> list[Tensor]:
         """Room for the matrix products of `T` steps, if a backward pass can follow."""
-        return [layout.empty(batch, T) for layout in self.products] if self.backward else []
+        return [huge(layout.empty(batch, T)) for layout in self.products] if self.backward else []
 
     def unsaved(self, batch: tuple[int, ...], steps: int) -> list[Tensor]:
         """Room for the matrix products of one chunk, which nobody reads."""
@@ -93,7 +94,7 @@ class TimeLoop(torch.autograd.Function):
         laid_out = [tensor.contiguous() for tensor in tensors]  # the layout that the program was traced with
         states, constants, xs = _split(laid_out, len(program.states), len(program.constants))
         batch, T = states[0].shape[: len(program.batch)], len(xs[0])
-        outs, products = [layout.empty(batch, T) for layout in program.outs], chunks.saved(batch, T)
+        outs, products = [huge(layout.empty(batch, T)) for layout in program.outs], chunks.saved(batch, T)
         states, kept = onward(program, chunks, states, constants, xs, outs, products, progress)
         ctx.program, ctx.chunks = program, chunks
         ctx.save_for_backward(*constants, *xs, *products, *(state for row in kept for state in row))
@@ -109,7 +110,7 @@ class TimeLoop(torch.autograd.Function):
         kept = [list(row) for row in zip(*[iter(flat)] * len(program.states), strict=True)]
         grad_outs, grad_states = _split([grad.contiguous() for grad in grads], len(program.outs))
         wanted = ctx.needs_input_grad[-len(xs) :]
-        grad_xs = [torch.empty_like(x) for x, want in zip(xs, wanted, strict=True) if want]
+        grad_xs = [huge(torch.empty_like(x)) for x, want in zip(xs, wanted, strict=True) if want]
         sums = [torch.zeros_like(constants[i]) for i in program.learned]
         for first, steps, n in reversed(chunks.stretches):
             folded = chunks.backward[steps]

@@ -1,0 +1,129 @@
+"""`Stream`: a network as one compiled step, for inputs that come one at a time."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from .engine.errors import EagerWarning, NotCompilable
+from .engine.late import program_of
+from .engine.replay import Again
+from .engine.start import reset_for
+from .states import check_dt, constants, get_states, named_dynamics
+
+
+class Stream:
+    """One compiled time step of a network, without gradients, for closed loops: robots, live sensors, games.
+
+    Calling the network itself takes some 10 us for each operation inside; a stream takes about as long in all. The
+    states stay in the network, where they can be read, reset and set between two calls. Values of parameters may change
+    as well. After any other change to the network, such as another module or attribute, make a new stream.
+
+    Args:
+        net: any module; its forward takes one step. Layers without a state are reset for the batch of the example.
+        example: an input of one step, or a tuple of them for several arguments: their shapes, dtypes and device.
+
+    Raises:
+        ValueError: at a call, when an input or a state differs from the example in shape, dtype or device.
+        RuntimeError: at a call, when an input requires gradients; use the network itself, or `unroll`.
+
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), nd.LIF(8), nd.LeakyRateReadout(8, 2))
+        >>> step = nd.Stream(net, torch.zeros(3))
+        >>> step(torch.rand(3)).shape
+        torch.Size([2])
+    """
+
+    def __init__(self, net: nn.Module, example: Any):
+        check_dt(net)
+        self.net = net
+        arguments = example if isinstance(example, tuple) else (example,)
+        x, self.spec = pytree.tree_flatten(arguments)
+        if not all(module.is_set for _, module in named_dynamics(net)):
+            reset_for(net, arguments)
+        states = get_states(net)
+        self.kinds = {f"input {i}": _kind(tensor) for i, tensor in enumerate(x)}
+        self.kinds |= {name: _kind(tensor) for name, tensor in states.items()}
+        self.states, self.constants = [_places(net, names) for names in (states, constants(net))]
+        self.flat = all(isinstance(argument, Tensor) for argument in arguments)
+        self.seen: list[Any] = []
+        try:
+            self.program = program_of(net, x, self.spec)
+            self.step = self.program.forward(net, 1)
+        except NotCompilable as reason:
+            warnings.warn(f"Stream runs {type(net).__name__} in Python: {reason}", EagerWarning, stacklevel=2)
+            self.program = None
+
+    def __call__(self, *inputs: Any) -> Any:
+        """What the network returns for this step."""
+        x = inputs if self.flat else pytree.tree_leaves(inputs)
+        states = [tensors[name] for tensors, name in self.states]
+        self._check(x, states)
+        if self.program is None:
+            with torch.no_grad():
+                return self.net(*inputs)
+        fixed = [tensors[name] for tensors, name in self.constants]
+        seen = [(tensor.data_ptr(), tensor._version) for tensor in fixed]
+        batch = states[0].shape[: len(self.program.batch)]
+        outs = [layout.empty(batch) for layout in self.program.outs]
+        if seen != self.seen:
+            with torch.no_grad():
+                self.seen, self.values, self.again = seen, self.step.prologue(*fixed), None
+        if self.again is None:
+            new = self._in_python(states, fixed, x, outs)
+        else:
+            new = [torch.empty_like(tensor) for tensor in states]
+            self.again([tensor.data_ptr() for tensor in (*x, *outs, *states, *new)])
+        for (tensors, name), state in zip(self.states, new, strict=True):
+            tensors[name] = state
+        spec = self.program.output_spec
+        return outs[0] if spec.is_leaf() else pytree.tree_unflatten(outs, spec)
+
+    def _in_python(self, states: Sequence[Tensor], fixed: list[Tensor], x: Sequence[Tensor], outs: list[Tensor]) -> Any:
+        """A step that shows, if it can be told, how to make the next ones with the same constants."""
+        with torch.no_grad():
+            inputs = [*states, *fixed, *(tensor.unsqueeze(0) for tensor in x), *outs, *self.values]
+            if self.step.tape is None:
+                return [state.contiguous() for state in self.step.chunk(inputs)]
+            new, calls = self.step.tape.record(inputs)
+        self.again = Again.of(calls, [*x, *outs, *states, *new])
+        return new
+
+    def _check(self, x: Sequence[Tensor], states: list[Tensor]) -> None:
+        wanted = len(self.kinds) - len(states)
+        if len(x) != wanted:
+            raise ValueError(f"Stream: made for {wanted} input{'s' * (wanted != 1)}, got {len(x)}")
+        for (name, kind), tensor in zip(self.kinds.items(), (*x, *states), strict=True):
+            if not isinstance(tensor, Tensor):
+                if tensor is None:
+                    raise ValueError(f"Stream: {name} has no value; call nd.reset_states(net, *batch)")
+                raise TypeError(f"Stream: {name} is a {type(tensor).__name__}, wanted a tensor")
+            if _kind(tensor) != kind:
+                raise ValueError(
+                    f"Stream: {name} has {_told(_kind(tensor))}, this stream was made for {_told(kind)}; "
+                    "make another nd.Stream for it, or reset the states with nd.reset_states(net, *batch)"
+                )
+        if any(tensor.requires_grad for tensor in x):
+            raise RuntimeError("Stream: it has no gradients, and an input requires them; call the network or nd.unroll")
+
+
+def _kind(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.shape, tensor.dtype, tensor.device, tensor.is_contiguous()
+
+
+def _told(kind: tuple[Any, ...]) -> str:
+    return f"shape {tuple(kind[0])} of {kind[1]} on {kind[2]}{'' if kind[3] else ', not contiguous'}"
+
+
+def _places(net: nn.Module, names: Iterable[str]) -> list[tuple[dict[str, Any], str]]:
+    """For each parameter or buffer the dict that holds it, and its name there."""
+    found = []
+    for path, _, name in (qualified.rpartition(".") for qualified in names):
+        module = net.get_submodule(path)
+        found.append((module._parameters if name in module._parameters else module._buffers, name))
+    return found

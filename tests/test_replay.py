@@ -1,0 +1,96 @@
+"""Chunks that are replayed without Python give what the eager loop gives."""
+
+import pytest
+import torch
+from test_unroll import assert_same, outcome
+from torch import nn
+
+import neurodyn as nd
+from neurodyn import units as u
+from neurodyn.engine import replay, sweep
+
+
+@pytest.fixture
+def rounds(monkeypatch):
+    """How many times chunks were replayed."""
+    counted = []
+
+    def counting(calls, columns, n, done):
+        counted.append(n)
+        replay.replay(calls, columns, n, done)
+
+    monkeypatch.setattr(sweep, "replay", counting)
+    return counted
+
+
+def net():
+    return nn.Sequential(nd.Expon(4, learn="tau"), nd.LIF(4, tau=7 * u.ms, learn=("tau", "V_th")))
+
+
+@pytest.mark.parametrize("checkpoint", [None, 16])
+def test_replay_is_the_eager_loop(rounds, checkpoint):
+    layers, xs = net(), torch.rand(51, 3, 4) * 2  # chunks of 8, three single steps
+    found = outcome(layers, xs, checkpoint=checkpoint)
+    assert rounds
+    assert_same(found, outcome(layers, xs, compile=False))
+
+
+def test_without_gradients(rounds):
+    layers, xs = net(), torch.rand(51, 3, 4) * 2
+    with torch.no_grad():
+        ys, states = nd.unroll(layers, xs, return_states=True)
+        wanted, wanted_states = nd.unroll(layers, xs, return_states=True, compile=False)
+    assert sum(rounds) == 51 // 8 - 1 + 2
+    assert_same([ys, *states.values()], [wanted, *wanted_states.values()])
+
+
+def test_two_inputs_in_one_tensor(rounds):
+    class Difference(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.neuron = nd.LIF(4)
+
+        def forward(self, now, before):
+            return self.neuron(2 * now - before)
+
+    layer, xs = Difference(), torch.rand(65, 3, 4)
+    for pair in ((xs[1:], xs[:-1]), (xs, xs)):  # overlapping, and the same
+        assert torch.equal(nd.unroll(layer, pair), nd.unroll(layer, pair, compile=False))
+    assert rounds
+
+
+def test_states_that_share_their_memory(rounds):
+    layers, xs = net(), torch.rand(64, 3, 4)
+    start = torch.zeros(3, 4)
+    states = {"0.g": start, "1.V": start}
+    wanted = nd.unroll(layers, xs, states=states, compile=False)
+    assert torch.equal(nd.unroll(layers, xs, states=states), wanted)
+    assert not start.any()
+
+
+def test_empty_batch():
+    assert nd.unroll(nd.LIF(4), torch.rand(64, 0, 4)).shape == (64, 0, 4)
+
+
+def test_backward_twice():
+    layers, xs = net(), torch.rand(40, 3, 4)
+    loss = nd.unroll(layers, xs).mean() + layers[1].V.mean()
+    first = torch.autograd.grad(loss, list(layers.parameters()), retain_graph=True)
+    assert_same(torch.autograd.grad(loss, list(layers.parameters())), first)
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+
+
+def test_integer_division_is_not_replayed(rounds):
+    """By zero it raises, which a call by address could not."""
+
+    class Shared(nd.Dynamics):
+        count = nd.state(1.0)
+
+        def step(self, x, count):
+            share = torch.full_like(x, 6, dtype=torch.long) // x.long()
+            return share.to(x.dtype), count + 1
+
+    xs = torch.full((64, 4), 3.0)
+    assert torch.equal(nd.unroll(Shared(4), xs), torch.full_like(xs, 2))
+    assert not rounds

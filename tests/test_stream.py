@@ -1,0 +1,109 @@
+"""`Stream` is the network itself, one compiled step at a time."""
+
+import copy
+
+import pytest
+import torch
+from composed import composed, inputs
+from torch import nn
+
+import neurodyn as nd
+
+
+def assert_same_steps(net, xs, step=None):
+    """A stream beside a copy of its network that is called itself."""
+    step = step or nd.Stream(net, xs[0])
+    twin = copy.deepcopy(net)
+    with torch.no_grad():
+        for x in xs:
+            torch.testing.assert_close(step(x), twin(x), rtol=1e-10, atol=1e-12)
+        for name, value in nd.get_states(twin).items():
+            torch.testing.assert_close(nd.get_states(net)[name], value, rtol=1e-10, atol=1e-12)
+    return step
+
+
+def test_layer():
+    assert_same_steps(nd.LIF(5), 2 * torch.rand(9, 3, 5))
+
+
+def test_composed_network():
+    assert_same_steps(composed(), inputs(9, 2))
+
+
+def test_several_inputs_and_outputs():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.neuron = nd.LIF(4)
+
+        def forward(self, pair, offset):
+            spikes = self.neuron(pair["a"] - pair["b"] + offset)
+            return {"spikes": spikes, "V": self.neuron.V}
+
+    net, pair, offset = Both(), {"a": 3 * torch.rand(4), "b": torch.rand(4)}, torch.ones(4)
+    step = nd.Stream(net, (pair, offset))
+    twin = copy.deepcopy(net)
+    for _ in range(5):
+        found, wanted = step(pair, offset), twin(pair, offset)
+        assert list(found) == list(wanted)
+        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_states_and_parameters_may_change_between_steps():
+    net, xs = nd.LIF(5, learn="tau"), 2 * torch.rand(6, 5)
+    step = assert_same_steps(net, xs)
+    net.reset_state()
+    assert_same_steps(net, xs, step)
+    with torch.no_grad():
+        net.raw_tau.mul_(1.5)
+    assert_same_steps(net, xs, step)
+    net.load_state_dict({name: value + 0.1 for name, value in net.state_dict().items()})
+    assert_same_steps(net, xs, step)
+    before = net.V
+    step(xs[0])
+    assert net.V is not before
+    assert not net.V.requires_grad
+
+
+def test_starts_where_the_network_is():
+    net = nd.LIF(5)
+    nd.unroll(net, 2 * torch.rand(7, 3, 5))
+    assert_same_steps(net, torch.rand(4, 3, 5))
+
+
+def test_errors():
+    net = nd.LIF(5)
+    step = nd.Stream(net, torch.zeros(2, 5))
+    for x in (torch.zeros(3, 5), torch.zeros(2, 5, dtype=torch.float32), torch.zeros(5, 2).t()):
+        with pytest.raises(ValueError, match=r"Stream: input 0 has shape .* made for shape \(2, 5\) of torch.float64"):
+            step(x)
+    with pytest.raises(ValueError, match="made for 1 input, got 2"):
+        step(torch.zeros(2, 5), torch.zeros(2, 5))
+    with pytest.raises(TypeError, match="Stream: input 0 is a float"):
+        step(1.0)
+    net.reset_state(4)
+    with pytest.raises(ValueError, match=r"Stream: V has shape \(4, 5\).*nd.reset_states"):
+        step(torch.zeros(2, 5))
+    net.unset_state()
+    with pytest.raises(ValueError, match="Stream: V has no value"):
+        step(torch.zeros(2, 5))
+    net.reset_state(2)
+    with pytest.raises(RuntimeError, match="gradients"):
+        step(torch.zeros(2, 5, requires_grad=True))
+    with pytest.raises(ValueError, match="no neurodyn layer"):
+        nd.Stream(nn.Linear(2, 2), torch.zeros(2))
+
+
+def test_what_cannot_be_compiled_runs_in_python():
+    class Noisy(nd.Dynamics):
+        r = nd.state(0.0)
+
+        def step(self, x, r):
+            r = r + x * torch.rand_like(x)
+            return r, r
+
+    net = Noisy(3)
+    with pytest.warns(nd.EagerWarning, match="Stream runs Noisy in Python: its step draws random numbers"):
+        step = nd.Stream(net, torch.ones(3))
+    assert (step(torch.ones(3)) > 0).all()
+    assert torch.equal(net.r, step(torch.zeros(3)))
