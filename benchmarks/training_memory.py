@@ -10,7 +10,8 @@ from __future__ import annotations
 from .subprocesses import PEAK, answer, attempt
 from .timing import Comparison, Options
 
-EAGER = "neurodyn, eager loop"
+EAGER, BLOCKS = "neurodyn, eager loop", "neurodyn, checkpoint=64"
+HOW = {"neurodyn": {}, EAGER: {"compile": False}, BLOCKS: {"checkpoint": 64}}
 LAYER = """
 import neurodyn
 from benchmarks import layer, torch_peers
@@ -29,7 +30,7 @@ net = chain.chain({size})
 def step(T):
     xs = chain.spikes(T, {batch}, {size}).requires_grad_()
     weight = torch.rand(T, {batch}, {size})
-    how = dict(compile={name!r} == "neurodyn")
+    how = {how}
     return lambda: torch.autograd.grad(neurodyn.unroll(net, xs, **how), [xs, *net.parameters()], weight)
 """
 WARM = "\nstep(17)()\nwork = step({T})\nimport gc; gc.collect()"
@@ -47,7 +48,7 @@ def run(options: Options) -> list[Comparison]:
     batch, size = options.size(32, 2), options.size(512, 3)
     for title, code, names in (
         ("LIF", LAYER, ["neurodyn", *(("SpikingJelly", "snnTorch") if options.peers else ())]),
-        ("STP, Linear, Expon, COBA, LIF", CHAIN, ["neurodyn", EAGER]),
+        ("STP, Linear, Expon, COBA, LIF", CHAIN, ["neurodyn", BLOCKS, EAGER]),
     ):
         for T in (options.size(100, 20), 800, 3200)[: 1 if options.toy else None]:
             tensor = 4 * T * batch * size / 1e6
@@ -57,7 +58,7 @@ def run(options: Options) -> list[Comparison]:
                 if way == EAGER and T > 800:
                     comparison.absent[way] = "left out, it would take more than 10 GB"
                     continue
-                value = peak(code, options, T, name=way, batch=batch, size=size)
+                value = peak(code, options, T, name=way, how=HOW.get(way), batch=batch, size=size)
                 if isinstance(value, str):
                     comparison.absent[way] = value
                 else:

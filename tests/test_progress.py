@@ -14,6 +14,8 @@ import neurodyn as nd
 from neurodyn import progress
 from neurodyn import units as u
 from neurodyn.engine import unroll as engine_unroll
+from neurodyn.engine.blocks import in_blocks
+from neurodyn.engine.loop import through
 
 
 class Terminal(io.StringIO):
@@ -82,11 +84,12 @@ def test_the_compiled_loop_counts_its_steps() -> None:
             self.steps += n
 
     count = Count()
-    module = sys.modules[engine_unroll.__module__]
     lif = nd.LIF(2)
     lif.reset_state()
-    module._run(lif, (torch.ones(32, 2),), True, None, count)
+    through([lif], torch.ones(32, 2), True, count)
     assert count.steps == 32
+    in_blocks([lif], (torch.ones(32, 2, requires_grad=True),), 10, True, count).sum().backward()
+    assert count.steps == 64  # what the backward pass computes again is not counted
 
 
 def test_it_needs_no_tqdm(terminal: Callable[[], list[str]], monkeypatch) -> None:

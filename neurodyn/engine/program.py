@@ -27,6 +27,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from torch.utils import _pytree as pytree
 
+from ..solve import without_saved_tensor_hooks
 from ..states import constants, get_states, pure
 from . import products
 from .errors import NotCompilable
@@ -210,7 +211,7 @@ class Program:
         if self._failure is not None:
             raise NotCompilable(self._failure)
         if key not in self._compiled:
-            with TRACING:
+            with TRACING, without_saved_tensor_hooks():
                 if key not in self._compiled:  # another thread may have been first
                     self._compiled[key] = self._folded(chunk, *inputs, edit=edit)
         return self._compiled[key]

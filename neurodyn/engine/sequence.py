@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..progress import Quiet
 from .pages import huge
-from .program import Folded, Program
+from .program import Program
 from .sweep import Carried, Each, Fixed, Listed, Span, sweep
 
 
@@ -23,9 +23,7 @@ class Chunks:
         program, net: see `Program`.
         T: number of steps.
         wanted: which inputs get a gradient; ``None`` when no backward pass can follow.
-        keep: states are kept for the backward pass every `keep` steps (at least a chunk); others are computed again.
-            None: those at the beginning of each chunk, and the matrix products of every step.
-        long: the steps of a long chunk, if not those of the program.
+        long: the steps of a long chunk, if not those of the program, and then no matrix products are kept.
 
     Attributes:
         stretches: ``(first step, steps of a chunk, chunks)`` of the long chunks and of the single steps.
@@ -37,22 +35,15 @@ class Chunks:
         net: nn.Module,
         T: int,
         wanted: tuple[bool, ...] | None = None,
-        keep: int | None = 1,
         long: int | None = None,
     ):
+        self.products = program.products if long is None else []
         long = long or program.steps
         both = (0, long, T // long), (T // long * long, 1, T % long)
         self.stretches = [stretch for stretch in both if stretch[2]]
-        self.every = max(1, (keep or 1) // long)
-        self.products = program.products if keep is None else []
         kinds, keeping = {steps for _, steps, _ in self.stretches}, bool(self.products)
         self.forward = {n: program.forward(net, n, keeping) for n in kinds}
         self.backward = {n: program.backward(net, n, wanted, keeping) for n in kinds} if wanted is not None else {}
-
-    def segments(self, n: int) -> list[range]:
-        """The chunks of a stretch whose states are known at once, last ones first."""
-        length = n if self.every == 1 else self.every
-        return [range(first, min(first + length, n)) for first in range(0, n, length)][::-1]
 
     def saved(self, batch: tuple[int, ...], T: int) -> list[Tensor]:
         """Room for the matrix products of `T` steps, if a backward pass can follow."""
@@ -75,13 +66,13 @@ def onward(
 ) -> tuple[Sequence[Tensor], list[Sequence[Tensor]]]:
     """Write the outputs of all steps: the final states, and those to be kept for the backward pass."""
     kept: list[Sequence[Tensor]] = []
-    batch, every = states[0].shape[: len(program.batch)], chunks.every if chunks.backward else 0
+    batch, keep = states[0].shape[: len(program.batch)], bool(chunks.backward)
     for first, steps, n in chunks.stretches:
         folded = chunks.forward[steps]
         x, out, product = _between(first, first + steps * n, xs, outs, products)
         written = Each(out, steps), Each(product, steps), Fixed(chunks.unsaved(batch, steps))
         parts = Carried, Fixed(constants), Span(x, steps), *written, Fixed(folded.prologue(*constants))
-        states, some = sweep(folded, parts, states, range(n), every, partial(progress.update, steps))
+        states, some = sweep(folded, parts, states, range(n), keep, partial(progress.update, steps))
         kept += some
     return states, kept
 
@@ -118,13 +109,10 @@ class TimeLoop(torch.autograd.Function):
             reads = Fixed(constants), Span(x, steps)
             writes = Span(grad_out, steps), Each(grad_x, steps), Fixed(sums), Each(product, steps)
             values = Fixed(folded.prologue(*constants))
-            for indices in chunks.segments(n):
-                states = kept[-len(range(0, len(indices), chunks.every)) :]
-                del kept[-len(states) :]
-                if len(states) < len(indices):
-                    states = _again(program, chunks.forward[steps], reads, states[0], indices)
-                parts = Listed(indices, states), *reads, Carried, *writes, values
-                grad_states, _ = sweep(folded, parts, grad_states, indices[::-1])
+            starts = Listed(kept[-n:])
+            del kept[-n:]
+            parts = starts, *reads, Carried, *writes, values
+            grad_states, _ = sweep(folded, parts, grad_states, range(n)[::-1])
         by_constant = dict(zip(program.learned, sums, strict=True))
         given = iter(grad_xs)
         return (
@@ -135,15 +123,6 @@ class TimeLoop(torch.autograd.Function):
             *(by_constant.get(i) for i in range(len(constants))),
             *(next(given) if want else None for want in wanted),
         )
-
-
-def _again(program: Program, folded: Folded, reads: tuple[Fixed, Span], states: Sequence[Tensor], chunks: range) -> Any:
-    """The states at the beginning of each chunk, from those at the beginning of the first."""
-    steps, batch = reads[1].steps, states[0].shape[: len(program.batch)]
-    scratch = Fixed([layout.empty(batch) for _ in range(steps) for layout in program.outs])
-    values = Fixed(folded.prologue(*reads[0].tensors))
-    last, kept = sweep(folded, (Carried, *reads, scratch, values), states, chunks[:-1], keep=1)
-    return [*kept, last]
 
 
 def _between(first: int, last: int, *kinds: Sequence[Tensor]) -> list[list[Tensor]]:
@@ -162,13 +141,12 @@ def run(
     states: list[Tensor],
     constants: list[Tensor],
     xs: list[Tensor],
-    keep: int | None,
     progress: Any,
 ):
     """Outputs and final states of `net` over the sequence `xs`; differentiable once."""
     tensors = (*states, *constants, *xs)
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     wanted = tuple(x.requires_grad for x in xs) if differentiable else None
-    chunks = Chunks(program, net, len(xs[0]), wanted, keep)
+    chunks = Chunks(program, net, len(xs[0]), wanted)
     results = TimeLoop.apply(program, chunks, progress, *tensors)
     return results[: len(program.outs)], results[len(program.outs) :]

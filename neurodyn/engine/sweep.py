@@ -38,16 +38,15 @@ class Fixed(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """Other tensors for each of some chunks."""
+    """Other tensors for each chunk."""
 
-    chunks: range
     rows: Sequence[Sequence[Tensor]]
 
     def at(self, i: int) -> Sequence[Tensor]:
-        return self.rows[self.chunks.index(i)]
+        return self.rows[i]
 
     def addresses(self, chunks: range) -> Sequence[Addresses]:
-        return list(zip(*([tensor.data_ptr() for tensor in self.at(i)] for i in chunks), strict=True))
+        return list(zip(*([tensor.data_ptr() for tensor in self.rows[i]] for i in chunks), strict=True))
 
 
 class Span(NamedTuple):
@@ -86,7 +85,7 @@ def sweep(
     parts: Sequence[Part | type[Carried]],
     carry: Sequence[Tensor],
     chunks: range,
-    keep: int = 0,
+    keep: bool = False,
     done: Callable[[], None] = lambda: None,
 ) -> tuple[Sequence[Tensor], list[Sequence[Tensor]]]:
     """Call a chunk once for each index in `chunks`.
@@ -96,7 +95,7 @@ def sweep(
         parts: its inputs.
         carry: what the first call gets in the place of `Carried`.
         chunks: indices for the parts, in the order of the calls.
-        keep: keep what every so many calls got in the place of `Carried`; 0 keeps nothing.
+        keep: keep what each call got in the place of `Carried`.
         done: called after each chunk.
 
     Returns:
@@ -111,10 +110,10 @@ def sweep(
         columns = _columns(parts, given, new, slots, chunks[1:])
         if columns is not None:
             replay(calls, columns, n - 1, done)
-            return slots.last(), [carry, *slots.kept()] if keep else []
+            return slots.last(), [carry, *slots.given()] if keep else []
         kept, carry, first = [carry] if keep else [], new, 1
-    for n, i in enumerate(chunks[first:], first):
-        if keep and n % keep == 0:
+    for i in chunks[first:]:
+        if keep:
             kept.append(carry)
         given = [carry if isinstance(part, type) else part.at(i) for part in parts]
         carry = [new.contiguous() for new in folded.chunk([tensor for part in given for tensor in part])]
@@ -123,28 +122,25 @@ def sweep(
 
 
 class Slots:
-    """Where each chunk but the first writes what it hands on: a place of its own if it is kept, or one of two."""
+    """Where each chunk but the first writes what it hands on: to a place of its own if kept, or to one of two."""
 
-    def __init__(self, first: Sequence[Tensor], n: int, keep: int):
-        self.first, self.n, self.keep = first, n, keep
-        lasting = n // keep if keep else 0
-        self.stacks = [tensor.new_empty((2 + lasting, *tensor.shape)) for tensor in first]
-        self.slots = [j % 2 if not keep or (j + 1) % keep else 1 + (j + 1) // keep for j in range(n)]
+    def __init__(self, first: Sequence[Tensor], n: int, keep: bool):
+        self.first = first
+        self.stacks = [tensor.new_empty((n - 1 if keep else 2, *tensor.shape)) for tensor in first]
+        self.slots = [j if keep else j % 2 for j in range(n - 1)]
 
     def last(self) -> list[Tensor]:
         """What the last chunk hands on, in a place of its own."""
         return [stack[self.slots[-1]].clone() for stack in self.stacks]
 
-    def kept(self) -> list[Sequence[Tensor]]:
-        """What chunks `keep`, 2 `keep`, ... were given."""
-        rows = list(zip(*(stack.unbind(0) for stack in self.stacks), strict=True))
-        before = range(self.keep - 1, self.n - 1, self.keep)
-        return [rows[self.slots[j]] if j else self.first for j in before]
+    def given(self) -> list[Sequence[Tensor]]:
+        """What each chunk but the first gets."""
+        return [self.first, *zip(*(stack[:-1].unbind(0) for stack in self.stacks), strict=True)]
 
     def addresses(self) -> list[list[int]]:
         """Where the chunks from the second on write."""
         sizes = [(stack.data_ptr(), stack[0].nbytes) for stack in self.stacks]
-        return [[start + slot * size for slot in self.slots[1:]] for start, size in sizes]
+        return [[start + slot * size for slot in self.slots] for start, size in sizes]
 
 
 def _columns(parts: Any, given: Any, new: Sequence[Tensor], slots: Slots, chunks: range) -> dict[int, Addresses] | None:

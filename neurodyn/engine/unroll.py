@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch.utils.checkpoint import checkpoint as checkpointed
 
 from ..dynamics import exporting, in_transform
 from ..progress import Quiet
 from ..progress import bar as progress_bar
-from ..states import check_dt, constants, detach_states, get_states, hold_states, pure, set_states
-from .errors import EagerWarning, NotCompilable
-from .late import program_of
-from .layers import flattened, is_stateless, layers
-from .start import reset_for
+from ..states import check_dt, detach_states, get_states, hold_states, set_states
+from .blocks import in_blocks, rows, start
+from .layers import is_stateless, layers
+from .loop import through
 from .watch import Watch
 
 #: Shorter sequences show no progress bar.
@@ -51,7 +48,8 @@ def unroll(
         return_states: return ``(ys, states)``, where the final states carry their graph, as for truncated
             backpropagation through time.
         compile: False runs eagerly, with derivatives of any order.
-        checkpoint: keep states for the backward pass only every so many steps, and compute the others again.
+        checkpoint: keep for the backward pass only the states of every so many steps, and compute what lies between
+            again, so that memory grows with input and output alone. Takes as long as one more forward pass.
         record: names of states, such as "1.V", and of modules inside, such as "1", for their outputs. Then the result
             is ``(ys, recording)``: a `Trace` by name, with its graph, and the final states, with theirs.
         progress: show a bar when the forward pass of a long sequence takes more than 2 s, if tqdm is installed and the
@@ -89,16 +87,16 @@ def unroll(
         raise ValueError("unroll: with record=, the final states are recording.states; leave out return_states")
     ys: Any = arguments
     with _bar(module, leaves[0].shape[0], progress) as bar:
-        for layer in layers(module):
+        for row in rows(module, checkpoint is None or bool(watch.targets)):
             ys = ys if isinstance(ys, tuple) else (ys,)
-            if is_stateless(layer):
-                ys = flattened(layer, *ys)
+            if states is None:
+                start(row, ys)
+            row = [watch.around(layer) for layer in row]
+            if checkpoint is None or all(is_stateless(layer) for layer in row):
+                ys = through(row, ys, compile, bar)
             else:
-                if states is None:
-                    reset_for(layer, pytree.tree_map(lambda x: x[0], ys))
-                layer = watch.around(layer)
-                ys = _run(layer, ys, compile, checkpoint, bar)
-            ys = watch.taken(layer, ys)
+                ys = in_blocks(row, ys, checkpoint, compile, bar)
+            ys = watch.taken(row[-1], ys)
     final = get_states(module)
     detach_states(module)
     if restore is not None:
@@ -134,85 +132,3 @@ def _bar(module: nn.Module, T: int, wanted: bool) -> Any:
     if not wanted or torch.compiler.is_compiling() or T < _LONG:
         return contextlib.nullcontext(Quiet())
     return progress_bar(T * sum(not is_stateless(layer) for layer in layers(module)), after=2.0)
-
-
-def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, checkpoint: int | None, bar: Any) -> Any:
-    """All steps of a module with states; its new states stay in its buffers, with their graph."""
-    if torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling():
-        return _scanned(net, arguments)
-    if torch.compiler.is_compiling():  # write the steps out; Inductor compiles several scans in one graph wrongly
-        return _eager(net, arguments, checkpoint, bar)
-    if compile and not in_transform():
-        leaves, spec = pytree.tree_flatten(arguments)
-        try:
-            outs = _compiled(net, leaves, spec, checkpoint, bar)
-        except NotCompilable as reason:
-            _say_once(net, str(reason))
-        else:
-            return outs
-    return _eager(net, arguments, checkpoint, bar)
-
-
-def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, checkpoint: int | None, bar: Any) -> Any:
-    program = program_of(net, [leaf[0] for leaf in leaves], spec)
-    from .sequence import run
-
-    states, fixed = get_states(net), constants(net)
-    outs, final = run(program, net, list(states.values()), list(fixed.values()), leaves, checkpoint, bar)
-    set_states(net, dict(zip(states, final, strict=True)))
-    return pytree.tree_unflatten(outs, program.output_spec)
-
-
-def _scanned(net: nn.Module, arguments: tuple[Any, ...]) -> Any:
-    """Inside torch.export: one scan over time in the graph that is being made, for any T."""
-    from torch._higher_order_ops.scan import scan_op
-
-    start, fixed = get_states(net), constants(net)
-    leaves, spec = pytree.tree_flatten(arguments)
-    n, m, output_spec = len(start), len(start) + len(leaves), None
-
-    def step(*tensors: Tensor) -> list[Tensor]:
-        nonlocal output_spec
-        given = dict(zip(start, tensors[:n], strict=True)) | dict(zip(fixed, tensors[m:], strict=True))
-        y, states = pure(net, given, *pytree.tree_unflatten(tensors[n:m], spec))
-        outs, output_spec = pytree.tree_flatten(y)
-        return [value.clone() for value in (*states.values(), *outs)]
-
-    found = scan_op(step, list(start.values()), leaves, tuple(fixed.values()))
-    set_states(net, dict(zip(start, found[:n], strict=True)))
-    return pytree.tree_unflatten(found[n:], output_spec)  # type: ignore[arg-type]
-
-
-def _eager(net: nn.Module, arguments: tuple[Any, ...], checkpoint: int | None, bar: Any = Quiet()) -> Any:
-    T = len(pytree.tree_leaves(arguments)[0])
-    names = list(get_states(net))
-
-    def block(first: int, last: int, *values: Tensor) -> tuple[list[Any], list[Tensor]]:
-        states, ys = dict(zip(names, values, strict=True)), []
-        for t in range(first, last):
-            y, states = pure(net, states, *pytree.tree_map(lambda x, t=t: x[t], arguments))
-            ys.append(y)
-            bar.update(1)
-        return ys, list(states.values())
-
-    values, outs = list(get_states(net).values()), []
-    steps = checkpoint or T
-    for first in range(0, T, steps):
-        last = min(first + steps, T)
-        if checkpoint and torch.is_grad_enabled():
-            ys, values = checkpointed(block, first, last, *values, use_reentrant=False)
-        else:
-            ys, values = block(first, last, *values)
-        outs += ys
-    set_states(net, dict(zip(names, values, strict=True)))
-    return pytree.tree_map(lambda *ys: torch.stack(ys), *outs)
-
-
-_said: set[str] = set()
-
-
-def _say_once(net: nn.Module, reason: str) -> None:
-    message = f"{type(net).__name__} runs step by step in Python: {reason}"
-    if message not in _said:
-        _said.add(message)
-        warnings.warn(message, EagerWarning, stacklevel=4)

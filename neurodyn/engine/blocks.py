@@ -1,0 +1,86 @@
+"""A sequence in blocks of steps, each of which is computed again for the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils import _pytree as pytree
+from torch.utils.checkpoint import checkpoint
+
+from ..progress import Quiet
+from ..states import get_states, named_dynamics, pure, set_states
+from .layers import is_stateless, layers
+from .loop import through
+from .start import reset_for
+
+
+def rows(module: nn.Module, apart: bool) -> list[list[nn.Module]]:
+    """The layers of `module` in rows that can take a sequence in blocks; with `apart`, each by itself.
+
+    Batch norm in training takes its statistics from all steps, so it stays by itself.
+    """
+    found: list[list[nn.Module]] = [[]]
+    for layer in layers(module):
+        alone = apart or any(isinstance(part, _BatchNorm) and part.training for part in layer.modules())
+        if alone and found[-1]:
+            found.append([])
+        found[-1].append(layer)
+        if alone:
+            found.append([])
+    return [row for row in found if row]
+
+
+def start(row: Sequence[nn.Module], xs: tuple[Any, ...]) -> None:
+    """Reset the states in `row` for the batch of its input."""
+    if len(row) == 1:
+        if not is_stateless(row[0]):
+            reset_for(row[0], pytree.tree_map(lambda x: x[0], xs))
+        return
+    with torch.no_grad(), torch.random.fork_rng():  # the later layers learn their batch from one step
+        first: Any = pytree.tree_map(lambda x: x[:1], xs)
+        for layer in row:
+            first = first if isinstance(first, tuple) else (first,)
+            start([layer], first)
+            first = through([layer], first, False, Quiet())
+    for layer in row:
+        for _, module in named_dynamics(layer):
+            module.reset_state(*module.batch)
+
+
+class _Row(nn.Module):
+    """Layers over some steps, as a module whose states `pure` can pass in and out."""
+
+    def __init__(self, row: Sequence[nn.Module], compile: bool):
+        super().__init__()
+        self.row, self.compiled, self.bar = nn.ModuleList(row), compile, Quiet()
+
+    def forward(self, *xs: Any) -> Any:
+        return through(list(self.row), xs, self.compiled, self.bar)
+
+
+def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, compile: bool, bar: Any) -> Any:
+    """`through`, for the backward pass of which only the states at the beginning of each block are kept."""
+    net = _Row(row, compile)
+    states, known = get_states(net), set()
+
+    def block(i: int, block: tuple[Any, ...], *values: Tensor) -> tuple[Any, list[Tensor]]:
+        net.bar = Quiet() if i in known else bar  # the second time is part of the backward pass
+        known.add(i)
+        ys, new = pure(net, dict(zip(states, values, strict=True)), *block)
+        return ys, list(new.values())
+
+    leaves, spec = pytree.tree_flatten(xs)
+    values, outs = list(states.values()), []
+    for i, part in enumerate(zip(*(leaf.split(steps) for leaf in leaves), strict=True)):
+        part = pytree.tree_unflatten(list(part), spec)
+        if torch.is_grad_enabled():
+            ys, values = checkpoint(block, i, part, *values, use_reentrant=False)  # type: ignore[misc]
+        else:
+            ys, values = block(i, part, *values)
+        outs.append(ys)
+    set_states(net, dict(zip(states, values, strict=True)))
+    return pytree.tree_map(lambda *ys: torch.cat(ys), *outs)

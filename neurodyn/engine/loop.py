@@ -1,0 +1,92 @@
+"""A row of layers over time, each over the whole sequence: compiled, eagerly, or inside another trace."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ..dynamics import in_transform
+from ..states import constants, get_states, pure, set_states
+from .errors import EagerWarning, NotCompilable
+from .late import program_of
+from .layers import flattened, is_stateless
+
+
+def through(row: Sequence[nn.Module], ys: Any, compile: bool, bar: Any) -> Any:
+    """The output of the last layer over all steps; those with states start from the ones in their buffers."""
+    for layer in row:
+        ys = ys if isinstance(ys, tuple) else (ys,)
+        ys = flattened(layer, *ys) if is_stateless(layer) else _run(layer, ys, compile, bar)
+    return ys
+
+
+def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, bar: Any) -> Any:
+    """All steps of a module with states; its new states stay in its buffers, with their graph."""
+    if torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling():
+        return _scanned(net, arguments)
+    if torch.compiler.is_compiling():  # write the steps out; Inductor compiles several scans in one graph wrongly
+        return _eager(net, arguments, bar)
+    if compile and not in_transform():
+        leaves, spec = pytree.tree_flatten(arguments)
+        try:
+            outs = _compiled(net, leaves, spec, bar)
+        except NotCompilable as reason:
+            _say_once(net, str(reason))
+        else:
+            return outs
+    return _eager(net, arguments, bar)
+
+
+def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, bar: Any) -> Any:
+    program = program_of(net, [leaf[0] for leaf in leaves], spec)
+    from .sequence import run
+
+    states, fixed = get_states(net), constants(net)
+    outs, final = run(program, net, list(states.values()), list(fixed.values()), leaves, bar)
+    set_states(net, dict(zip(states, final, strict=True)))
+    return pytree.tree_unflatten(outs, program.output_spec)
+
+
+def _scanned(net: nn.Module, arguments: tuple[Any, ...]) -> Any:
+    """Inside torch.export: one scan over time in the graph that is being made, for any T."""
+    from torch._higher_order_ops.scan import scan_op
+
+    start, fixed = get_states(net), constants(net)
+    leaves, spec = pytree.tree_flatten(arguments)
+    n, m, output_spec = len(start), len(start) + len(leaves), None
+
+    def step(*tensors: Tensor) -> list[Tensor]:
+        nonlocal output_spec
+        given = dict(zip(start, tensors[:n], strict=True)) | dict(zip(fixed, tensors[m:], strict=True))
+        y, states = pure(net, given, *pytree.tree_unflatten(tensors[n:m], spec))
+        outs, output_spec = pytree.tree_flatten(y)
+        return [value.clone() for value in (*states.values(), *outs)]
+
+    found = scan_op(step, list(start.values()), leaves, tuple(fixed.values()))
+    set_states(net, dict(zip(start, found[:n], strict=True)))
+    return pytree.tree_unflatten(found[n:], output_spec)  # type: ignore[arg-type]
+
+
+def _eager(net: nn.Module, arguments: tuple[Any, ...], bar: Any) -> Any:
+    states, ys = get_states(net), []
+    for t in range(len(pytree.tree_leaves(arguments)[0])):
+        y, states = pure(net, states, *pytree.tree_map(lambda x, t=t: x[t], arguments))
+        ys.append(y)
+        bar.update(1)
+    set_states(net, states)
+    return pytree.tree_map(lambda *ys: torch.stack(ys), *ys)
+
+
+_said: set[str] = set()
+
+
+def _say_once(net: nn.Module, reason: str) -> None:
+    message = f"{type(net).__name__} runs step by step in Python: {reason}"
+    if message not in _said:
+        _said.add(message)
+        warnings.warn(message, EagerWarning, stacklevel=5)
