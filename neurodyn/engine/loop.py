@@ -62,12 +62,14 @@ def _scanned(net: nn.Module, arguments: tuple[Any, ...]) -> Any:
 
     def step(*tensors: Tensor) -> list[Tensor]:
         nonlocal output_spec
-        given = dict(zip(start, tensors[:n], strict=True)) | dict(zip(fixed, tensors[m:], strict=True))
+        given = dict(zip(start, tensors[:n], strict=True)) | dict(zip(fixed, tensors[m:], strict=False))
         y, states = pure(net, given, *pytree.tree_unflatten(tensors[n:m], spec))
         outs, output_spec = pytree.tree_flatten(y)
         return [value.clone() for value in (*states.values(), *outs)]
 
-    found = scan_op(step, list(start.values()), leaves, tuple(fixed.values()))
+    sizes = {size.node.expr: size for x in leaves for size in x.shape[1:] if isinstance(size, torch.SymInt)}
+    further = *fixed.values(), *sizes.values()  # AOTInductor looks for the sizes of the batch there
+    found = scan_op(step, list(start.values()), leaves, further)
     set_states(net, dict(zip(start, found[:n], strict=True)))
     return pytree.tree_unflatten(found[n:], output_spec)  # type: ignore[arg-type]
 
