@@ -18,7 +18,7 @@ class Worker:
     def __init__(self, python: Path, threads: int):
         script = Path(__file__).with_name("brainstate_worker.py")
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "NPROC": str(threads)}
-        environment |= {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+        environment |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
         environment.pop("PYTHONPATH", None)
         self.process = subprocess.Popen(
             [str(python), "-P", str(script)],

@@ -111,7 +111,7 @@ def keep_memory() -> None:
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, the largest that is allowed
+        libc.mallopt(-4, 0)  # M_MMAP_MAX: large tensors too come from memory that is kept
         libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
 
 

@@ -234,7 +234,7 @@ def as_size(size: Any, model: str) -> tuple[int, ...]:
 
 def show(tensor: Tensor, unit: pint.Unit) -> str:
     """A parameter's value with its unit, for messages and ``repr``."""
-    if tensor.is_meta:
+    if tensor.is_meta or torch.compiler.is_compiling():  # torch 2.11 logs the modules that it exports
         return f"no value yet, {unit:~}".removesuffix(", ")
     if tensor.numel() == 1:
         return f"{tensor.item():g} {unit:~}".strip()

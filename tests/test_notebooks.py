@@ -26,7 +26,10 @@ def test_there_are_notebooks() -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path: Path) -> None:
     stored, fresh = nbformat.read(path, as_version=4), execute(path)
-    assert not [output.text for output in outputs(fresh) if output.get("name") == "stderr"]
+    errors = [output.text for output in outputs(fresh) if output.get("name") == "stderr"]
+    assert not [
+        text for text in errors if "No CUDA runtime is found" not in text
+    ]  # torch for CUDA
     assert pictures(fresh) == pictures(stored)
 
 

@@ -33,7 +33,7 @@ def test_a_large_product_is_computed_once_and_by_onednn():
     xs = torch.randn(T, 8, 512, dtype=torch.float32)
     wanted = gradients(net, xs, compile=False)
     gradients(net, xs)
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
         found = gradients(net, xs)
     calls = {event.key: event.count for event in profiler.key_averages()}
     assert calls["neurodyn::linear"] == 3 * T  # forward, gradient of the spikes, gradient of the weights
@@ -47,7 +47,7 @@ def test_a_large_product_is_computed_once_and_by_onednn():
 def test_a_large_linear_between_layers_goes_to_onednn(bias):
     net = nn.Sequential(nd.LIF(512), nn.Linear(512, 520, bias=bias)).float()
     xs = torch.randn(4, 3, 512, dtype=torch.float32)
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
         found = gradients(net, xs)
     assert {event.key: event.count for event in profiler.key_averages()}[
         "neurodyn::linear"

@@ -91,6 +91,7 @@ def test_ahead_of_time_compiled_step_keeps_its_state(tmp_path):
 
 @quiet
 @pytest.mark.slow
+@pytest.mark.skipif(torch.__version__ < "2.13", reason="Inductor fails on such a scan before torch 2.13")
 def test_ahead_of_time_compiled_sequence_of_any_length_and_batch(tmp_path):
     net = nn.Sequential(nn.Linear(INPUTS, 4), nd.Expon(4), nd.LIF(4))
     nn.init.uniform_(net[0].weight, 0.0, 1.0)
