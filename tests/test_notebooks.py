@@ -27,9 +27,7 @@ def test_there_are_notebooks() -> None:
 def test_runs(path: Path) -> None:
     stored, fresh = nbformat.read(path, as_version=4), execute(path)
     errors = [output.text for output in outputs(fresh) if output.get("name") == "stderr"]
-    assert not [
-        text for text in errors if "No CUDA runtime is found" not in text
-    ]  # torch for CUDA
+    assert not [text for text in errors if "No CUDA runtime is found" not in text]  # torch for CUDA
     assert pictures(fresh) == pictures(stored)
 
 

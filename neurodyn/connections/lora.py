@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..recipe import Rebuildable
 from .base import as_float, evaluated, make_weight, unit_of
 
 
-class LoRA(nn.Module):
+class LoRA(Rebuildable):
     r"""A linear map of low rank, alone or on top of another: $y = x\,A^T B^T + base(x)$.
 
     Input: ``(*batch, in_features)``. Output: ``(*batch, out_features)``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 import pint
 import torch
@@ -45,7 +45,7 @@ class Sparse(nn.Module):
         device, dtype: as in torch.nn; float32 or float64.
 
     Raises:
-        ValueError: an index out of range, a matrix or a weight of the wrong shape.
+        ValueError: an index out of range, a matrix or a weight of the wrong shape, the meta device.
         TypeError: no `size` or no weight with index arrays.
         pint.DimensionalityError: a weight in another unit.
 
@@ -57,6 +57,14 @@ class Sparse(nn.Module):
     """
 
     elastic = ("indices", "weight")  # connections with other numbers of synapses run the same compiled program
+
+    def __new__(cls, *args: Any, **values: Any) -> Self:
+        if torch.device(values.get("device") or torch.get_default_device()).type == "meta":
+            raise ValueError(
+                f"{cls.__name__}: its size is the number of synapses, so it cannot be built on the meta device; "
+                "build it on the CPU (with torch.device('cpu'): ...), and the rest of the network on meta"
+            )
+        return super().__new__(cls)
 
     def __init__(
         self,

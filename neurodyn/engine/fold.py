@@ -23,7 +23,7 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Gr
     whole = fx_graph_cse(graph.graph)
     sum_last(whole)
     placeholders = [node for node in whole.nodes if node.op == "placeholder"]
-    known = {placeholders[i] for i in constants}
+    known = dict.fromkeys(placeholders[i] for i in constants)  # in order, as compiled graphs are found by their text
     prologue, copies = Graph(), {}
     for i in constants:
         copies[placeholders[i]] = prologue.node_copy(placeholders[i])
@@ -34,7 +34,7 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Gr
         if not _is_smaller(node, sources):
             continue  # cheaper to compute again than to read
         if all(source in known or (not source.all_input_nodes and source.op == "call_function") for source in sources):
-            known.add(node)
+            known[node] = None
             for source in sources:  # constants of no input, such as aten.full, are made on both sides
                 if source not in copies:
                     copies[source] = prologue.node_copy(source)

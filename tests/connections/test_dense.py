@@ -180,3 +180,30 @@ def test_connections_in_a_projection_and_in_unroll():
         nd.LIF(6, R=1 * u.Gohm),
     )
     assert nd.unroll(net, torch.ones(8, 3, 4), compile=False).shape == (8, 3, 6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nd.AllToAll(6, 4, weight=nd.init.Normal(1 * u.nS, 0.1 * u.nS)),
+        lambda: nd.OneToOne(6, weight=2.0),
+        lambda: nd.MaskedLinear(6, 4, 1.0),
+        lambda: nd.SignedLinear(6, 4),
+        lambda: nd.ScaledWSLinear(6, 4),
+        lambda: nd.LoRA(6, 2, 4, nn.Linear(6, 4)),
+    ],
+)
+def test_the_meta_device(make):
+    with torch.device("meta"):
+        connection = make()
+    tensors = [*connection.parameters(), *connection.buffers()]
+    assert tensors
+    assert all(value.is_meta for value in tensors)
+    connection.to_empty(device="cpu")
+    for module in connection.modules():
+        module.reset_parameters()
+    x = torch.randn(3, 6)
+    assert connection(x).isfinite().all()
+    other = make()
+    other.load_state_dict(connection.state_dict())
+    assert torch.equal(connection(x), other(x))

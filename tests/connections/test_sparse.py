@@ -376,3 +376,11 @@ def test_trained_through_time_as_the_masked_dense_network() -> None:
 def test_errors(build, error, words) -> None:
     with pytest.raises(error, match=words):
         build()
+
+
+def test_the_meta_device_is_refused():
+    for make in (lambda: nd.FixedProb(6, 4, 0.5, weight=1.0), lambda: nd.FixedNum(6, 4, 2, weight=1.0)):
+        with torch.device("meta"), pytest.raises(ValueError, match=r"Fixed\w+: .* cannot be built on the meta device"):
+            make()
+    with pytest.raises(ValueError, match=r"Sparse: .* meta device"):
+        nd.Sparse(([0, 1], [1, 2]), (3, 4), weight=1.0, device="meta")
