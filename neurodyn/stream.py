@@ -91,7 +91,7 @@ class Stream:
             if self.step.tape is None:
                 return [state.contiguous() for state in self.step.chunk(inputs)]
             new, calls = self.step.tape.record(inputs)
-        self.again = Again.of(calls, [*x, *outs, *states, *new])
+        self.again = Again.of(calls, [*x, *outs, *states, *new], fixed)
         return new
 
     def _check(self, x: Sequence[Tensor], states: list[Tensor]) -> None:

@@ -8,6 +8,7 @@ from composed import composed, inputs
 from torch import nn
 
 import neurodyn as nd
+from neurodyn import units as u
 
 
 def assert_same_steps(net, xs, step=None):
@@ -69,6 +70,16 @@ def test_starts_where_the_network_is():
     net = nd.LIF(5)
     nd.unroll(net, 2 * torch.rand(7, 3, 5))
     assert_same_steps(net, torch.rand(4, 3, 5))
+
+
+def test_an_input_that_is_part_of_the_network():
+    net = nd.LIF(5, tau=torch.linspace(1, 3, 5) * u.ms, V_th=0.5 * u.mV)
+    step, twin = nd.Stream(net, torch.zeros(5)), copy.deepcopy(net)
+    for x in (net.tau, net.V, torch.ones(5), net.tau, torch.zeros(5), net.V):
+        given = x.clone()
+        assert torch.equal(step(x), twin(given))
+    assert torch.equal(net.V, twin.V)
+    assert torch.equal(net.tau, torch.linspace(1, 3, 5))
 
 
 def test_errors():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,8 +12,13 @@ from torch import Tensor, nn
 
 def program_of(net: nn.Module, x: Sequence[Tensor], spec: Any) -> Any:
     """`programs.program_for`."""
+    return _program_for()(net, x, spec)
+
+
+@functools.cache
+def _program_for() -> Callable[..., Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of Inductor's own imports
         from .programs import program_for
 
-    return program_for(net, x, spec)
+    return program_for

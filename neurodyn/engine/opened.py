@@ -19,11 +19,13 @@ def open_sizes(net: nn.Module) -> dict[str, tuple[int, int]]:
     otherwise the same; the first one tells the size, which a module inside shares. Other attributes named there are no
     part of a program.
     """
+    elastic = [(path, getattr(module, "elastic", ())) for path, module in net.named_modules()]
+    if not any(names for _, names in elastic):
+        return {}
     tensors, owners = constants(net), {}
     sizes: dict[str, int] = {}
     found = {}
-    for path, module in net.named_modules():
-        names = getattr(module, "elastic", ())
+    for path, names in elastic:
         if not names:
             continue
         owner = owners[path] = owners.get(path.rpartition(".")[0], path)

@@ -101,10 +101,13 @@ class Again:
             self.calls.append((function, values, moved))
 
     @classmethod
-    def of(cls, calls: list[tuple[Any, tuple[Any, ...]]], moving: Sequence[Tensor]) -> Again | None:
-        """None if two of the tensors lie at the same address, or one is empty."""
+    def of(
+        cls, calls: list[tuple[Any, tuple[Any, ...]]], moving: Sequence[Tensor], still: Sequence[Tensor]
+    ) -> Again | None:
+        """None if two of the tensors lie at the same address or one is empty, so that it is not clear what moves."""
         addresses = {tensor.data_ptr() for tensor in moving}
-        return cls(calls, moving) if len(addresses) == len(moving) and 0 not in addresses else None
+        distinct = len(addresses) == len(moving) and addresses.isdisjoint({0, *(t.data_ptr() for t in still)})
+        return cls(calls, moving) if distinct else None
 
     def __call__(self, addresses: Sequence[int]) -> None:
         for function, values, moved in self.calls:
