@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import repeat
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import Graph, Node
@@ -17,6 +19,9 @@ _PLAIN = {"clear", "size", "empty_strided_cpu", "torch"}
 
 #: For each argument of a kernel, the address or number that it gets in every further call; None: always the same.
 Columns = Mapping[int, Sequence[int] | None]
+
+#: Functions, and what they were called with: tensors and integers.
+Calls = list[tuple[Any, tuple[Any, ...]]]
 
 
 class Tape:
@@ -42,9 +47,9 @@ class Tape:
         except (AttributeError, KeyError, OSError):  # another kind of kernel
             return None
 
-    def record(self, inputs: Sequence[Tensor]) -> tuple[Sequence[Tensor], list[tuple[Any, tuple[Any, ...]]]]:
+    def record(self, inputs: Sequence[Tensor]) -> tuple[Sequence[Tensor], Calls]:
         """Call the chunk: its outputs, and the calls that it made."""
-        calls: list[tuple[Any, tuple[Any, ...]]] = []
+        calls: Calls = []
 
         def watched(name: str) -> Any:
             def kernel(*arguments: Any) -> None:
@@ -63,23 +68,43 @@ def _divides_integers(node: Node) -> bool:
     return divides and isinstance(value, Tensor) and not value.is_floating_point()
 
 
-def replay(calls: list[tuple[Any, tuple[Any, ...]]], columns: Columns, n: int, done: Any) -> None:
+#: Arguments that a kernel may have at most.
+MOST = 96
+_SLAB = 64  # rounds between two looks at the keyboard
+_SOURCE = Path(__file__).with_name("rounds.cpp")
+
+
+@functools.cache
+def _rounds() -> Any:
+    from torch._inductor.codecache import CppCodeCache
+
+    return CppCodeCache.load(_SOURCE.read_text().replace("MOST", str(MOST))).rounds
+
+
+def replay(calls: Calls, columns: Columns, n: int, done: Callable[[], None]) -> None:
     """Make recorded calls `n` times more.
 
     Args:
         calls: functions and their arguments, tensors or integers.
         columns: for the address of a tensor that moves, its addresses in the further rounds.
         n: how many rounds.
-        done: called after each round.
+        done: called for each round.
     """
-    rounds = []
-    for function, arguments in calls:
-        function.argtypes, function.restype = [ctypes.c_int64] * len(arguments), None
-        rounds.append((function, zip(*(_column(argument, columns, n) for argument in arguments), strict=True)))
-    for _ in range(n):
-        for function, rows in rounds:
-            function(*next(rows))
-        done()
+    arguments = [argument for _, given in calls for argument in given]
+    table = np.empty((n, len(arguments)), np.int64)
+    for i, argument in enumerate(arguments):
+        value = argument if isinstance(argument, int) else argument.data_ptr()
+        column = None if isinstance(argument, int) else columns.get(value)
+        table[:, i] = value if column is None else column
+    kernels = (ctypes.c_void_p * len(calls))(*(ctypes.cast(function, ctypes.c_void_p).value for function, _ in calls))
+    arity = (ctypes.c_int64 * len(calls))(*(len(given) for _, given in calls))
+    word, rounds = ctypes.c_int64, _rounds()
+    for first in range(0, n, _SLAB):
+        size = min(_SLAB, n - first)
+        start = table.ctypes.data + first * table.strides[0]
+        rounds(word(size), word(len(calls)), kernels, arity, ctypes.c_void_p(start))
+        for _ in range(size):
+            done()
 
 
 class Again:
@@ -90,7 +115,7 @@ class Again:
         moving: the tensors that will lie elsewhere; calling the object takes their new addresses.
     """
 
-    def __init__(self, calls: list[tuple[Any, tuple[Any, ...]]], moving: Sequence[Tensor]):
+    def __init__(self, calls: Calls, moving: Sequence[Tensor]):
         self.alive = [calls, moving]
         number = {tensor.data_ptr(): i for i, tensor in enumerate(moving)}
         self.calls = []
@@ -101,9 +126,7 @@ class Again:
             self.calls.append((function, values, moved))
 
     @classmethod
-    def of(
-        cls, calls: list[tuple[Any, tuple[Any, ...]]], moving: Sequence[Tensor], still: Sequence[Tensor]
-    ) -> Again | None:
+    def of(cls, calls: Calls, moving: Sequence[Tensor], still: Sequence[Tensor]) -> Again | None:
         """None if two of the tensors lie at the same address or one is empty, so that it is not clear what moves."""
         addresses = {tensor.data_ptr() for tensor in moving}
         distinct = len(addresses) == len(moving) and addresses.isdisjoint({0, *(t.data_ptr() for t in still)})
@@ -115,11 +138,3 @@ class Again:
             for i, k in moved:
                 arguments[i] = addresses[k]
             function(*arguments)
-
-
-def _column(argument: Any, columns: Columns, n: int) -> Iterable[int]:
-    if isinstance(argument, int):
-        return repeat(argument, n)
-    address = argument.data_ptr()
-    column = columns.get(address)
-    return repeat(address, n) if column is None else column
