@@ -81,6 +81,7 @@ def test_backward_twice():
         loss.backward()
 
 
+@pytest.mark.skipif(torch.__version__ < "2.13", reason="Inductor divides the unused lanes too, which ends the process")
 def test_integer_division_is_not_replayed(rounds):
     """By zero it raises, which a call by address could not."""
 
