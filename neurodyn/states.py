@@ -61,12 +61,12 @@ def set_states(net: nn.Module, states: Mapping[str, Tensor]) -> None:
         shape, size = tuple(value.shape), module.size
         if shape[len(shape) - len(size) :] != size or len(shape) < len(size):
             raise ValueError(f"set_states: {key} of {module._label()} must end in {size}, got shape {shape}")
-    given: set[int] = set()
+    given: list[Tensor] = []
     for key, value in states.items():
         module, name = known[key]
-        twice = id(value) in given  # torch.func takes one tensor at two places for tied weights
+        twice = any(value is other for other in given)  # torch.func takes one tensor at two places for tied weights
         module._buffers[name] = value.view_as(value) if twice else value
-        given.add(id(value))
+        given.append(value)
 
 
 def hold_states(net: nn.Module) -> Callable[[], None]:
