@@ -81,17 +81,25 @@ def test_backward_twice():
         loss.backward()
 
 
-@pytest.mark.skipif(torch.__version__ < "2.13", reason="Inductor divides the unused lanes too, which ends the process")
-def test_integer_division_is_not_replayed(rounds):
-    """By zero it raises, which a call by address could not."""
+def test_an_error_in_a_later_chunk(rounds):
+    class Lookup(nd.Dynamics):
+        r = nd.state(0.0)
 
-    class Shared(nd.Dynamics):
-        count = nd.state(1.0)
+        def __init__(self, size):
+            super().__init__(size)
+            self.register_buffer("table", torch.rand(5))
 
-        def step(self, x, count):
-            share = torch.full_like(x, 6, dtype=torch.long) // x.long()
-            return share.to(x.dtype), count + 1
+        def step(self, x, r):
+            return r, 0.5 * r + self.table[x.detach().long()]
 
-    xs = torch.full((64, 4), 3.0)
-    assert torch.equal(nd.unroll(Shared(4), xs), torch.full_like(xs, 2))
-    assert not rounds
+    layer, xs = Lookup(4), torch.ones(64, 3, 4)
+    assert torch.equal(nd.unroll(layer, xs), nd.unroll(layer, xs, compile=False))
+    assert rounds
+    xs[40, 1, 2] = 7
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        nd.unroll(layer, xs)
+    step = nd.Stream(layer, xs[0])
+    step(xs[0])
+    step(xs[0])
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        step(xs[40])

@@ -225,7 +225,7 @@ class Program:
         prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
         with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
             chunk = self._inductor(graph, fakes)
-        return Folded(prologue.forward, chunk, Tape.of(chunk, graph.graph))
+        return Folded(prologue.forward, chunk, Tape.of(chunk))
 
     def _inductor(self, graph: GraphModule, fakes: list[Tensor]) -> Callable[[list[Tensor]], Sequence[Tensor]]:
         mode = fakes[0].fake_mode  # type: ignore[attr-defined]

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.fx import Graph, Node
 
 #: What the function that Inductor wrote may use besides its kernels: it then does nothing but allocate and call them.
 _PLAIN = {"clear", "size", "empty_strided_cpu", "torch"}
@@ -20,8 +19,8 @@ _PLAIN = {"clear", "size", "empty_strided_cpu", "torch"}
 #: For each argument of a kernel, the address or number that it gets in every further call; None: always the same.
 Columns = Mapping[int, Sequence[int] | None]
 
-#: Functions, and what they were called with: tensors and integers.
-Calls = list[tuple[Any, tuple[Any, ...]]]
+#: Addresses of kernels, and what they were called with: tensors and integers.
+Calls = list[tuple[int, tuple[Any, ...]]]
 
 
 class Tape:
@@ -30,14 +29,14 @@ class Tape:
     def __init__(self, code: Any, runner: Any, scope: dict[str, Any]):
         self.code, self.runner, self.scope = code, runner, scope
         names = [name for name in code.co_names if name.startswith("cpp_fused")]
-        self.functions = {name: ctypes.CDLL(scope[name].__self__.__file__)["kernel"] for name in names}
+        self.addresses = {name: _address(scope[name].__self__.__file__) for name in names}
 
     @classmethod
-    def of(cls, chunk: Any, graph: Graph) -> Tape | None:
-        """The tape of a graph compiled by Inductor; None if it does anything but call CPU kernels that cannot fail."""
+    def of(cls, chunk: Any) -> Tape | None:
+        """The tape of a chunk compiled by Inductor; None if it does anything but call CPU kernels."""
         call = getattr(chunk, "current_callable", None)
         function = getattr(call, "__func__", None)
-        if function is None or any(_divides_integers(node) for node in graph.nodes):
+        if function is None:
             return None
         names = [name for name in function.__code__.co_names if not name.startswith("cpp_fused")]
         if not all(name in _PLAIN or isinstance(getattr(torch, name, None), torch.dtype) for name in names):
@@ -54,18 +53,16 @@ class Tape:
         def watched(name: str) -> Any:
             def kernel(*arguments: Any) -> None:
                 self.scope[name](*arguments)
-                calls.append((self.functions[name], arguments))
+                calls.append((self.addresses[name], arguments))
 
             return kernel
 
-        scope = self.scope | {name: watched(name) for name in self.functions}
+        scope = self.scope | {name: watched(name) for name in self.addresses}
         return FunctionType(self.code, scope)(self.runner, list(inputs)), calls
 
 
-def _divides_integers(node: Node) -> bool:
-    value = node.meta.get("val")
-    divides = any(word in str(node.target) for word in ("div", "remainder", "fmod"))
-    return divides and isinstance(value, Tensor) and not value.is_floating_point()
+def _address(library: str) -> int:
+    return ctypes.cast(ctypes.CDLL(library)["kernel"], ctypes.c_void_p).value  # type: ignore[return-value]
 
 
 #: Arguments that a kernel may have at most.
@@ -78,14 +75,44 @@ _SOURCE = Path(__file__).with_name("rounds.cpp")
 def _rounds() -> Any:
     from torch._inductor.codecache import CppCodeCache
 
-    return CppCodeCache.load(_SOURCE.read_text().replace("MOST", str(MOST))).rounds
+    function = CppCodeCache.load(_SOURCE.read_text().replace("MOST", str(MOST))).rounds
+    function.restype = ctypes.c_char_p
+    return function
+
+
+def fits(calls: Calls) -> bool:
+    """Whether no kernel has too many arguments."""
+    return all(len(given) <= MOST for _, given in calls)
+
+
+class Kernels:
+    """The kernels of recorded calls, to be called with rows of a table of arguments.
+
+    Raises:
+        RuntimeError: what a kernel has thrown.
+    """
+
+    def __init__(self, calls: Calls):
+        n = self.count = len(calls)
+        self.kernels, self.arity = (
+            (ctypes.c_void_p * n)(*(kernel for kernel, _ in calls)),
+            (ctypes.c_int64 * n)(*(len(given) for _, given in calls)),
+        )
+        self.rounds = _rounds()
+
+    def __call__(self, rows: int, table: int) -> None:
+        """Call all kernels once for each of `rows` rows, which lie at the address `table`."""
+        word = ctypes.c_int64
+        message = self.rounds(word(rows), word(self.count), self.kernels, self.arity, ctypes.c_void_p(table))
+        if message is not None:
+            raise RuntimeError(message.decode())
 
 
 def replay(calls: Calls, columns: Columns, n: int, done: Callable[[], None]) -> None:
     """Make recorded calls `n` times more.
 
     Args:
-        calls: functions and their arguments, tensors or integers.
+        calls: see `Tape.record`.
         columns: for the address of a tensor that moves, its addresses in the further rounds.
         n: how many rounds.
         done: called for each round.
@@ -96,13 +123,10 @@ def replay(calls: Calls, columns: Columns, n: int, done: Callable[[], None]) -> 
         value = argument if isinstance(argument, int) else argument.data_ptr()
         column = None if isinstance(argument, int) else columns.get(value)
         table[:, i] = value if column is None else column
-    kernels = (ctypes.c_void_p * len(calls))(*(ctypes.cast(function, ctypes.c_void_p).value for function, _ in calls))
-    arity = (ctypes.c_int64 * len(calls))(*(len(given) for _, given in calls))
-    word, rounds = ctypes.c_int64, _rounds()
+    kernels = Kernels(calls)
     for first in range(0, n, _SLAB):
         size = min(_SLAB, n - first)
-        start = table.ctypes.data + first * table.strides[0]
-        rounds(word(size), word(len(calls)), kernels, arity, ctypes.c_void_p(start))
+        kernels(size, table.ctypes.data + first * table.strides[0])
         for _ in range(size):
             done()
 
@@ -116,25 +140,22 @@ class Again:
     """
 
     def __init__(self, calls: Calls, moving: Sequence[Tensor]):
-        self.alive = [calls, moving]
+        self.alive, self.kernels = [calls, moving], Kernels(calls)
         number = {tensor.data_ptr(): i for i, tensor in enumerate(moving)}
-        self.calls = []
-        for function, arguments in calls:
-            function.argtypes, function.restype = [ctypes.c_int64] * len(arguments), None
-            values = [a if isinstance(a, int) else a.data_ptr() for a in arguments]
-            moved = [(i, number[value]) for i, value in enumerate(values) if value in number]
-            self.calls.append((function, values, moved))
+        values = [a if isinstance(a, int) else a.data_ptr() for _, given in calls for a in given]
+        self.moved = [(i, number[value]) for i, value in enumerate(values) if value in number]
+        self.row = (ctypes.c_int64 * len(values))(*values)
 
     @classmethod
     def of(cls, calls: Calls, moving: Sequence[Tensor], still: Sequence[Tensor]) -> Again | None:
         """None if two of the tensors lie at the same address or one is empty, so that it is not clear what moves."""
         addresses = {tensor.data_ptr() for tensor in moving}
-        distinct = len(addresses) == len(moving) and addresses.isdisjoint({0, *(t.data_ptr() for t in still)})
+        distinct = (
+            fits(calls) and len(addresses) == len(moving) and addresses.isdisjoint({0, *(t.data_ptr() for t in still)})
+        )
         return cls(calls, moving) if distinct else None
 
     def __call__(self, addresses: Sequence[int]) -> None:
-        for function, values, moved in self.calls:
-            arguments = values.copy()
-            for i, k in moved:
-                arguments[i] = addresses[k]
-            function(*arguments)
+        for i, k in self.moved:
+            self.row[i] = addresses[k]
+        self.kernels(1, ctypes.addressof(self.row))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 
 from .program import Folded
-from .replay import MOST, replay
+from .replay import fits, replay
 
 Addresses = Sequence[int] | None
 
@@ -108,7 +108,7 @@ def sweep(
         done()
         slots = Slots(new, n, keep)
         columns = _columns(parts, given, new, slots, chunks[1:])
-        if columns is not None and all(len(given) <= MOST for _, given in calls):
+        if columns is not None and fits(calls):
             replay(calls, columns, n - 1, done)
             return slots.last(), [carry, *slots.given()] if keep else []
         kept, carry, first = [carry] if keep else [], new, 1
