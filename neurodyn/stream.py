@@ -91,8 +91,9 @@ class Stream:
             if self.step.tape is None:
                 return [state.contiguous() for state in self.step.chunk(inputs)]
             new, calls = self.step.tape.record(inputs)
-        self.again = Again.of(calls, [*x, *outs, *states, *new], fixed)
-        return new
+        if all(state.is_contiguous() for state in new):
+            self.again = Again.of(calls, [*x, *outs, *states, *new], fixed)
+        return [state.contiguous() for state in new]
 
     def _check(self, x: Sequence[Tensor], states: list[Tensor]) -> None:
         wanted = len(self.kinds) - len(states)

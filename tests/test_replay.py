@@ -103,3 +103,23 @@ def test_an_error_in_a_later_chunk(rounds):
     step(xs[0])
     with pytest.raises(RuntimeError, match="out of bounds"):
         step(xs[40])
+
+
+class Turned(nd.Dynamics):
+    """Its new state is a transpose."""
+
+    W = nd.state(0.1)
+
+    def step(self, x, W):
+        new = (0.3 * x.mT + 0.1 * W + 1e-3).contiguous().mT + 0.5 * W
+        return new.sum(-1, keepdim=True) * torch.ones_like(x), new
+
+
+@pytest.mark.parametrize("T", [3, 64])
+def test_a_state_with_other_strides(T):
+    layer, xs = Turned((4, 4)), torch.rand(T, 3, 4, 4)
+    assert_same(outcome(layer, xs), outcome(layer, xs, compile=False))
+    layer.reset_state(3)
+    step, twin = nd.Stream(layer, xs[0]), Turned((4, 4))
+    for x in xs[:3]:
+        torch.testing.assert_close(step(x), twin(x), rtol=1e-12, atol=1e-12)

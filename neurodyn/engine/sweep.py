@@ -111,7 +111,7 @@ def sweep(
         if columns is not None and fits(calls):
             replay(calls, columns, n - 1, done)
             return slots.last(), [carry, *slots.given()] if keep else []
-        kept, carry, first = [carry] if keep else [], new, 1
+        kept, carry, first = [carry] if keep else [], [tensor.contiguous() for tensor in new], 1
     for i in chunks[first:]:
         if keep:
             kept.append(carry)
