@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -78,6 +79,17 @@ def hold_states(net: nn.Module) -> Callable[[], None]:
             module._buffers[name] = value
 
     return restore
+
+
+@contextlib.contextmanager
+def same_tensors(net: nn.Module) -> Iterator[None]:
+    """Afterwards every module has the tensors of before, also one with two names, where functional_call loses them."""
+    held = [(tensors, dict(tensors)) for m in net.modules() for tensors in (m._parameters, m._buffers)]
+    try:
+        yield
+    finally:
+        for tensors, before in held:
+            tensors.update(before)  # type: ignore[arg-type]
 
 
 def reset_states(net: nn.Module, *batch: int) -> None:

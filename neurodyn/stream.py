@@ -22,14 +22,15 @@ class Stream:
 
     Calling the network itself takes some 10 us for each operation inside; a stream takes about as long in all. The
     states stay in the network, where they can be read, reset and set between two calls. Values of parameters may change
-    as well. After any other change to the network, such as another module or attribute, make a new stream.
+    as well, but not through ``.data``, which leaves no trace. After any other change to the network, such as another
+    module or attribute, make a new stream.
 
     Args:
         net: any module; its forward takes one step. Layers without a state are reset for the batch of the example.
         example: an input of one step, or a tuple of them for several arguments: their shapes, dtypes and device.
 
     Raises:
-        ValueError: at a call, when an input or a state differs from the example in shape, dtype or device.
+        ValueError: at a call, when an input or a state differs from the example in shape, dtype, device or structure.
         RuntimeError: at a call, when an input requires gradients; use the network itself, or `unroll`.
 
     Example:
@@ -53,7 +54,7 @@ class Stream:
         self.flat = all(isinstance(argument, Tensor) for argument in arguments)
         self.seen: list[Any] = []
         try:
-            self.program = program_of(net, x, self.spec)
+            self.program = program_of(net, [tensor.contiguous() for tensor in x], self.spec)
             self.step = self.program.forward(net, 1)
         except NotCompilable as reason:
             warnings.warn(f"Stream runs {type(net).__name__} in Python: {reason}", EagerWarning, stacklevel=2)
@@ -61,14 +62,15 @@ class Stream:
 
     def __call__(self, *inputs: Any) -> Any:
         """What the network returns for this step."""
-        x = inputs if self.flat else pytree.tree_leaves(inputs)
+        x, spec = (inputs, self.spec) if self.flat else pytree.tree_flatten(inputs)
         states = [tensors[name] for tensors, name in self.states]
-        self._check(x, states)
+        self._check(x, spec, states)
         if self.program is None:
             with torch.no_grad():
                 return self.net(*inputs)
         fixed = [tensors[name] for tensors, name in self.constants]
-        seen = [(tensor.data_ptr(), tensor._version) for tensor in fixed]
+        seen = [(tensor.data_ptr(), tensor.is_inference() or tensor._version) for tensor in fixed]
+        x, states, fixed = [[tensor.contiguous() for tensor in kind] for kind in (x, states, fixed)]
         batch = states[0].shape[: len(self.program.batch)]
         outs = [layout.empty(batch) for layout in self.program.outs]
         if seen != self.seen:
@@ -95,10 +97,12 @@ class Stream:
             self.again = Again.of(calls, [*x, *outs, *states, *new], fixed)
         return [state.contiguous() for state in new]
 
-    def _check(self, x: Sequence[Tensor], states: list[Tensor]) -> None:
+    def _check(self, x: Sequence[Tensor], spec: Any, states: list[Any]) -> None:
         wanted = len(self.kinds) - len(states)
         if len(x) != wanted:
             raise ValueError(f"Stream: made for {wanted} input{'s' * (wanted != 1)}, got {len(x)}")
+        if spec is not self.spec and spec != self.spec:
+            raise ValueError(f"Stream: the inputs are arranged as {spec}, this stream was made for {self.spec}")
         for (name, kind), tensor in zip(self.kinds.items(), (*x, *states), strict=True):
             if not isinstance(tensor, Tensor):
                 if tensor is None:
@@ -114,11 +118,11 @@ class Stream:
 
 
 def _kind(tensor: Tensor) -> tuple[Any, ...]:
-    return tensor.shape, tensor.dtype, tensor.device, tensor.is_contiguous()
+    return tensor.shape, tensor.dtype, tensor.device
 
 
 def _told(kind: tuple[Any, ...]) -> str:
-    return f"shape {tuple(kind[0])} of {kind[1]} on {kind[2]}{'' if kind[3] else ', not contiguous'}"
+    return f"shape {tuple(kind[0])} of {kind[1]} on {kind[2]}"
 
 
 def _places(net: nn.Module, names: Iterable[str]) -> list[tuple[dict[str, Any], str]]:

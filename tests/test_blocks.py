@@ -1,5 +1,7 @@
 """`unroll(checkpoint=n)`: the same numbers, from less memory."""
 
+import copy
+
 import pytest
 import torch
 from composed import composed, inputs
@@ -89,3 +91,37 @@ def test_memory_between_the_layers_is_not_kept():
     net, xs = nn.Sequential(nn.Linear(5, 4), nd.Expon(4), nn.Linear(4, 6), nd.LIF(6)), inputs(800, 3)
     size()
     assert size(checkpoint=100) < 1.2 * xs.nbytes < size() / 2
+
+
+def test_other_statistics_are_kept_once():
+    def normed():
+        return nn.Sequential(nn.InstanceNorm1d(4, track_running_stats=True), nd.LIF((4, 7)))
+
+    def spectral():
+        return nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(5, 4)), nd.LIF(4))
+
+    for make, xs in ((normed, torch.rand(20, 3, 4, 7)), (spectral, inputs(20, 3))):
+        a = make()
+        b = copy.deepcopy(a)
+        assert torch.equal(nd.unroll(a, xs, checkpoint=6), nd.unroll(b, xs))
+        assert all(torch.equal(one, other) for one, other in zip(a.buffers(), b.buffers(), strict=True))
+
+
+def test_changes_in_place_before_the_backward_pass_are_noticed():
+    for change in (lambda net, xs: xs.zero_(), lambda net, xs: net[0].weight.mul_(2)):
+        net, xs = chain(), inputs(20, 2)
+        loss = nd.unroll(net, xs, checkpoint=6).sum()
+        with torch.no_grad():
+            change(net, xs)
+        with pytest.raises(RuntimeError, match="changed in place after the forward pass"):
+            loss.backward()
+
+
+def test_inside_other_transformations():
+    net, xs = nn.Sequential(nn.Linear(5, 4), nd.LIF(4)), inputs(6, 2)
+    wanted = nd.unroll(net, xs)
+    compiled = torch.compile(lambda xs: nd.unroll(net, xs, checkpoint=2), backend="aot_eager")
+    assert_same([compiled(xs).detach()], [wanted.detach()])
+    slope = torch.func.grad(lambda xs: nd.unroll(net, xs, checkpoint=2).sum())(xs)
+    xs.requires_grad_()
+    assert_same([slope], torch.autograd.grad(nd.unroll(net, xs).sum(), xs))

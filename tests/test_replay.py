@@ -69,7 +69,27 @@ def test_states_that_share_their_memory(rounds):
 
 
 def test_empty_batch():
-    assert nd.unroll(nd.LIF(4), torch.rand(64, 0, 4)).shape == (64, 0, 4)
+    xs = torch.rand(64, 0, 4, requires_grad=True)
+    ys = nd.unroll(nd.LIF(4), xs)
+    ys.sum().backward()
+    assert ys.shape == xs.grad.shape == (64, 0, 4)
+
+
+def test_states_of_one_value_with_gradients_of_their_own():
+    class Two(nd.Dynamics):
+        a = nd.state(0.0)
+        b = nd.state(0.0)
+
+        def step(self, x, a, b):
+            new = 0.5 * a + x
+            return new, new, new.detach()
+
+    def gradient(compile):
+        xs = torch.ones(33, 2, 4, requires_grad=True)
+        _, states = nd.unroll(Two(4), xs, return_states=True, compile=compile)
+        return torch.autograd.grad(states["a"].sum() + 2 * states["b"].sum(), xs)
+
+    assert_same(gradient(True), gradient(False))
 
 
 def test_backward_twice():

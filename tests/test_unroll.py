@@ -359,3 +359,23 @@ def test_programs_are_shared_and_bounded():
     for tau in (3, 4, 5):
         nd.unroll(nd.LIF(17, tau=tau * u.ms), xs)
     assert len(programs._programs) == before
+
+
+def test_one_module_under_two_names():
+    linear, neuron = nn.Linear(5, 5), nd.LIF(5, learn="tau")
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = self.second = linear
+            self.neuron = nd.LIF(5)
+
+        def forward(self, x):
+            return self.neuron(self.second(3 * self.first(x)))
+
+    weight, tau = linear.weight, neuron.raw_tau
+    xs = torch.rand(20, 3, 5) * 3
+    for net in (Twice(), nn.Sequential(linear, neuron, linear, neuron)):
+        assert torch.equal(nd.unroll(net, xs), nd.unroll(net, xs, compile=False))
+    assert linear.weight is weight
+    assert neuron.raw_tau is tau

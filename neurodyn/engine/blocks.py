@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
@@ -21,17 +22,27 @@ from .start import reset_for
 def rows(module: nn.Module, apart: bool) -> list[list[nn.Module]]:
     """The layers of `module` in rows that can take a sequence in blocks; with `apart`, each by itself.
 
-    Batch norm in training takes its statistics from all steps, so it stays by itself.
+    What keeps statistics in training, such as batch norm, takes them from all steps, once, and so stays by itself.
     """
     found: list[list[nn.Module]] = [[]]
     for layer in layers(module):
-        alone = apart or any(isinstance(part, _BatchNorm) and part.training for part in layer.modules())
+        alone = apart or _keeps_statistics(layer)
         if alone and found[-1]:
             found.append([])
         found[-1].append(layer)
         if alone:
             found.append([])
     return [row for row in found if row]
+
+
+def can_repeat(row: Sequence[nn.Module]) -> bool:
+    """Whether `row` has states, and nothing that may not be computed twice."""
+    return not all(is_stateless(layer) for layer in row) and not any(_keeps_statistics(layer) for layer in row)
+
+
+def _keeps_statistics(layer: nn.Module) -> bool:
+    kinds = _NormBase, _SpectralNorm
+    return any(isinstance(part, kinds) and part.training and part._buffers for part in layer.modules())
 
 
 def start(row: Sequence[nn.Module], xs: tuple[Any, ...]) -> None:
@@ -65,15 +76,21 @@ class _Row(nn.Module):
 def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, compile: bool, bar: Any) -> Any:
     """`through`, for the backward pass of which only the states at the beginning of each block are kept."""
     net = _Row(row, compile)
+    leaves, spec = pytree.tree_flatten(xs)
     states, known = get_states(net), set()
+    versions = [tensor._version for tensor in (*leaves, *net.parameters())] if torch.is_grad_enabled() else []
 
     def block(i: int, block: tuple[Any, ...], *values: Tensor) -> tuple[Any, list[Tensor]]:
         net.bar = Quiet() if i in known else bar  # the second time is part of the backward pass
+        if i in known and versions != [tensor._version for tensor in (*leaves, *net.parameters())]:
+            raise RuntimeError(
+                "unroll(checkpoint=...): an input or a parameter was changed in place after the forward pass, which "
+                "the backward pass computes again; call backward before the change, or pass a clone"
+            )
         known.add(i)
         ys, new = pure(net, dict(zip(states, values, strict=True)), *block)
         return ys, list(new.values())
 
-    leaves, spec = pytree.tree_flatten(xs)
     values, outs = list(states.values()), []
     for i, part in enumerate(zip(*(leaf.split(steps) for leaf in leaves), strict=True)):
         part = pytree.tree_unflatten(list(part), spec)

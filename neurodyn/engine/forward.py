@@ -42,7 +42,7 @@ class Run:
     def _chunks(self, program: Any, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:
         from .sequence import Chunks, onward
 
-        fixed, states = list(constants(self.probe).values()), list(self.states.values())
+        fixed, states = ([x.contiguous() for x in kind.values()] for kind in (constants(self.probe), self.states))
         xs = [x.contiguous() for x in rows or (torch.empty(n, 0),)]
         chunks = Chunks(program, self.probe, n, long=self.chunk)
         states, _ = onward(program, chunks, states, fixed, xs, list(outs.values()))

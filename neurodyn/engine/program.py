@@ -28,7 +28,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from torch.utils import _pytree as pytree
 
 from ..solve import without_saved_tensor_hooks
-from ..states import constants, get_states, pure
+from ..states import constants, get_states, pure, same_tensors
 from . import products
 from .errors import NotCompilable
 from .fold import fold
@@ -174,7 +174,7 @@ class Program:
     def _loop(self, net: nn.Module, states: Sequence[Tensor], constant: Sequence[Tensor], xs: Sequence[Any]) -> Any:
         """Steps of the pure function of `net`: the new states, the outputs of each step, the pytree of one output."""
         fixed, outs, spec = dict(zip(self.constant_names, constant, strict=True)), [], None
-        with Share(constant):
+        with Share(constant), same_tensors(net):
             for x in xs:
                 tensors = fixed | dict(zip(self.state_names, states, strict=True))
                 y, new = pure(net, tensors, *pytree.tree_unflatten(list(x), self.spec))

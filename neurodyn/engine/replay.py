@@ -156,6 +156,7 @@ class Again:
         return cls(calls, moving) if distinct else None
 
     def __call__(self, addresses: Sequence[int]) -> None:
+        row = type(self.row).from_buffer_copy(self.row)
         for i, k in self.moved:
-            self.row[i] = addresses[k]
-        self.kernels(1, ctypes.addressof(self.row))
+            row[i] = addresses[k]
+        self.kernels(1, ctypes.addressof(row))

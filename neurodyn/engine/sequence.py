@@ -87,6 +87,7 @@ class TimeLoop(torch.autograd.Function):
         batch, T = states[0].shape[: len(program.batch)], len(xs[0])
         outs, products = [huge(layout.empty(batch, T)) for layout in program.outs], chunks.saved(batch, T)
         states, kept = onward(program, chunks, states, constants, xs, outs, products, progress)
+        states = [s.clone() if any(s is other for other in states[:i]) else s for i, s in enumerate(states)]
         ctx.program, ctx.chunks = program, chunks
         ctx.save_for_backward(*constants, *xs, *products, *(state for row in kept for state in row))
         return (*outs, *states)
@@ -97,7 +98,7 @@ class TimeLoop(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
         lengths = len(program.constants), len(program.xs), len(chunks.products)
-        constants, xs, products, flat = _split(ctx.saved_tensors, *lengths)
+        constants, xs, products, flat = _split([x.contiguous() for x in ctx.saved_tensors], *lengths)
         kept = [list(row) for row in zip(*[iter(flat)] * len(program.states), strict=True)]
         grad_outs, grad_states = _split([grad.contiguous() for grad in grads], len(program.outs))
         wanted = ctx.needs_input_grad[-len(xs) :]

@@ -164,6 +164,8 @@ def _columns(parts: Any, given: Any, new: Sequence[Tensor], slots: Slots, chunks
 
 
 def _along(tensor: Tensor, steps: int, chunks: range, first: int = 0) -> range:
+    if not tensor.numel():
+        return range(0)
     row = tensor.stride(0) * tensor.element_size()
     start, size = tensor.data_ptr() + first * row, steps * row
     return range(start + chunks.start * size, start + chunks.stop * size, chunks.step * size)

@@ -14,7 +14,7 @@ from ..dynamics import exporting, in_transform
 from ..progress import Quiet
 from ..progress import bar as progress_bar
 from ..states import check_dt, detach_states, get_states, hold_states, set_states
-from .blocks import in_blocks, rows, start
+from .blocks import can_repeat, in_blocks, rows, start
 from .layers import is_stateless, layers
 from .loop import through
 from .watch import Watch
@@ -49,7 +49,8 @@ def unroll(
             backpropagation through time.
         compile: False runs eagerly, with derivatives of any order.
         checkpoint: keep for the backward pass only the states of every so many steps, and compute what lies between
-            again, so that memory grows with input and output alone. Takes as long as one more forward pass.
+            again, so that memory grows with input and output alone. Takes as long as one more forward pass. Without
+            effect inside torch.compile and torch.func.
         record: names of states, such as "1.V", and of modules inside, such as "1", for their outputs. Then the result
             is ``(ys, recording)``: a `Trace` by name, with its graph, and the final states, with theirs.
         progress: show a bar when the forward pass of a long sequence takes more than 2 s, if tqdm is installed and the
@@ -87,12 +88,14 @@ def unroll(
         raise ValueError("unroll: with record=, the final states are recording.states; leave out return_states")
     ys: Any = arguments
     with _bar(module, leaves[0].shape[0], progress) as bar:
+        if torch.compiler.is_compiling() or in_transform():
+            checkpoint = None
         for row in rows(module, checkpoint is None or bool(watch.targets)):
             ys = ys if isinstance(ys, tuple) else (ys,)
             if states is None:
                 start(row, ys)
             row = [watch.around(layer) for layer in row]
-            if checkpoint is None or all(is_stateless(layer) for layer in row):
+            if checkpoint is None or not can_repeat(row):
                 ys = through(row, ys, compile, bar)
             else:
                 ys = in_blocks(row, ys, checkpoint, compile, bar)
