@@ -6,6 +6,9 @@ import os
 import tempfile
 from collections.abc import Iterator
 
+# Each worker has a core of its own; two threads in each would wait for each other longer than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # One compile cache for all workers and runs of the suite, apart from the user's own.
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(tempfile.gettempdir(), "neurodyn-test-inductor"))
 
