@@ -1,27 +1,59 @@
-"""Large fresh tensors in huge pages."""
+"""The code of every page in docs/ runs, links and pictures exist, and the migrated neurons spike as the originals."""
 
-import sys
+from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 
 import neurodyn as nd
-from neurodyn.engine import pages
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+OWN_TEST = ("projections.md",)  # networks/test_page.py
 
 
-def test_large_sequence_is_the_eager_loop():
-    xs = torch.rand(4, 1 << 20) * 3  # the output has 32 MB
-    assert torch.equal(nd.unroll(nd.LIF(1 << 20), xs), nd.unroll(nd.LIF(1 << 20), xs, compile=False))
+def run(page: Path) -> dict:
+    """The names that the code of a page leaves behind."""
+    names: dict = {}
+    before = nd.get_default_dt()
+    try:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+            exec(compile(block, page.name, "exec"), names)
+    finally:
+        nd.set_default_dt(before)
+        plt.close("all")
+    return names
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux")
-def test_only_large_tensors_are_advised(monkeypatch):
-    seen = []
-    monkeypatch.setattr(pages, "_madvise", lambda start, length, advice: seen.append((start.value, length.value)))
-    small, large = (pages.huge(torch.empty(n, dtype=torch.uint8)) for n in (2**20, 2**25 + 1000))
-    assert len(seen) == 1
-    start, length = seen[0]
-    assert start % 4096 == length % 4096 == 0
-    assert large.data_ptr() <= start < start + length <= large.data_ptr() + large.nbytes
-    assert large.nbytes - length < 2 * 4096
-    assert small.nbytes == 2**20
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in OWN_TEST], ids=lambda page: page.name)
+def test_code_runs(page: Path) -> None:
+    torch.set_default_dtype(torch.float32)  # as a reader has it
+    run(page)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_migrated_neurons_spike_as_the_originals() -> None:
+    names = run(ROOT / "docs" / "migration.md")
+    with np.load(ROOT / "tests" / "reference" / "peers.npz") as arrays:
+        wanted = {name: torch.from_numpy(arrays[name]).double() for name in arrays.files}
+    x = wanted.pop("x")
+    assert len(wanted) == 9
+    for name, spikes in wanted.items():
+        scale = 4 if name.endswith("normed") or "_decayed_" in name else 0.25 if "_plain" in name else 1
+        assert torch.equal(nd.unroll(names[name], scale * x, compile=False), spikes), name
+        assert spikes.sum() > 50
