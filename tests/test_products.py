@@ -1,4 +1,4 @@
-"""Matrix products inside the time loop: computed once, and by oneDNN where they are large."""
+"""Matrix products inside the time loop: computed once; large ones by operators that know of zeros."""
 
 import pytest
 import torch
@@ -27,39 +27,106 @@ def test_kept_products_change_nothing():
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
-def test_a_large_product_is_computed_once_and_by_onednn():
-    T, net = 6, recurrent(512).float()
+def calls_of(work):
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
+        result = work()
+    return result, {event.key: event.count for event in profiler.key_averages()}
+
+
+def rows_of(density, *shape):
+    """Graded rows, of which so many elements are not zero."""
+    return torch.randn(*shape, dtype=torch.float32) * (torch.rand(*shape) < density)
+
+
+def close(found, wanted):
+    wanted = wanted.double()
+    assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max().clamp(min=1)
+
+
+def test_large_products_in_the_loop_are_made_once_and_those_of_a_weight_together():
+    T, net = 8, recurrent(512).float()
     xs = torch.randn(T, 8, 512, dtype=torch.float32)
     wanted = gradients(net, xs, compile=False)
     gradients(net, xs)
-    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
-        found = gradients(net, xs)
-    calls = {event.key: event.count for event in profiler.key_averages()}
-    assert calls["neurodyn::linear"] == 3 * T  # forward, gradient of the spikes, gradient of the weights
+    found, calls = calls_of(lambda: gradients(net, xs))
+    assert calls["neurodyn::linear"] == 2 * T  # forward, gradient of the spikes
+    assert calls["neurodyn::outer"] < T  # gradient of the weights
     assert not calls.keys() & {"aten::mm", "aten::addmm"}
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_large_linear_between_layers_goes_to_onednn(bias):
-    net = nn.Sequential(nd.LIF(512), nn.Linear(512, 520, bias=bias)).float()
-    xs = torch.randn(4, 3, 512, dtype=torch.float32)
-    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
-        found = gradients(net, xs)
-    assert {event.key: event.count for event in profiler.key_averages()}[
-        "neurodyn::linear"
-    ] == 2  # no gradient of spikes
+def test_a_large_linear_between_layers(bias):
+    net = nn.Sequential(nd.LIF(256), nn.Linear(256, 300, bias=bias)).float()
+    xs = torch.randn(80, 3, 256, dtype=torch.float32)
+    found, calls = calls_of(lambda: gradients(net, xs))
+    assert (calls["neurodyn::linear"], calls["neurodyn::outer"]) == (1, 1)  # no gradient of spikes
     wanted = [(net[1](nd.unroll(net[0], xs)))]
-    (wanted[0] * torch.linspace(-1, 1, 520, dtype=torch.float32)).sum().backward(inputs=list(net.parameters()))
+    (wanted[0] * torch.linspace(-1, 1, 300, dtype=torch.float32)).sum().backward(inputs=list(net.parameters()))
     for one, other in zip(found, [wanted[0].detach(), *(p.grad for p in net.parameters())], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert "neurodyn::linear" not in calls_of(lambda: gradients(net, xs, compile=False))[1]
+
+
+@pytest.mark.parametrize("density", [0.0, 0.02, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize(("rows", "n_in", "n_out"), [(64, 512, 512), (5, 37, 131), (1, 16, 128), (700, 130, 257)])
+def test_products_whatever_is_zero(density, rows, n_in, n_out):
+    x, weight, bias = rows_of(density, rows, n_in), torch.randn(n_out, n_in).float(), torch.randn(n_out).float()
+    columns = weight.t().contiguous()
+    for b in (bias, None):
+        found = torch.ops.neurodyn.linear(x, weight, b, columns)
+        close(found, nn.functional.linear(x.double(), weight.double(), None if b is None else b.double()))
+    xs, gs = [x, rows_of(density, rows, n_in), x.clone()], [torch.randn(rows, n_out).float() for _ in range(3)]
+    close(torch.ops.neurodyn.outer(xs, gs), sum(x.double().T @ g.double() for x, g in zip(xs, gs, strict=True)))
+    close(torch.ops.neurodyn.outer(gs, xs), sum(g.double().T @ x.double() for x, g in zip(xs, gs, strict=True)))
+    close(torch.ops.neurodyn.outer([x], [gs[0]]), x.double().T @ gs[0].double())
+
+
+def test_a_weight_that_is_not_finite_shows_where_its_input_is_not_zero():
+    x, weight = rows_of(0.1, 64, 512), torch.zeros(512, 512).float()
+    x[:, 0], weight[:, 0] = 0, torch.nan
+    assert torch.ops.neurodyn.linear(x, weight, None, weight.t().contiguous()).isfinite().all()
+    x[5, 0] = 1
+    assert torch.ops.neurodyn.linear(x, weight, None, weight.t().contiguous()).isnan().all(1).nonzero().tolist() == [
+        [5]
+    ]
+
+
+def test_products_do_not_depend_on_strides_or_threads():
+    x, weight, g = rows_of(0.1, 512, 64), torch.randn(300, 512).float(), torch.randn(300, 64).float()
+    wanted = torch.ops.neurodyn.linear(x.t().contiguous(), weight, None, weight.t().contiguous())
+    outer = torch.ops.neurodyn.outer([x.t().contiguous()], [g.t().contiguous()])
+    threads = torch.get_num_threads()
+    try:
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            assert torch.ops.neurodyn.linear(x.t(), weight, None, weight.t().contiguous()).equal(wanted)
+            assert torch.ops.neurodyn.outer([x.t()], [g.t()]).equal(outer)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("density", [0.1, 1.0])
+def test_the_operators_are_sound_and_differentiable_twice(density):
+    x = rows_of(density, 12, 150).requires_grad_()
+    weight, bias = torch.randn(140, 150).float().requires_grad_(), torch.randn(140).float().requires_grad_()
+    columns = weight.detach().t().contiguous()
+    torch.library.opcheck(torch.ops.neurodyn.linear.default, (x, weight, bias, columns))
+    torch.library.opcheck(torch.ops.neurodyn.outer.default, ([x], [torch.randn(12, 140).float()]))
+
+    def curved(linear):
+        y = linear(x, weight, bias)
+        firsts = torch.autograd.grad((y**3).sum(), (x, weight, bias), create_graph=True)
+        return torch.autograd.grad(sum((first**2).sum() for first in firsts), (x, weight, bias))
+
+    found = curved(lambda *given: torch.ops.neurodyn.linear(*given, columns))
+    for one, other in zip(found, curved(nn.functional.linear), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3 * other.abs().max().item())
 
 
 def test_a_hook_on_a_large_linear_is_called():
     net, called = nn.Sequential(nn.Linear(512, 512), nd.LIF(512)), []
     net.float()[0].register_forward_hook(lambda *call: called.append(call))
-    nd.unroll(net, torch.randn(2, 3, 512, dtype=torch.float32), compile=False)
+    nd.unroll(net, torch.randn(20, 4, 512, dtype=torch.float32))
     assert len(called) == 1

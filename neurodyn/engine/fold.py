@@ -48,7 +48,7 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Gr
             node.replace_all_uses_with(last, lambda user: user not in known)
             values.append(node)
     prologue.output(tuple(copies[node] for node in values))
-    whole.eliminate_dead_code(_has_effect)
+    whole.eliminate_dead_code(has_effect)
     rest = GraphModule(graph, whole)
     return GraphModule(graph, prologue), rest, [*inputs, *(node.meta["val"] for node in values)]
 
@@ -59,5 +59,6 @@ def _is_smaller(node: Node, sources: list[Node]) -> bool:
     return all(isinstance(n, int) for n in sizes) and sizes[0] <= max(sizes[1:], default=0)
 
 
-def _has_effect(node: Node) -> bool:
+def has_effect(node: Node) -> bool:
+    """Whether a node must stay though nobody uses its value."""
     return node.op in ("placeholder", "output") or getattr(getattr(node.target, "_schema", None), "is_mutable", False)

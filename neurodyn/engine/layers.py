@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..current import SynapticOutput
 from ..dynamics import Dynamics
 from ..states import named_dynamics
-from .products import linear
+from .linear import linear
 
 
 def layers(module: nn.Module) -> list[nn.Module]:
@@ -55,10 +55,13 @@ def is_stateless(module: nn.Module) -> bool:
     return not isinstance(module, SynapticOutput) and next(named_dynamics(module), None) is None
 
 
-def flattened(module: nn.Module, xs: Tensor) -> Tensor:
-    """A stateless module on all steps at once, as on a batch of ``T * batch``; without a batch, T is the batch."""
+def flattened(module: nn.Module, xs: Tensor, compile: bool = False) -> Tensor:
+    """A stateless module on all steps at once, as on a batch of ``T * batch``; without a batch, T is the batch.
+
+    With `compile` a large ``nn.Linear`` is computed by the operators of `linear`.
+    """
     if xs.dim() < 3:
         return module(xs)
     rows = xs.flatten(0, 1)
-    ys = linear(module, rows)
+    ys = linear(module, rows) if compile else None
     return (module(rows) if ys is None else ys).unflatten(0, xs.shape[:2])

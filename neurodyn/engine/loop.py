@@ -21,7 +21,7 @@ def through(row: Sequence[nn.Module], ys: Any, compile: bool, bar: Any) -> Any:
     """The output of the last layer over all steps; those with states start from the ones in their buffers."""
     for layer in row:
         ys = ys if isinstance(ys, tuple) else (ys,)
-        ys = flattened(layer, *ys) if is_stateless(layer) else _run(layer, ys, compile, bar)
+        ys = flattened(layer, *ys, compile=compile) if is_stateless(layer) else _run(layer, ys, compile, bar)
     return ys
 
 

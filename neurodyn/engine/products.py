@@ -1,4 +1,4 @@
-"""Matrix products in a traced chunk: those of the forward pass are kept, so that the backward pass has them."""
+"""Matrix products in a traced chunk: those of the forward pass are kept for the backward pass; large ones."""
 
 from __future__ import annotations
 
@@ -7,64 +7,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import Graph, Node
 
-from ..dynamics import in_transform
-from .fingerprint import hooked
+from .fold import has_effect
+from .linear import LARGE
 
 aten = torch.ops.aten
-_LARGE = 2**18
 _PRODUCTS = aten.mm.default, aten.addmm.default, aten.bmm.default, aten.convolution.default
-
-_library = torch.library.Library("neurodyn", "FRAGMENT")
-_library.define("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
-
-
-@torch.library.impl(_library, "linear", "CPU")
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x @ weight.T + bias by oneDNN; Inductor takes the operator below for its own packed weights only."""
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-
-
-@torch.library.register_fake("neurodyn::linear", lib=_library)
-def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return x.new_empty(x.shape[0], weight.shape[0])
-
-
-def _keep_inputs(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:2])
-
-
-def _linear_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    (x, weight), wanted = ctx.saved_tensors, ctx.needs_input_grad
-    linear = torch.ops.neurodyn.linear
-    return (
-        linear(grad, weight.t(), None) if wanted[0] else None,
-        linear(grad.t(), x.t(), None) if wanted[1] else None,
-        grad.sum(0) if wanted[2] else None,
-    )
-
-
-torch.library.register_autograd("neurodyn::linear", _linear_backward, setup_context=_keep_inputs, lib=_library)
-
-
-def linear(module: nn.Module, x: Tensor) -> Tensor | None:
-    """What an ``nn.Linear`` makes of rows `x`, by oneDNN; None where the module itself has to be called."""
-    if (
-        type(module) is nn.Linear
-        and x.dim() == 2
-        and module.weight.numel() >= _LARGE
-        and (x.device.type, x.dtype, module.weight.dtype) == ("cpu", torch.float32, torch.float32)
-        and x.shape[1] == module.in_features
-        and torch.backends.mkldnn.is_available()
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not in_transform()
-        and hooked(module) is None
-    ):
-        return torch.ops.neurodyn.linear(x, module.weight, module.bias)
-    return None
 
 
 def products(graph: Graph, varying: Iterable[int]) -> list[Node]:
@@ -95,37 +45,103 @@ def reuse(graph: Graph, varying: Iterable[int], kept: range) -> None:
         graph.erase_node(product)
 
 
-def by_onednn(graph: Graph) -> None:
-    """Compute large float32 products on CPUs by oneDNN, which on some is twice as fast as what torch takes.
-
-    A call costs 10 us more; it pays from a matrix of about 512 x 512 elements on.
-    """
-    if not torch.backends.mkldnn.is_available():
-        return
+def large(graph: Graph, constants: range) -> None:
+    """Compute large float32 products on CPUs by the operators of `linear`; the inputs `constants` keep their value."""
+    _add_outers(graph)
+    fixed = _fixed(graph, constants)
     for node in list(graph.nodes):
         if node.target not in (aten.mm.default, aten.addmm.default) or node.kwargs:
             continue
         *bias, left, right = node.args
-        if bias and bias[0].meta["val"].dim() != 1:
-            continue
-        value, sizes = node.meta["val"], (*left.meta["val"].shape, right.meta["val"].shape[1])
-        fixed = sorted((n for n in sizes if isinstance(n, int)), reverse=True)[:2]
-        if value.device.type != "cpu" or value.dtype != torch.float32 or math.prod(fixed) < _LARGE or len(fixed) < 2:
+        if (bias and bias[0].meta["val"].dim() != 1) or not _is_large(node, *left.meta["val"].shape):
             continue
         with graph.inserting_before(node):
-            weight = _transposed(graph, right)
-            product = graph.call_function(torch.ops.neurodyn.linear.default, (left, weight, bias[0] if bias else None))
-        product.meta["val"] = value
+            columns = _columns(graph, right) if right in fixed else None
+            arguments = left, _transposed(graph, right), bias[0] if bias else None, columns
+            product = graph.call_function(torch.ops.neurodyn.linear.default, arguments)
+        product.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(product)
         graph.erase_node(node)
 
 
+def _add_outers(graph: Graph) -> None:
+    """Make one operation of large products g.T @ x that are added up: the gradient of a weight over all steps."""
+    for node in reversed(list(graph.nodes)):
+        terms = _terms(node) if node.users else []
+        pairs = [_outer(term) for term in terms]
+        if len(terms) < 2 or not any(pairs):
+            continue
+        with graph.inserting_before(node):
+            xs, gs = zip(*(pair for pair in pairs if pair is not None), strict=True)
+            outer = graph.call_function(torch.ops.neurodyn.outer.default, (list(xs), list(gs)))
+            outer.meta["val"] = node.meta["val"].t().contiguous()
+            total = _transposed(graph, outer)
+            for term in (term for term, pair in zip(terms, pairs, strict=True) if pair is None):
+                total = graph.call_function(aten.add.Tensor, (term, total))
+                total.meta["val"] = node.meta["val"]
+        node.replace_all_uses_with(total)
+        graph.eliminate_dead_code(has_effect)
+
+
+def _terms(node: Node, last: bool = True) -> list[Node]:
+    """What a node adds up, with the sums that nobody else uses opened."""
+    shape = node.meta["val"].shape if isinstance(node.meta.get("val"), Tensor) else None
+    is_sum = node.target is aten.add.Tensor and not node.kwargs and (last or len(node.users) == 1)
+    if not is_sum or not all(isinstance(term, Node) and term.meta["val"].shape == shape for term in node.args):
+        return [node]
+    return [term for side in node.args for term in _terms(side, last=False)]  # type: ignore[arg-type]
+
+
+def _outer(term: Node) -> tuple[Node, Node] | None:
+    """x and g, if a term is a large product g.T @ x that nobody else uses."""
+    flipped = False
+    while _is_transposition(term) and len(term.users) == 1:
+        term, flipped = term.args[0], not flipped  # type: ignore[assignment]
+    if term.target is not aten.mm.default or len(term.users) > 1 or not _is_large(term):
+        return None
+    left, right = term.args
+    if not _is_transposition(left):
+        return None
+    left = left.args[0]  # type: ignore[union-attr]
+    return (left, right) if flipped else (right, left)  # type: ignore[return-value]
+
+
+def _is_large(product: Node, *inner: Any) -> bool:
+    """Whether a product is in float32 on the CPU and has a matrix of many elements, whatever the batch is."""
+    value = product.meta["val"]
+    fixed = sorted((n for n in (*value.shape, *inner) if isinstance(n, int)), reverse=True)[:2]
+    return value.device.type == "cpu" and value.dtype == torch.float32 and len(fixed) == 2 and math.prod(fixed) >= LARGE
+
+
+def _fixed(graph: Graph, constants: range) -> set[Node]:
+    """What is computed from the inputs `constants` alone."""
+    known = set(_inputs(graph)[constants.start : constants.stop])
+    for node in graph.nodes:
+        if node.op == "call_function" and node.all_input_nodes and known.issuperset(node.all_input_nodes):
+            known.add(node)
+    return known
+
+
+def _is_transposition(node: Any) -> bool:
+    swaps = isinstance(node, Node) and node.target in (aten.permute.default, aten.t.default)
+    return swaps and node.meta["val"].dim() == 2
+
+
 def _transposed(graph: Graph, matrix: Node) -> Node:
-    if matrix.target is aten.permute.default or matrix.target is aten.t.default:
+    if _is_transposition(matrix):
         return matrix.args[0]  # type: ignore[return-value]
-    weight = graph.call_function(aten.permute.default, (matrix, [1, 0]))
-    weight.meta["val"] = matrix.meta["val"].permute(1, 0)
-    return weight
+    view = graph.call_function(aten.permute.default, (matrix, [1, 0]))
+    view.meta["val"] = matrix.meta["val"].permute(1, 0)
+    return view
+
+
+def _columns(graph: Graph, matrix: Node) -> Node | None:
+    """A copy of a weight of shape (out, in) that was transposed; its other products are with gradients, not spikes."""
+    if matrix.meta["val"].is_contiguous():
+        return None
+    copy = graph.call_function(aten.clone.default, (matrix,), {"memory_format": torch.contiguous_format})
+    copy.meta["val"] = matrix.meta["val"].contiguous()
+    return copy
 
 
 def _inputs(graph: Graph) -> list[Node]:

@@ -220,9 +220,9 @@ class Program:
         graph, fakes, _ = self._trace(chunk, *inputs)
         if kept := len(inputs[-1]):
             edit(graph.graph, self.varying, range(len(fakes) - kept, len(fakes)))
-        products.by_onednn(graph.graph)
-        first = len(self.states)
-        prologue, graph, fakes = fold(graph, fakes, range(first, first + len(self.constants)))
+        fixed = range(len(self.states), len(self.states) + len(self.constants))
+        products.large(graph.graph, fixed)
+        prologue, graph, fakes = fold(graph, fakes, fixed)
         with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
             chunk = self._inductor(graph, fakes)
         return Folded(prologue.forward, chunk, Tape.of(chunk))
