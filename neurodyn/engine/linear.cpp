@@ -9,9 +9,9 @@ namespace {
 
 constexpr int64_t LINE = 16;  // floats in a cache line
 #ifdef __AVX512F__
-constexpr int64_t WIDTH = 8 * LINE;  // floats in half of the registers
+constexpr int64_t LINES = 8;  // that half of the registers hold
 #else
-constexpr int64_t WIDTH = 4 * LINE;
+constexpr int64_t LINES = 4;
 #endif
 typedef float line __attribute__((vector_size(64), aligned(4)));
 
@@ -29,21 +29,28 @@ int64_t find(const float* x, int64_t n, int32_t* found) {
   return m;
 }
 
-// to[:] += sum over the found i of x[i * step] * rows[i, :], of which `width` columns are taken.
+// to[:] += sum over the found i of x[i * step] * rows[i, :], for `n` lines
+template <int64_t n>
+void add_lines(const float* x, int64_t step, const int32_t* found, int64_t m, const float* rows, int64_t stride,
+               float* to) {
+  line sums[n];
+  std::memcpy(sums, to, sizeof(sums));
+  for (int64_t k = 0; k < m; ++k) {
+    const float s = x[found[k] * step];
+    const line* from = reinterpret_cast<const line*>(rows + found[k] * stride);
+    for (int64_t o = 0; o < n; ++o) sums[o] += s * from[o];
+  }
+  std::memcpy(to, sums, sizeof(sums));
+}
+
+// The same for any width.
 void add_rows(const float* x, int64_t step, const int32_t* found, int64_t m, const float* rows, int64_t stride,
               float* to, int64_t width) {
-  for (; width >= WIDTH; width -= WIDTH, rows += WIDTH, to += WIDTH) {
-    line sums[WIDTH / LINE];
-    std::memcpy(sums, to, sizeof(sums));
-    for (int64_t k = 0; k < m; ++k) {
-      const float s = x[found[k] * step];
-      const line* from = reinterpret_cast<const line*>(rows + found[k] * stride);
-      for (int64_t o = 0; o < WIDTH / LINE; ++o) sums[o] += s * from[o];
-    }
-    std::memcpy(to, sums, sizeof(sums));
-  }
-  for (int64_t k = 0; k < m; ++k)
-    for (int64_t o = 0; o < width; ++o) to[o] += x[found[k] * step] * rows[found[k] * stride + o];
+  int64_t o = 0;
+  for (; o + LINES * LINE <= width; o += LINES * LINE) add_lines<LINES>(x, step, found, m, rows + o, stride, to + o);
+  for (; o + LINE <= width; o += LINE) add_lines<1>(x, step, found, m, rows + o, stride, to + o);
+  for (; o < width; ++o)
+    for (int64_t k = 0; k < m; ++k) to[o] += x[found[k] * step] * rows[found[k] * stride + o];
 }
 
 }  // namespace

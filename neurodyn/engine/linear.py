@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from ..dynamics import in_transform
 from .fingerprint import hooked
 
-#: Elements of a matrix in a step from which on the operators pay: a call costs 10 us more than one of torch.
-LARGE = 2**18
-_MANY = 2**24  # multiplications in a product over all steps
-_WIDE = 128  # columns from which on it pays to look for zeros
+#: Elements of a matrix from which on the operators pay in a step: a call costs 10 us more than one of torch.
+LARGE = 2**16
+#: Outputs from which on it pays to look for zeros in the input.
+WIDE = 128
+_MANY = 2**24  # multiplications from which on the operators pay in a product over all steps
 
 _library = torch.library.Library("neurodyn", "FRAGMENT")
 _library.define("linear(Tensor x, Tensor weight, Tensor? bias, Tensor? columns) -> Tensor")
@@ -43,7 +44,7 @@ def linear(module: nn.Module, x: Tensor) -> Tensor | None:
         and hooked(module) is None
     ):
         x = x.contiguous()
-        sparse = module.out_features >= _WIDE and _mostly_zero([x])
+        sparse = module.out_features >= WIDE and _mostly_zero([x])
         return _ops.linear(x, module.weight, module.bias, module.weight.detach().t().contiguous() if sparse else None)
     return None
 
@@ -66,7 +67,7 @@ def _outer(xs: Sequence[Tensor], gs: Sequence[Tensor]) -> Tensor:
     """The sum of x.T @ g, where x or g may be mostly zero; x is tried first."""
     xs, gs = ([tensor.contiguous() for tensor in tensors] for tensors in (xs, gs))
     for left, right in ((xs, gs), (gs, xs)):
-        if right[0].shape[1] >= _WIDE and _mostly_zero(left):
+        if right[0].shape[1] >= WIDE and _mostly_zero(left):
             w = left[0].new_empty(left[0].shape[1], right[0].shape[1])
             _kernels().outer(len(xs), _addresses(left), _addresses(right), w.data_ptr(), *_sizes(left[0], right[0]))
             return w if left is xs else w.t().contiguous()

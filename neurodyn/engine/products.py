@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.fx import Graph, Node
 
 from .fold import has_effect
-from .linear import LARGE
+from .linear import LARGE, WIDE
 
 aten = torch.ops.aten
 _PRODUCTS = aten.mm.default, aten.addmm.default, aten.bmm.default, aten.convolution.default
@@ -107,7 +107,7 @@ def _outer(term: Node) -> tuple[Node, Node] | None:
 
 
 def _is_large(product: Node, *inner: Any) -> bool:
-    """Whether a product is in float32 on the CPU and has a matrix of many elements, whatever the batch is."""
+    """Whether a product is in float32 on the CPU and has a large matrix, whatever the batch is."""
     value = product.meta["val"]
     fixed = sorted((n for n in (*value.shape, *inner) if isinstance(n, int)), reverse=True)[:2]
     return value.device.type == "cpu" and value.dtype == torch.float32 and len(fixed) == 2 and math.prod(fixed) >= LARGE
@@ -136,8 +136,8 @@ def _transposed(graph: Graph, matrix: Node) -> Node:
 
 
 def _columns(graph: Graph, matrix: Node) -> Node | None:
-    """A copy of a weight of shape (out, in) that was transposed; its other products are with gradients, not spikes."""
-    if matrix.meta["val"].is_contiguous():
+    """A copy of a wide weight of shape (out, in) that was transposed; without that it is multiplied by gradients."""
+    if matrix.meta["val"].is_contiguous() or matrix.meta["val"].shape[1] < WIDE:
         return None
     copy = graph.call_function(aten.clone.default, (matrix,), {"memory_format": torch.contiguous_format})
     copy.meta["val"] = matrix.meta["val"].contiguous()
