@@ -190,7 +190,7 @@ def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device
             unit,
             str(got.dimensionality),
             str(unit.dimensionality),
-            extra_msg=f": {label}, got {value!r}; {example}",
+            extra_msg=f": {label}, got {value}; {example}",
         )
     source = getattr(value, "magnitude", value)
     number = units.to_canonical(value)

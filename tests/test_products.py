@@ -3,9 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 
 import neurodyn as nd
+from neurodyn.engine.layers import flattened
 
 
 def gradients(net, xs, **how):
@@ -73,9 +75,8 @@ def test_a_large_linear_between_layers(bias):
 @pytest.mark.parametrize(("rows", "n_in", "n_out"), [(64, 512, 512), (5, 37, 131), (1, 16, 128), (700, 130, 257)])
 def test_products_whatever_is_zero(density, rows, n_in, n_out):
     x, weight, bias = rows_of(density, rows, n_in), torch.randn(n_out, n_in).float(), torch.randn(n_out).float()
-    columns = weight.t().contiguous()
-    for b in (bias, None):
-        found = torch.ops.neurodyn.linear(x, weight, b, columns)
+    for b, how in ((bias, {"look": True}), (None, {"columns": weight.t()})):
+        found = torch.ops.neurodyn.linear(x, weight, b, **how)
         close(found, nn.functional.linear(x.double(), weight.double(), None if b is None else b.double()))
     xs, gs = [x, rows_of(density, rows, n_in), x.clone()], [torch.randn(rows, n_out).float() for _ in range(3)]
     close(torch.ops.neurodyn.outer(xs, gs), sum(x.double().T @ g.double() for x, g in zip(xs, gs, strict=True)))
@@ -123,6 +124,105 @@ def test_the_operators_are_sound_and_differentiable_twice(density):
     found = curved(lambda *given: torch.ops.neurodyn.linear(*given, columns))
     for one, other in zip(found, curved(nn.functional.linear), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3 * other.abs().max().item())
+
+
+def spikes(*shape):
+    return 3 * rows_of(0.05, *shape)
+
+
+def check_against_eager(net, xs):
+    for found, wanted in zip(gradients(net, xs), gradients(net, xs, compile=False), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4 * wanted.abs().max().item())
+
+
+class Weighted(nn.Module):
+    """A neuron behind a connection, in one module."""
+
+    def __init__(self, connection, size):
+        super().__init__()
+        self.connection, self.lif = connection, nd.LIF(size)
+
+    def forward(self, x):
+        y = self.connection(x)
+        return self.lif(y) + y.tanh()
+
+
+class LowRank(nn.Module):
+    """A weight that is larger than what it is made of."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.randn(size, 8)), nn.Parameter(torch.randn(8, size) / 50)
+
+    def forward(self, x):
+        return x @ (self.a @ self.b).t()
+
+
+class Twice(nn.Linear):
+    """One weight for different numbers of rows."""
+
+    def forward(self, x):
+        return super().forward(torch.cat([x.sin(), x / 2])).unflatten(0, (2, -1)).sum(0) + super().forward(x)
+
+
+class Turned(nn.Linear):
+    """A permutation that does nothing, and one that transposes."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes, bias=False)
+
+    def forward(self, x):
+        return x @ self.weight.permute(0, 1) + x @ self.weight.permute(1, 0)
+
+
+class OneBias(nn.Linear):
+    """A bias that all outputs share."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.bias = nn.Parameter(torch.ones(1))
+
+
+@pytest.mark.parametrize("connection", [LowRank, Twice, Turned, OneBias])
+def test_products_that_look_like_others(connection):
+    torch.manual_seed(1)
+    sizes = (512,) if connection is LowRank else (512, 512)
+    check_against_eager(Weighted(connection(*sizes), 512).float(), spikes(8, 16, 512))
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (2, 3)])
+def test_products_with_any_number_of_batch_dimensions(batch):
+    torch.manual_seed(1)
+    net, xs = Weighted(nn.Linear(20, 20), 20), 3 * torch.randn(9, *batch, 20)
+    for _ in range(2):
+        check_against_eager(net, xs)
+    check_against_eager(nd.Recurrent(nd.LIF(20, learn="tau"), nn.Linear(20, 20)), xs)
+
+
+def test_gradients_of_a_large_linear_are_like_those_of_torch():
+    net, xs = nn.Sequential(nd.LIF(256), nn.Linear(256, 256)).float(), torch.randn(80, 4, 256).float()
+    y, parameters = nd.unroll(net, xs), list(net[1].parameters())
+    assert all(grad.is_contiguous() for grad in torch.autograd.grad(y.sum(), parameters, retain_graph=True))
+    directions = torch.randn(3, *y.shape).float()
+    batched = torch.autograd.grad(y, parameters, directions, is_grads_batched=True, retain_graph=True)
+    for i, direction in enumerate(directions):
+        for one, found in zip(torch.autograd.grad(y, parameters, direction, retain_graph=True), batched, strict=True):
+            torch.testing.assert_close(found[i], one, rtol=1e-4, atol=1e-3)
+
+
+def test_a_large_linear_is_not_looked_at_in_a_trace():
+    layer, xs = nn.Linear(256, 256).float(), torch.randn(80, 4, 256).float()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert flattened(layer, xs, compile=True).shape == xs.shape
+
+
+def test_tensors_that_the_kernels_do_not_take():
+    x = torch.zeros(0, 150)
+    assert torch.ops.neurodyn.outer([x], [torch.zeros(0, 140)]).equal(torch.zeros(150, 140))
+    assert torch.ops.neurodyn.linear(x.float(), torch.zeros(140, 150).float(), None, look=True).shape == (0, 140)
+    x, g = spikes(20, 150).double(), torch.randn(20, 140)
+    close(torch.ops.neurodyn.outer([x, x[:7]], [g, g[:7]]), x.T @ g + x[:7].T @ g[:7])
+    close(torch.ops.neurodyn.linear(x, g.T @ x, None, look=True), x @ (x.T @ g))
 
 
 def test_a_hook_on_a_large_linear_is_called():

@@ -21,8 +21,8 @@ def intervals(spikes: Events | Tensor, dt: Any = None) -> tuple[u.Quantity, Tens
         dt: time step of a tensor; `get_default_dt()` if not given.
 
     Example:
-        >>> nd.analysis.intervals(torch.tensor([[1.0], [0.0], [0.0], [1.0], [1.0]]))[0]
-        <Quantity(tensor([3., 1.], dtype=torch.float64), 'millisecond')>
+        >>> print(nd.analysis.intervals(torch.tensor([[1.0], [0.0], [0.0], [1.0], [1.0]]))[0])
+        tensor([3., 1.], dtype=torch.float64) millisecond
     """
     events = Events.of(spikes, dt)
     order = events.neurons.argsort(stable=True)

@@ -21,8 +21,8 @@ def rates(spikes: Events | Tensor, dt: Any = None) -> u.Quantity:
         dt: time step of a tensor; `get_default_dt()` if not given.
 
     Example:
-        >>> nd.analysis.rates(torch.eye(4)[:, :2], dt=5 * u.ms)
-        <Quantity(tensor([50., 50.]), 'hertz')>
+        >>> print(nd.analysis.rates(torch.eye(4)[:, :2], dt=5 * u.ms))
+        tensor([50., 50.]) hertz
     """
     return Events.of(spikes, dt).rates
 
@@ -63,8 +63,8 @@ def population_rate(spikes: Events | Tensor, window: Any, dt: Any = None) -> u.Q
         window: see `counts`.
 
     Example:
-        >>> nd.analysis.population_rate(torch.eye(4), 2 * u.ms)
-        <Quantity(tensor([250.0000, 250.0000]), 'hertz')>
+        >>> print(nd.analysis.population_rate(torch.eye(4), 2 * u.ms))
+        tensor([250.0000, 250.0000]) hertz
     """
     events = Events.of(spikes, dt)
     mean = counts(events, window).to(torch.get_default_dtype()).mean(-1)

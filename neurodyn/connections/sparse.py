@@ -182,7 +182,7 @@ class Sparse(nn.Module):
         allowed = [u.registry.Unit(name) for name in UNITS]
         found = [unit for unit in allowed if unit.dimensionality == got.dimensionality]
         if not found:
-            message = f": {label} is a number, or in nS, pA or mV; got {value!r}"
+            message = f": {label} is a number, or in nS, pA or mV; got {value}"
             raise pint.DimensionalityError(got, allowed[1], extra_msg=message)
         self.unit = found[0]
         weight = check(value, self.unit, (n,), label, device, dtype)

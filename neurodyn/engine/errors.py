@@ -7,5 +7,9 @@ class NotCompilable(Exception):
     """A module cannot run as a compiled program, for the reason given."""
 
 
+class BatchSpecialised(Exception):
+    """A trace holds for one batch size only."""
+
+
 class EagerWarning(UserWarning):
     """A time loop runs step by step in Python, for the reason that the message gives."""

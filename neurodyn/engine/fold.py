@@ -23,21 +23,15 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Gr
     whole = fx_graph_cse(graph.graph)
     sum_last(whole)
     placeholders = [node for node in whole.nodes if node.op == "placeholder"]
-    known = dict.fromkeys(placeholders[i] for i in constants)  # in order, as compiled graphs are found by their text
+    known = computed_once(whole, constants)
     prologue, copies = Graph(), {}
     for i in constants:
         copies[placeholders[i]] = prologue.node_copy(placeholders[i])
-    for node in whole.nodes:
-        sources = node.all_input_nodes
-        if node.op != "call_function" or not sources or not isinstance(node.meta.get("val"), Tensor):
-            continue
-        if not _is_smaller(node, sources):
-            continue  # cheaper to compute again than to read
-        if all(source in known or (not source.all_input_nodes and source.op == "call_function") for source in sources):
-            known[node] = None
-            for source in sources:  # constants of no input, such as aten.full, are made on both sides
-                if source not in copies:
-                    copies[source] = prologue.node_copy(source)
+    for node in known:
+        for source in node.all_input_nodes:  # constants of no input, such as aten.full, are made on both sides
+            if source not in copies:
+                copies[source] = prologue.node_copy(source)
+        if node not in copies:
             copies[node] = prologue.node_copy(node, lambda source: copies[source])
     last, values = placeholders[-1], []
     for node in known:
@@ -51,6 +45,21 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Gr
     whole.eliminate_dead_code(has_effect)
     rest = GraphModule(graph, whole)
     return GraphModule(graph, prologue), rest, [*inputs, *(node.meta["val"] for node in values)]
+
+
+def computed_once(graph: Graph, constants: range) -> dict[Node, None]:
+    """The inputs `constants` and what `fold` takes out: computed from them, and not cheaper to compute than to read."""
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    known = dict.fromkeys(inputs[i] for i in constants)  # in order, as compiled graphs are found by their text
+    for node in graph.nodes:
+        sources = node.all_input_nodes
+        if node.op != "call_function" or not sources or not isinstance(node.meta.get("val"), Tensor):
+            continue
+        if _is_smaller(node, sources) and all(
+            source in known or (not source.all_input_nodes and source.op == "call_function") for source in sources
+        ):
+            known[node] = None
+    return known
 
 
 def _is_smaller(node: Node, sources: list[Node]) -> bool:

@@ -33,14 +33,13 @@ int64_t find(const float* x, int64_t n, int32_t* found) {
 template <int64_t n>
 void add_lines(const float* x, int64_t step, const int32_t* found, int64_t m, const float* rows, int64_t stride,
                float* to) {
-  line sums[n];
-  std::memcpy(sums, to, sizeof(sums));
+  line sums[n] = {};
   for (int64_t k = 0; k < m; ++k) {
     const float s = x[found[k] * step];
     const line* from = reinterpret_cast<const line*>(rows + found[k] * stride);
     for (int64_t o = 0; o < n; ++o) sums[o] += s * from[o];
   }
-  std::memcpy(to, sums, sizeof(sums));
+  for (int64_t o = 0; o < n; ++o) reinterpret_cast<line*>(to)[o] += sums[o];
 }
 
 // The same for any width.
@@ -49,8 +48,11 @@ void add_rows(const float* x, int64_t step, const int32_t* found, int64_t m, con
   int64_t o = 0;
   for (; o + LINES * LINE <= width; o += LINES * LINE) add_lines<LINES>(x, step, found, m, rows + o, stride, to + o);
   for (; o + LINE <= width; o += LINE) add_lines<1>(x, step, found, m, rows + o, stride, to + o);
-  for (; o < width; ++o)
-    for (int64_t k = 0; k < m; ++k) to[o] += x[found[k] * step] * rows[found[k] * stride + o];
+  for (; o < width; ++o) {
+    float sum = 0;
+    for (int64_t k = 0; k < m; ++k) sum += x[found[k] * step] * rows[found[k] * stride + o];
+    to[o] += sum;
+  }
 }
 
 }  // namespace
@@ -72,14 +74,13 @@ extern "C" bool mostly_zero(int64_t count, const float* const* xs, int64_t n) {
   return 4 * found <= seen;
 }
 
-// y[b, :] = bias + sum over i of x[b, i] * columns[i, :]; returns false, and does nothing, where x is not mostly zero
-extern "C" bool product(const float* x, const float* columns, const float* bias, float* y, int64_t rows, int64_t n_in,
+// y[b, :] = bias + sum over i of x[b, i] * columns[i, :]
+extern "C" void product(const float* x, const float* columns, const float* bias, float* y, int64_t rows, int64_t n_in,
                         int64_t n_out, int threads) {
   constexpr int64_t wide = 256;  // threads share the columns first, so that each keeps its own in its cache
-  if (!mostly_zero(1, &x, rows * n_in)) return false;
   #pragma omp parallel num_threads(threads)
   {
-    std::vector<int32_t> found(n_in + 1);
+    std::vector<int32_t> found(n_in);
     #pragma omp for collapse(2)
     for (int64_t o = 0; o < n_out; o += wide)
       for (int64_t b = 0; b < rows; ++b) {
@@ -90,29 +91,31 @@ extern "C" bool product(const float* x, const float* columns, const float* bias,
         add_rows(x + b * n_in, 1, found.data(), m, columns + o, n_out, to, width);
       }
   }
-  return true;
 }
 
 // w[i, :] = sum over k and b of xs[k][b, i] * gs[k][b, :]
 extern "C" void outer(int64_t count, const float* const* xs, const float* const* gs, float* w, int64_t rows,
                       int64_t n_in, int64_t n_out, int threads) {
+  constexpr int64_t block = 1024;  // rows, whose sum is made on its own: it stays accurate for very many
   #pragma omp parallel num_threads(threads)
   {
-    std::vector<int32_t> found(LINE * rows);
+    std::vector<int32_t> found(LINE * block);
     #pragma omp for
     for (int64_t first = 0; first < n_in; first += LINE) {
       const int64_t here = std::min(LINE, n_in - first);
       std::fill_n(w + first * n_out, here * n_out, 0.0f);
-      for (int64_t k = 0; k < count; ++k) {
-        int64_t m[LINE] = {};
-        for (int64_t b = 0; b < rows; ++b) {
-          int32_t at[LINE + 1];
-          const int64_t n = find(xs[k] + b * n_in + first, here, at);
-          for (int64_t j = 0; j < n; ++j) found[at[j] * rows + m[at[j]]++] = b;
+      for (int64_t k = 0; k < count; ++k)
+        for (int64_t start = 0; start < rows; start += block) {
+          const float *x = xs[k] + start * n_in + first, *g = gs[k] + start * n_out;
+          int64_t m[LINE] = {};
+          for (int64_t b = 0; b < std::min(block, rows - start); ++b) {
+            int32_t at[LINE];
+            const int64_t n = find(x + b * n_in, here, at);
+            for (int64_t j = 0; j < n; ++j) found[at[j] * block + m[at[j]]++] = b;
+          }
+          for (int64_t i = 0; i < here; ++i)
+            add_rows(x + i, n_in, &found[i * block], m[i], g, n_out, w + (first + i) * n_out, n_out);
         }
-        for (int64_t i = 0; i < here; ++i)
-          add_rows(xs[k] + first + i, n_in, &found[i * rows], m[i], gs[k], n_out, w + (first + i) * n_out, n_out);
-      }
     }
   }
 }

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from ..dynamics import in_transform
 from ..states import constants, get_states, pure, set_states
-from .errors import EagerWarning, NotCompilable
+from .errors import BatchSpecialised, EagerWarning, NotCompilable
 from .late import program_of
 from .layers import flattened, is_stateless
 
@@ -44,10 +44,15 @@ def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, bar: Any) ->
 
 def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, bar: Any) -> Any:
     program = program_of(net, [leaf[0] for leaf in leaves], spec)
+    from .programs import specialise
     from .sequence import run
 
     states, fixed = get_states(net), constants(net)
-    outs, final = run(program, net, list(states.values()), list(fixed.values()), leaves, bar)
+    try:
+        outs, final = run(program, net, list(states.values()), list(fixed.values()), leaves, bar)
+    except BatchSpecialised:
+        specialise(program)
+        return _compiled(net, leaves, spec, bar)
     set_states(net, dict(zip(states, final, strict=True)))
     return pytree.tree_unflatten(outs, program.output_spec)
 

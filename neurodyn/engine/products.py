@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import Graph, Node
 
-from .fold import has_effect
+from .fold import computed_once, has_effect
 from .linear import LARGE, WIDE
 
 aten = torch.ops.aten
@@ -37,26 +37,31 @@ def keep(graph: Graph, varying: Iterable[int], into: range) -> None:
             graph.call_function(aten.copy_.default, (buffer, product))
 
 
-def reuse(graph: Graph, varying: Iterable[int], kept: range) -> None:
-    """Replace the first products by the inputs `kept`."""
+def reuse(graph: Graph, varying: Iterable[int], kept: range, kinds: Sequence[Any]) -> None:
+    """Replace the first products by the inputs `kept`, if they are of the `kinds` that were kept.
+
+    Without a batch the forward pass has one operation for product and bias, and the backward pass two.
+    """
     buffers = _inputs(graph)[kept.start : kept.stop]
-    for product, buffer in zip(products(graph, varying), buffers, strict=False):
-        product.replace_all_uses_with(buffer)
-        graph.erase_node(product)
+    again = products(graph, varying)[: len(buffers)]
+    if [(node.target, _shape(node)) for node in again] == list(zip(kinds, map(_shape, buffers), strict=True)):
+        for product, buffer in zip(again, buffers, strict=True):
+            product.replace_all_uses_with(buffer)
+            graph.erase_node(product)
 
 
 def large(graph: Graph, constants: range) -> None:
     """Compute large float32 products on CPUs by the operators of `linear`; the inputs `constants` keep their value."""
     _add_outers(graph)
-    fixed = _fixed(graph, constants)
+    once = computed_once(graph, constants)
     for node in list(graph.nodes):
         if node.target not in (aten.mm.default, aten.addmm.default) or node.kwargs:
             continue
         *bias, left, right = node.args
-        if (bias and bias[0].meta["val"].dim() != 1) or not _is_large(node, *left.meta["val"].shape):
+        if not _is_large(node, left.meta["val"].shape[1]) or any(not _is_bias(value, node) for value in bias):
             continue
         with graph.inserting_before(node):
-            columns = _columns(graph, right) if right in fixed else None
+            columns = _columns(graph, right) if right in once else None
             arguments = left, _transposed(graph, right), bias[0] if bias else None, columns
             product = graph.call_function(torch.ops.neurodyn.linear.default, arguments)
         product.meta["val"] = node.meta["val"]
@@ -68,28 +73,34 @@ def _add_outers(graph: Graph) -> None:
     """Make one operation of large products g.T @ x that are added up: the gradient of a weight over all steps."""
     for node in reversed(list(graph.nodes)):
         terms = _terms(node) if node.users else []
-        pairs = [_outer(term) for term in terms]
-        if len(terms) < 2 or not any(pairs):
+        if len(terms) < 2:
+            continue
+        xs, gs, rest = [], [], []
+        for term in terms:
+            if (pair := _outer(term)) is None:
+                rest.append(term)
+            else:
+                xs.append(pair[0])
+                gs.append(pair[1])
+        if not xs:
             continue
         with graph.inserting_before(node):
-            xs, gs = zip(*(pair for pair in pairs if pair is not None), strict=True)
-            outer = graph.call_function(torch.ops.neurodyn.outer.default, (list(xs), list(gs)))
+            outer = graph.call_function(torch.ops.neurodyn.outer.default, (xs, gs))
             outer.meta["val"] = node.meta["val"].t().contiguous()
             total = _transposed(graph, outer)
-            for term in (term for term, pair in zip(terms, pairs, strict=True) if pair is None):
+            for term in rest:
                 total = graph.call_function(aten.add.Tensor, (term, total))
                 total.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(total)
         graph.eliminate_dead_code(has_effect)
 
 
-def _terms(node: Node, last: bool = True) -> list[Node]:
+def _terms(node: Node, outermost: bool = True) -> list[Node]:
     """What a node adds up, with the sums that nobody else uses opened."""
-    shape = node.meta["val"].shape if isinstance(node.meta.get("val"), Tensor) else None
-    is_sum = node.target is aten.add.Tensor and not node.kwargs and (last or len(node.users) == 1)
-    if not is_sum or not all(isinstance(term, Node) and term.meta["val"].shape == shape for term in node.args):
+    is_sum = node.target is aten.add.Tensor and not node.kwargs and (outermost or len(node.users) == 1)
+    if not is_sum or not all(isinstance(term, Node) and _shape(term) == _shape(node) for term in node.args):
         return [node]
-    return [term for side in node.args for term in _terms(side, last=False)]  # type: ignore[arg-type]
+    return [term for side in node.args for term in _terms(side, outermost=False)]  # type: ignore[arg-type]
 
 
 def _outer(term: Node) -> tuple[Node, Node] | None:
@@ -106,6 +117,12 @@ def _outer(term: Node) -> tuple[Node, Node] | None:
     return (left, right) if flipped else (right, left)  # type: ignore[return-value]
 
 
+def _is_bias(value: Node, product: Node) -> bool:
+    """Whether `value` is one row in float32, with an element for each column of `product`."""
+    bias = value.meta["val"]
+    return bias.dtype == torch.float32 and str(bias.shape) == str(product.meta["val"].shape[1:])
+
+
 def _is_large(product: Node, *inner: Any) -> bool:
     """Whether a product is in float32 on the CPU and has a large matrix, whatever the batch is."""
     value = product.meta["val"]
@@ -113,18 +130,15 @@ def _is_large(product: Node, *inner: Any) -> bool:
     return value.device.type == "cpu" and value.dtype == torch.float32 and len(fixed) == 2 and math.prod(fixed) >= LARGE
 
 
-def _fixed(graph: Graph, constants: range) -> set[Node]:
-    """What is computed from the inputs `constants` alone."""
-    known = set(_inputs(graph)[constants.start : constants.stop])
-    for node in graph.nodes:
-        if node.op == "call_function" and node.all_input_nodes and known.issuperset(node.all_input_nodes):
-            known.add(node)
-    return known
-
-
 def _is_transposition(node: Any) -> bool:
-    swaps = isinstance(node, Node) and node.target in (aten.permute.default, aten.t.default)
-    return swaps and node.meta["val"].dim() == 2
+    if not isinstance(node, Node) or node.target not in (aten.permute.default, aten.t.default):
+        return False
+    return node.meta["val"].dim() == 2 and (len(node.args) == 1 or list(node.args[1]) in ([1, 0], [-1, -2]))  # type: ignore[arg-type]
+
+
+def _shape(node: Node) -> str:
+    """As text: to compare symbols would add guards."""
+    return str(tuple(node.meta["val"].shape)) if isinstance(node.meta.get("val"), Tensor) else ""
 
 
 def _transposed(graph: Graph, matrix: Node) -> Node:

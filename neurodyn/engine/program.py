@@ -9,6 +9,7 @@ Batch dimensions are symbols in the trace, so every batch size runs the same cod
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -30,11 +31,16 @@ from torch.utils import _pytree as pytree
 from ..solve import without_saved_tensor_hooks
 from ..states import constants, get_states, pure, same_tensors
 from . import products
-from .errors import NotCompilable
+from .errors import BatchSpecialised, NotCompilable
 from .fold import fold
 from .opened import Opened
 from .replay import Tape
 from .share import Share
+
+aten = torch.ops.aten
+
+#: What torch does in place to a temporary, in the product of a vector and a matrix.
+_ON_TEMPORARIES = {aten.squeeze_.dim: aten.squeeze.dim, aten.add_.Tensor: aten.add.Tensor}
 
 #: Held while a thread traces or compiles: torch does it in one thread at a time.
 TRACING = threading.RLock()
@@ -53,10 +59,6 @@ class Folded(NamedTuple):
     prologue: Callable[..., Sequence[Tensor]]
     chunk: Callable[[list[Tensor]], Sequence[Tensor]]
     tape: Tape | None
-
-
-class BatchSpecialised(Exception):
-    """The trace holds for one batch size only."""
 
 
 class Layout(NamedTuple):
@@ -122,8 +124,9 @@ class Program:
         try:
             found = products.products(graph.graph, self.varying)
             self.products = [_layout(node.meta["val"], symbols) for node in found]
+            self.kinds = [node.target for node in found]
         except BatchSpecialised:  # of sizes that are no batch dimensions
-            self.products = []
+            self.products, self.kinds = [], []
         self.steps = next((steps for limit, steps in CHUNK if len(graph.graph.nodes) <= limit), 1)
 
     def forward(self, net: nn.Module, steps: int, keep: bool = False) -> Folded:
@@ -169,7 +172,8 @@ class Program:
         grad_xs = steps * [x for x, want in zip(_plain(self.xs), wanted, strict=True) if want]
         inputs = states, fixed, xs, states, outs, grad_xs, [fixed[i] for i in self.learned]
         kept = steps * _plain(self.products) if keep else []
-        return self._compile(("backward", steps, wanted, keep), chunk, *inputs, kept, edit=products.reuse)
+        reuse = functools.partial(products.reuse, kinds=steps * self.kinds)
+        return self._compile(("backward", steps, wanted, keep), chunk, *inputs, kept, edit=reuse)
 
     def _loop(self, net: nn.Module, states: Sequence[Tensor], constant: Sequence[Tensor], xs: Sequence[Any]) -> Any:
         """Steps of the pure function of `net`: the new states, the outputs of each step, the pytree of one output."""
@@ -199,10 +203,7 @@ class Program:
                 decomposition_table=select_decomp_table(),
             )(*flat)
         for node in graph.graph.nodes:
-            if (
-                node.target is torch.ops.aten.squeeze_.dim
-            ):  # of a temporary, in torch's product of a vector and a matrix
-                node.target = torch.ops.aten.squeeze.dim
+            node.target = _ON_TEMPORARIES.get(node.target, node.target)
         if symbols and not _holds_for_every_batch(env, symbols):
             raise BatchSpecialised
         return graph, flat, symbols

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..states import get_states, named_dynamics, pure
-from .errors import NotCompilable
+from .errors import BatchSpecialised, NotCompilable
 from .fingerprint import fingerprint, hooked
 from .opened import Opened, open_sizes
-from .program import TRACING, BatchSpecialised, Program
+from .program import TRACING, Program
 
 _KEPT = 256
 _programs: OrderedDict[Hashable, Program | str] = OrderedDict()
@@ -57,6 +57,14 @@ def _lookup(key: Hashable, net: nn.Module, *kind: Any) -> Program | str:
     with contextlib.suppress(KeyError):  # another thread may have dropped it
         _programs.move_to_end(key)
     return found
+
+
+def specialise(program: Program) -> None:
+    """From now on compile for each batch size where `program` was found: its backward pass holds for one only."""
+    with TRACING:
+        for key, found in _programs.items():
+            if found is program:
+                _programs[key] = _ONE_BATCH
 
 
 def _build(net: nn.Module, x: Sequence[Tensor], spec: Any, batch: tuple[int, ...], opened: Opened) -> Program | str:

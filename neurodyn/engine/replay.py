@@ -122,6 +122,8 @@ def replay(calls: Calls, columns: Columns, n: int, done: Callable[[], None]) -> 
     for i, argument in enumerate(arguments):
         value = argument if isinstance(argument, int) else argument.data_ptr()
         column = None if isinstance(argument, int) else columns.get(value)
+        if isinstance(column, range):  # numpy would go through it number by number
+            column = np.arange(column.start, column.stop, column.step)
         table[:, i] = value if column is None else column
     kernels = Kernels(calls)
     for first in range(0, n, _SLAB):

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from ..progress import Quiet
 from .pages import huge
 from .program import Program
-from .sweep import Carried, Each, Fixed, Listed, Span, sweep
+from .sweep import Carried, Each, Fixed, Part, Span, sweep
 
 
 class Chunks:
@@ -63,9 +64,9 @@ def onward(
     outs: Sequence[Tensor],
     products: Sequence[Tensor] = (),
     progress: Any = Quiet(),
-) -> tuple[Sequence[Tensor], list[Sequence[Tensor]]]:
-    """Write the outputs of all steps: the final states, and those to be kept for the backward pass."""
-    kept: list[Sequence[Tensor]] = []
+) -> tuple[Sequence[Tensor], list[Part]]:
+    """Write the outputs of all steps: the final states, and those before each chunk of each stretch, if kept."""
+    kept: list[Part] = []
     batch, keep = states[0].shape[: len(program.batch)], bool(chunks.backward)
     for first, steps, n in chunks.stretches:
         folded = chunks.forward[steps]
@@ -73,7 +74,7 @@ def onward(
         written = Each(out, steps), Each(product, steps), Fixed(chunks.unsaved(batch, steps))
         parts = Carried, Fixed(constants), Span(x, steps), *written, Fixed(folded.prologue(*constants))
         states, some = sweep(folded, parts, states, range(n), keep, partial(progress.update, steps))
-        kept += some
+        kept.append(some)
     return states, kept
 
 
@@ -88,8 +89,9 @@ class TimeLoop(torch.autograd.Function):
         outs, products = [huge(layout.empty(batch, T)) for layout in program.outs], chunks.saved(batch, T)
         states, kept = onward(program, chunks, states, constants, xs, outs, products, progress)
         states = [s.clone() if any(s is other for other in states[:i]) else s for i, s in enumerate(states)]
-        ctx.program, ctx.chunks = program, chunks
-        ctx.save_for_backward(*constants, *xs, *products, *(state for row in kept for state in row))
+        starts, spec = pytree.tree_flatten(kept)
+        ctx.program, ctx.chunks, ctx.kept = program, chunks, spec
+        ctx.save_for_backward(*constants, *xs, *products, *starts)
         return (*outs, *states)
 
     @staticmethod
@@ -98,21 +100,19 @@ class TimeLoop(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
         lengths = len(program.constants), len(program.xs), len(chunks.products)
-        constants, xs, products, flat = _split([x.contiguous() for x in ctx.saved_tensors], *lengths)
-        kept = [list(row) for row in zip(*[iter(flat)] * len(program.states), strict=True)]
+        constants, xs, products, starts = _split([x.contiguous() for x in ctx.saved_tensors], *lengths)
+        kept = pytree.tree_unflatten(starts, ctx.kept)
         grad_outs, grad_states = _split([grad.contiguous() for grad in grads], len(program.outs))
         wanted = ctx.needs_input_grad[-len(xs) :]
         grad_xs = [huge(torch.empty_like(x)) for x, want in zip(xs, wanted, strict=True) if want]
         sums = [torch.zeros_like(constants[i]) for i in program.learned]
-        for first, steps, n in reversed(chunks.stretches):
+        for (first, steps, n), start in zip(reversed(chunks.stretches), reversed(kept), strict=True):
             folded = chunks.backward[steps]
             x, grad_out, grad_x, product = _between(first, first + steps * n, xs, grad_outs, grad_xs, products)
             reads = Fixed(constants), Span(x, steps)
             writes = Span(grad_out, steps), Each(grad_x, steps), Fixed(sums), Each(product, steps)
             values = Fixed(folded.prologue(*constants))
-            starts = Listed(kept[-n:])
-            del kept[-n:]
-            parts = starts, *reads, Carried, *writes, values
+            parts = start, *reads, Carried, *writes, values
             grad_states, _ = sweep(folded, parts, grad_states, range(n)[::-1])
         by_constant = dict(zip(program.learned, sums, strict=True))
         given = iter(grad_xs)

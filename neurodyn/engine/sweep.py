@@ -49,6 +49,18 @@ class Listed(NamedTuple):
         return list(zip(*([tensor.data_ptr() for tensor in self.rows[i]] for i in chunks), strict=True))
 
 
+class Stacked(NamedTuple):
+    """A row of each tensor for each chunk."""
+
+    tensors: Sequence[Tensor]
+
+    def at(self, i: int) -> Sequence[Tensor]:
+        return [tensor[i] for tensor in self.tensors]
+
+    def addresses(self, chunks: range) -> Sequence[Addresses]:
+        return [_along(tensor, 1, chunks) for tensor in self.tensors]
+
+
 class Span(NamedTuple):
     """Contiguous tensors with time in front, of which a chunk sees some steps as one tensor."""
 
@@ -87,7 +99,7 @@ def sweep(
     chunks: range,
     keep: bool = False,
     done: Callable[[], None] = lambda: None,
-) -> tuple[Sequence[Tensor], list[Sequence[Tensor]]]:
+) -> tuple[Sequence[Tensor], Part]:
     """Call a chunk once for each index in `chunks`.
 
     Args:
@@ -99,18 +111,19 @@ def sweep(
         done: called after each chunk.
 
     Returns:
-        What the last call gave; what was kept.
+        What the last call gave; what was kept, by the number of the call.
     """
     kept, n, first = [], len(chunks), 0
     if folded.tape is not None and n > 2:
         given = [carry if isinstance(part, type) else part.at(chunks[0]) for part in parts]
         new, calls = folded.tape.record([tensor for part in given for tensor in part])
         done()
-        slots = Slots(new, n, keep)
-        columns = _columns(parts, given, new, slots, chunks[1:])
-        if columns is not None and fits(calls):
-            replay(calls, columns, n - 1, done)
-            return slots.last(), [carry, *slots.given()] if keep else []
+        if _alike(carry, new) and fits(calls):
+            slots = Slots(carry, new, n, keep)
+            columns = _columns(parts, given, new, slots, chunks[1:])
+            if columns is not None:
+                replay(calls, columns, n - 1, done)
+                return slots.last(), slots.kept()
         kept, carry, first = [carry] if keep else [], [tensor.contiguous() for tensor in new], 1
     for i in chunks[first:]:
         if keep:
@@ -118,46 +131,56 @@ def sweep(
         given = [carry if isinstance(part, type) else part.at(i) for part in parts]
         carry = [new.contiguous() for new in folded.chunk([tensor for part in given for tensor in part])]
         done()
-    return carry, kept
+    return carry, Listed(kept)
 
 
 class Slots:
-    """Where each chunk but the first writes what it hands on: to a place of its own if kept, or to one of two."""
+    """Where the chunks find what the one before hands on: each in a row of its own if all is kept, or in one of two.
 
-    def __init__(self, first: Sequence[Tensor], n: int, keep: bool):
-        self.first = first
-        self.stacks = [tensor.new_empty((n - 1 if keep else 2, *tensor.shape)) for tensor in first]
-        self.slots = [j if keep else j % 2 for j in range(n - 1)]
+    Args:
+        carry, first: what the first and the second chunk get.
+        n: the number of chunks.
+        keep: whether all is kept.
+    """
+
+    def __init__(self, carry: Sequence[Tensor], first: Sequence[Tensor], n: int, keep: bool):
+        self.stacks = [tensor.new_empty((n + 1 if keep else 2, *tensor.shape)) for tensor in first]
+        self.rows = range(n + 1) if keep else [i % 2 for i in range(n + 1)]
+        for stack, zeroth, tensor in zip(self.stacks, carry, first, strict=True):
+            stack[1] = tensor
+            if keep:
+                stack[0] = zeroth
 
     def last(self) -> list[Tensor]:
         """What the last chunk hands on, in a place of its own."""
-        return [stack[self.slots[-1]].clone() for stack in self.stacks]
+        return [stack[self.rows[-1]].clone() for stack in self.stacks]
 
-    def given(self) -> list[Sequence[Tensor]]:
-        """What each chunk but the first gets."""
-        return [self.first, *zip(*(stack[:-1].unbind(0) for stack in self.stacks), strict=True)]
+    def kept(self) -> Stacked:
+        """What each chunk got."""
+        return Stacked([stack[:-1] for stack in self.stacks])
 
-    def addresses(self) -> list[list[int]]:
-        """Where the chunks from the second on write."""
+    def addresses(self, after: int) -> list[Sequence[int]]:
+        """Where the chunks from the second on find what they get, or with `after` of 1 write what they hand on."""
+        rows = self.rows[1 + after : len(self.rows) - 1 + after]
         sizes = [(stack.data_ptr(), stack[0].nbytes) for stack in self.stacks]
-        return [[start + slot * size for slot in self.slots] for start, size in sizes]
+        if isinstance(rows, range):
+            return [range(start + rows.start * size, start + rows.stop * size, size) for start, size in sizes]
+        return [[start + row * size for row in rows] for start, size in sizes]
+
+
+def _alike(carry: Sequence[Tensor], new: Sequence[Tensor]) -> bool:
+    return all(a.shape == b.shape and a.is_contiguous() and a.numel() for a, b in zip(new, carry, strict=True))
 
 
 def _columns(parts: Any, given: Any, new: Sequence[Tensor], slots: Slots, chunks: range) -> dict[int, Addresses] | None:
     """Where each tensor of the first call lies in the others; None if one address would stand for two things."""
     columns: dict[int, Addresses] = {}
-    written = slots.addresses()
     for part, tensors in zip(parts, given, strict=True):
-        if isinstance(part, type):
-            addresses = [[a.data_ptr(), *w[:-1]] for a, w in zip(new, written, strict=True)]
-            if any(a.shape != b.shape or not a.is_contiguous() for a, b in zip(new, tensors, strict=True)):
-                return None
-        else:
-            addresses = part.addresses(chunks)
+        addresses = slots.addresses(0) if isinstance(part, type) else part.addresses(chunks)
         for tensor, column in zip(tensors, addresses, strict=True):
             if tensor.numel() and columns.setdefault(tensor.data_ptr(), column) != column:
                 return None
-    for tensor, column in zip(new, written, strict=True):
+    for tensor, column in zip(new, slots.addresses(1), strict=True):
         if columns.setdefault(tensor.data_ptr(), column) is not column:
             return None
     return columns

@@ -30,8 +30,8 @@ class Events:
         >>> spikes = nd.simulate(nd.LIF(2), 60 * u.ms, torch.tensor([0.5, 1.2]), ["spikes"], compile=False)["spikes"]
         >>> spikes
         <Events spikes: 60 x 1 ms from 0 ms, (2,), 6 spikes, 50 Hz>
-        >>> spikes.times
-        <Quantity(tensor([ 8., 17., 26., 35., 44., 53.], dtype=torch.float64), 'millisecond')>
+        >>> print(spikes.times)
+        tensor([ 8., 17., 26., 35., 44., 53.], dtype=torch.float64) millisecond
         >>> spikes.counts
         tensor([0, 6])
         >>> spikes.to_pandas().head(2)

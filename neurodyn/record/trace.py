@@ -28,8 +28,8 @@ class Trace:
         >>> recording = nd.simulate(nd.LIF(2), 4 * u.ms, torch.tensor([0.5, 0.9]), ["V"], compile=False)
         >>> recording["V"]
         <Trace V: 4 x 1 ms from 0 ms, (2,), 0.09063 to 0.4956 mV>
-        >>> recording["V"].quantity[-1]
-        <Quantity(tensor([0.2753, 0.4956]), 'millivolt')>
+        >>> print(recording["V"].quantity[-1])
+        tensor([0.2753, 0.4956]) millivolt
         >>> recording["V"].times.to("s").magnitude[-1].item()
         0.003
         >>> frame = recording["V"].to_pandas()
