@@ -16,6 +16,7 @@ from ..progress import Quiet
 from ..states import get_states, named_dynamics, pure, set_states
 from .layers import is_stateless, layers
 from .loop import through
+from .pages import GiveBack
 from .start import reset_for
 
 
@@ -77,10 +78,11 @@ def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, compile
     """`through`, for the backward pass of which only the states at the beginning of each block are kept."""
     net = _Row(row, compile)
     leaves, spec = pytree.tree_flatten(xs)
-    states, known = get_states(net), set()
+    states, known, memory = get_states(net), set(), GiveBack()
     versions = [tensor._version for tensor in (*leaves, *net.parameters())] if torch.is_grad_enabled() else []
 
     def block(i: int, block: tuple[Any, ...], *values: Tensor) -> tuple[Any, list[Tensor]]:
+        memory.before(pytree.tree_leaves(block))
         net.bar = Quiet() if i in known else bar  # the second time is part of the backward pass
         if i in known and versions != [tensor._version for tensor in (*leaves, *net.parameters())]:
             raise RuntimeError(

@@ -61,8 +61,10 @@ def _linear(
     Zeros in x are looked for if asked to, or if the `columns` are at hand, which are ``weight.T.contiguous()``.
     """
     if (look or columns is not None) and len(weight) >= WIDE and _mostly_zero([x := x.contiguous()]):
-        columns = weight.t().contiguous() if columns is None else columns.contiguous()
         y = x.new_empty(len(x), len(weight))
+        columns = (
+            weight.t().contiguous() if columns is None else columns.contiguous()
+        )  # after y: no hole stays in memory
         bias = None if bias is None else bias.contiguous()
         start = None if bias is None else bias.data_ptr()
         threads = torch.get_num_threads()
