@@ -44,8 +44,13 @@ def peer(python: Path, name: str, scale: float, seconds: float) -> tuple[float, 
 
 
 def run(options: Options) -> list[Comparison]:
-    """Time of a step, and the rates."""
-    scale, seconds, rounds = (0.02, 0.02, 1) if options.toy else (1, 2.0, max(2, options.rounds // 2))
+    """Time of a step, and the rates, at two sizes."""
+    return [compare(scale, options) for scale in ((0.02,) if options.toy else (1, 10))]
+
+
+def compare(scale: float, options: Options) -> Comparison:
+    """One size; 1 is 4,000 neurons."""
+    seconds, rounds = (0.02, 1) if options.toy else (2.0, max(2, options.rounds // 2))
     n, steps, threads = round(4000 * scale), round(seconds * 1e4), torch.get_num_threads()
     comparison = Comparison(f"COBA, {n} neurons, {seconds:g} s, one thread", {"neurodyn": []}, unit="us/step")
     pythons = {}
@@ -67,4 +72,4 @@ def run(options: Options) -> list[Comparison]:
     for name, runs in spikes.items():
         rates = [(fired >= TRANSIENT).sum() / n / max(steps - TRANSIENT, 1) * 1e4 for fired in runs]
         print(f"  {name}: {', '.join(f'{rate:.2f}' for rate in rates)} Hz")
-    return [comparison]
+    return comparison
