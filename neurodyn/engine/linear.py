@@ -61,10 +61,8 @@ def _linear(
     Zeros in x are looked for if asked to, or if the `columns` are at hand, which are ``weight.T.contiguous()``.
     """
     if (look or columns is not None) and len(weight) >= WIDE and _mostly_zero([x := x.contiguous()]):
-        y = x.new_empty(len(x), len(weight))
-        columns = (
-            weight.t().contiguous() if columns is None else columns.contiguous()
-        )  # after y: no hole stays in memory
+        y = x.new_empty(len(x), len(weight))  # before the columns, which then leave no hole in memory
+        columns = weight.t().contiguous() if columns is None else columns.contiguous()
         bias = None if bias is None else bias.contiguous()
         start = None if bias is None else bias.data_ptr()
         threads = torch.get_num_threads()
@@ -84,8 +82,7 @@ def _outer(xs: Sequence[Tensor], gs: Sequence[Tensor]) -> Tensor:
     for left, right in ((xs, gs), (gs, xs)):
         n, m = left[0].shape[1], right[0].shape[1]
         if m >= WIDE and _mostly_zero(left):
-            w, threads = left[0].new_empty(n, m), torch.get_num_threads()
-            rows = len(left[0])
+            w, rows, threads = left[0].new_empty(n, m), len(left[0]), torch.get_num_threads()
             _kernels().outer(len(left), _addresses(left), _addresses(right), w.data_ptr(), rows, n, m, threads)
             return w if left is xs else w.t().contiguous()
     x, g = (tensors[0] if len(tensors) == 1 else torch.cat(tensors) for tensors in (xs, gs))
