@@ -89,9 +89,8 @@ def test_a_weight_that_is_not_finite_shows_where_its_input_is_not_zero():
     x[:, 0], weight[:, 0] = 0, torch.nan
     assert torch.ops.neurodyn.linear(x, weight, None, weight.t().contiguous()).isfinite().all()
     x[5, 0] = 1
-    assert torch.ops.neurodyn.linear(x, weight, None, weight.t().contiguous()).isnan().all(1).nonzero().tolist() == [
-        [5]
-    ]
+    y = torch.ops.neurodyn.linear(x, weight, None, weight.t().contiguous())
+    assert y.isnan().all(1).nonzero().tolist() == [[5]]
 
 
 def test_products_do_not_depend_on_strides_or_threads():

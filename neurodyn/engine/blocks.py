@@ -79,12 +79,16 @@ def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, compile
     net = _Row(row, compile)
     leaves, spec = pytree.tree_flatten(xs)
     states, known, memory = get_states(net), set(), GiveBack()
-    versions = [tensor._version for tensor in (*leaves, *net.parameters())] if torch.is_grad_enabled() else []
+
+    def versions() -> list[int]:
+        return [tensor._version for tensor in (*leaves, *net.parameters())]
+
+    before = versions() if torch.is_grad_enabled() else []
 
     def block(i: int, block: tuple[Any, ...], *values: Tensor) -> tuple[Any, list[Tensor]]:
         memory.before(pytree.tree_leaves(block))
         net.bar = Quiet() if i in known else bar  # the second time is part of the backward pass
-        if i in known and versions != [tensor._version for tensor in (*leaves, *net.parameters())]:
+        if i in known and versions() != before:
             raise RuntimeError(
                 "unroll(checkpoint=...): an input or a parameter was changed in place after the forward pass, which "
                 "the backward pass computes again; call backward before the change, or pass a clone"

@@ -22,7 +22,7 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Gr
     """
     whole = fx_graph_cse(graph.graph)
     sum_last(whole)
-    placeholders = [node for node in whole.nodes if node.op == "placeholder"]
+    placeholders = inputs_of(whole)
     known = computed_once(whole, constants)
     prologue, copies = Graph(), {}
     for i in constants:
@@ -47,9 +47,14 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Gr
     return GraphModule(graph, prologue), rest, [*inputs, *(node.meta["val"] for node in values)]
 
 
+def inputs_of(graph: Graph) -> list[Node]:
+    """The inputs of a graph, in order."""
+    return [node for node in graph.nodes if node.op == "placeholder"]
+
+
 def computed_once(graph: Graph, constants: range) -> dict[Node, None]:
     """The inputs `constants` and what `fold` takes out: computed from them, and not cheaper to compute than to read."""
-    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    inputs = inputs_of(graph)
     known = dict.fromkeys(inputs[i] for i in constants)  # in order, as compiled graphs are found by their text
     for node in graph.nodes:
         sources = node.all_input_nodes

@@ -44,13 +44,14 @@ def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, bar: Any) ->
 
 def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, bar: Any) -> Any:
     program = program_of(net, [leaf[0] for leaf in leaves], spec)
-    from .programs import specialise
     from .sequence import run
 
     states, fixed = get_states(net), constants(net)
     try:
         outs, final = run(program, net, list(states.values()), list(fixed.values()), leaves, bar)
     except BatchSpecialised:
+        from .programs import specialise
+
         specialise(program)
         return _compiled(net, leaves, spec, bar)
     set_states(net, dict(zip(states, final, strict=True)))

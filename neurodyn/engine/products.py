@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, Node
 
-from .fold import computed_once, has_effect
+from .fold import computed_once, has_effect, inputs_of
 from .linear import LARGE, WIDE
 
 aten = torch.ops.aten
@@ -19,7 +19,7 @@ _PRODUCTS = aten.mm.default, aten.addmm.default, aten.bmm.default, aten.convolut
 
 def products(graph: Graph, varying: Iterable[int]) -> list[Node]:
     """The products in order, but for those of constants; `varying` are the inputs that differ from step to step."""
-    inputs = _inputs(graph)
+    inputs = inputs_of(graph)
     changing, found = {inputs[i] for i in varying}, []
     for node in graph.nodes:
         if any(source in changing for source in node.all_input_nodes):
@@ -31,7 +31,7 @@ def products(graph: Graph, varying: Iterable[int]) -> list[Node]:
 
 def keep(graph: Graph, varying: Iterable[int], into: range) -> None:
     """Write the products to the inputs `into`."""
-    buffers = _inputs(graph)[into.start : into.stop]
+    buffers = inputs_of(graph)[into.start : into.stop]
     with graph.inserting_before(graph.output_node()):
         for product, buffer in zip(products(graph, varying), buffers, strict=True):
             graph.call_function(aten.copy_.default, (buffer, product))
@@ -42,7 +42,7 @@ def reuse(graph: Graph, varying: Iterable[int], kept: range, kinds: Sequence[Any
 
     Without a batch the forward pass has one operation for product and bias, and the backward pass two.
     """
-    buffers = _inputs(graph)[kept.start : kept.stop]
+    buffers = inputs_of(graph)[kept.start : kept.stop]
     again = products(graph, varying)[: len(buffers)]
     if [(node.target, _shape(node)) for node in again] == list(zip(kinds, map(_shape, buffers), strict=True)):
         for product, buffer in zip(again, buffers, strict=True):
@@ -156,7 +156,3 @@ def _columns(graph: Graph, matrix: Node) -> Node | None:
     copy = graph.call_function(aten.clone.default, (matrix,), {"memory_format": torch.contiguous_format})
     copy.meta["val"] = matrix.meta["val"].contiguous()
     return copy
-
-
-def _inputs(graph: Graph) -> list[Node]:
-    return [node for node in graph.nodes if node.op == "placeholder"]
