@@ -12,9 +12,10 @@ from torch.utils import _pytree as pytree
 
 from .engine.errors import EagerWarning, NotCompilable
 from .engine.late import program_of
-from .engine.replay import Again
 from .engine.start import reset_for
 from .states import check_dt, constants, get_states, named_dynamics
+
+_address = Tensor.data_ptr
 
 
 class Stream:
@@ -56,6 +57,8 @@ class Stream:
         try:
             self.program = program_of(net, [tensor.contiguous() for tensor in x], self.spec)
             self.step = self.program.forward(net, 1)
+            batch = next(iter(states.values())).shape[: len(self.program.batch)]
+            self.outs = [layout.empty(batch) for layout in self.program.outs]
         except NotCompilable as reason:
             warnings.warn(f"Stream runs {type(net).__name__} in Python: {reason}", EagerWarning, stacklevel=2)
             self.program = None
@@ -69,33 +72,30 @@ class Stream:
             with torch.no_grad():
                 return self.net(*inputs)
         fixed = [tensors[name] for tensors, name in self.constants]
+        x, states = [[tensor.contiguous() for tensor in kind] for kind in (x, states)]
+        outs = [torch.empty_like(out) for out in self.outs]
         seen = [(tensor.data_ptr(), tensor.is_inference() or tensor._version) for tensor in fixed]
-        x, states, fixed = [[tensor.contiguous() for tensor in kind] for kind in (x, states, fixed)]
-        batch = states[0].shape[: len(self.program.batch)]
-        outs = [layout.empty(batch) for layout in self.program.outs]
         if seen != self.seen:
             with torch.no_grad():
-                self.seen, self.values, self.again = seen, self.step.prologue(*fixed), None
-        if self.again is None:
-            new = self._in_python(states, fixed, x, outs)
+                self.seen, self.fixed = seen, [tensor.contiguous() for tensor in fixed]
+                self.values, tape = self.step.prologue(*self.fixed), self.step.tape
+            shapes = tuple(tensor.shape for tensor in (*self.fixed, *states))
+            self.plan = tape and tape.plan(shapes, lambda: self._given(states, x, outs))
+            self.addresses = [*map(_address, self.fixed)], [*map(_address, self.values)]
+        if self.plan is not None:
+            new, (of_fixed, of_values) = [torch.empty_like(tensor) for tensor in states], self.addresses
+            given = *map(_address, states), *of_fixed, *map(_address, x), *map(_address, outs), *of_values
+            self.plan.once((*given, *map(_address, new)))
         else:
-            new = [torch.empty_like(tensor) for tensor in states]
-            self.again([tensor.data_ptr() for tensor in (*x, *outs, *states, *new)])
+            with torch.no_grad():
+                new = [state.contiguous() for state in self.step.chunk(self._given(states, x, outs))]
         for (tensors, name), state in zip(self.states, new, strict=True):
             tensors[name] = state
         spec = self.program.output_spec
         return outs[0] if spec.is_leaf() else pytree.tree_unflatten(outs, spec)
 
-    def _in_python(self, states: Sequence[Tensor], fixed: list[Tensor], x: Sequence[Tensor], outs: list[Tensor]) -> Any:
-        """A step that shows, if it can be told, how to make the next ones with the same constants."""
-        with torch.no_grad():
-            inputs = [*states, *fixed, *(tensor.unsqueeze(0) for tensor in x), *outs, *self.values]
-            if self.step.tape is None:
-                return [state.contiguous() for state in self.step.chunk(inputs)]
-            new, calls = self.step.tape.record(inputs)
-        if all(state.is_contiguous() for state in new):
-            self.again = Again.of(calls, [*x, *outs, *states, *new], fixed)
-        return [state.contiguous() for state in new]
+    def _given(self, states: list[Tensor], x: Sequence[Tensor], outs: list[Tensor]) -> list[Tensor]:
+        return [*states, *self.fixed, *(tensor.unsqueeze(0) for tensor in x), *outs, *self.values]
 
     def _check(self, x: Sequence[Tensor], spec: Any, states: list[Any]) -> None:
         wanted = len(self.kinds) - len(states)

@@ -62,7 +62,11 @@ def large(graph: Graph, constants: range) -> None:
             continue
         with graph.inserting_before(node):
             columns = _columns(graph, right) if right in once else None
-            arguments = left, _transposed(graph, right), bias[0] if bias else None, columns
+            weight = _transposed(graph, right)
+            if right in once and columns is None:
+                weight = graph.call_function(torch.ops.neurodyn.packed.default, (weight,))
+                weight.meta["val"] = right.meta["val"].t().contiguous()
+            arguments = left, weight, bias[0] if bias else None, columns
             product = graph.call_function(torch.ops.neurodyn.linear.default, arguments)
         product.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(product)

@@ -1,26 +1,32 @@
-"""A compiled chunk of kernels, called again and again without Python in between: kernels move along their tensors."""
+"""Compiled chunks of kernels, called again and again without Python in between: kernels move along their tensors."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 #: What the function that Inductor wrote may use besides its kernels: it then does nothing but allocate and call them.
 _PLAIN = {"clear", "size", "empty_strided_cpu", "torch"}
 
-#: For each argument of a kernel, the address or number that it gets in every further call; None: always the same.
-Columns = Mapping[int, Sequence[int] | None]
+_MOST = 96  # arguments of a kernel
+_KEPT = 64  # plans for one chunk
+_SLAB = 64  # rounds between two looks at the keyboard
+_SOURCE = Path(__file__).with_name("rounds.cpp")
 
-#: Addresses of kernels, and what they were called with: tensors and integers.
-Calls = list[tuple[int, tuple[Any, ...]]]
+#: Addresses of kernels, and what they are called with: tensors and integers.
+Calls = Sequence[tuple[int, tuple[Any, ...]]]
+
+#: Where a tensor lies: ``(start, step, kind)`` means at ``start + turn * step``; by its kind the turn of the k-th round
+#: is the number of the chunk, ``k % period`` or ``(k + 1) % period``.
+Place = tuple[int, int, int]
 
 
 class Tape:
@@ -30,6 +36,7 @@ class Tape:
         self.code, self.runner, self.scope = code, runner, scope
         names = [name for name in code.co_names if name.startswith("cpp_fused")]
         self.addresses = {name: _address(scope[name].__self__.__file__) for name in names}
+        self.plans: dict[tuple[torch.Size, ...], Plan | None] = {}
 
     @classmethod
     def of(cls, chunk: Any) -> Tape | None:
@@ -46,119 +53,109 @@ class Tape:
         except (AttributeError, KeyError, OSError):  # another kind of kernel
             return None
 
-    def record(self, inputs: Sequence[Tensor]) -> tuple[Sequence[Tensor], Calls]:
-        """Call the chunk: its outputs, and the calls that it made."""
-        calls: Calls = []
+    def plan(self, shapes: tuple[torch.Size, ...], inputs: Callable[[], Sequence[Tensor]]) -> Plan | None:
+        """How to call the chunk's kernels; None if it must be called itself.
 
-        def watched(name: str) -> Any:
-            def kernel(*arguments: Any) -> None:
-                self.scope[name](*arguments)
-                calls.append((self.addresses[name], arguments))
+        Args:
+            shapes: what the shapes of the inputs depend on.
+            inputs: gives inputs of the chunk, which are only looked at.
+        """
+        if shapes not in self.plans:
+            if len(self.plans) >= _KEPT:
+                self.plans.clear()
+            self.plans[shapes] = self._learn([torch.empty(x.shape, dtype=x.dtype) for x in inputs()])
+        return self.plans[shapes]
 
-            return kernel
+    def _learn(self, inputs: list[Tensor]) -> Plan | None:
+        """Call the chunk with kernels that do nothing."""
+        calls: list[tuple[int, tuple[Any, ...]]] = []
+        scope = self.scope | {
+            name: lambda *arguments, kernel=kernel: calls.append((kernel, arguments))
+            for name, kernel in self.addresses.items()
+        }
+        outputs = FunctionType(self.code, scope)(self.runner, list(inputs))
+        addresses = {tensor.data_ptr() for tensor in (*inputs, *outputs) if tensor.numel()}
+        distinct = len(addresses) == sum(tensor.numel() > 0 for tensor in (*inputs, *outputs))
+        plain = all(tensor.is_contiguous() and tensor.numel() for tensor in outputs)
+        if not distinct or not plain or any(len(given) > _MOST for _, given in calls):
+            return None
+        return Plan(calls, inputs, outputs)
 
-        scope = self.scope | {name: watched(name) for name in self.addresses}
-        return FunctionType(self.code, scope)(self.runner, list(inputs)), calls
+
+class Plan:
+    """Which kernels to call for inputs of certain shapes, and with what.
+
+    Args:
+        calls: one round.
+        inputs, outputs: the tensors among the arguments that are given in each round; the others are temporary.
+
+    Attributes:
+        outputs: their shapes.
+    """
+
+    def __init__(self, calls: Calls, inputs: Sequence[Tensor], outputs: Sequence[Tensor]):
+        arguments = [argument for _, given in calls for argument in given]
+        given = {tensor.data_ptr(): i for i, tensor in enumerate((*inputs, *outputs))}
+        others = {a.data_ptr(): a for a in arguments if isinstance(a, Tensor) and a.data_ptr() not in given}
+        column = given | {address: len(inputs) + len(outputs) + i for i, address in enumerate(others)}
+        first = len(inputs) + len(outputs) + len(others)
+        numbered = itertools.count(first)
+        columns = [column[a.data_ptr()] if isinstance(a, Tensor) else next(numbered) for a in arguments]
+        self.temporary = [tensor.nbytes for tensor in others.values()]
+        self.numbers = [argument for argument in arguments if not isinstance(argument, Tensor)]
+        self.zeros = _words([0] * (first + len(self.numbers)))
+        self.outputs = [tensor.shape for tensor in outputs]
+        self.calls = (
+            len(calls),
+            _words([kernel for kernel, _ in calls]),
+            _words([len(given) for _, given in calls]),
+            _words(columns),
+        )
+
+    def replay(self, places: Iterable[Place], chunks: range, period: int, done: Callable[[], None]) -> None:
+        """Call the kernels once for each of `chunks`.
+
+        Args:
+            places: those of the inputs and of the outputs; `Place` tells what `period` is for.
+            done: called after each round.
+
+        Raises:
+            RuntimeError: what a kernel has thrown.
+        """
+        start, step, kind = zip(*places, strict=True)
+        rest = [0] * (len(self.zeros) - len(start))
+        step, kind = _words((*step, *rest)), _words((*kind, *rest))
+        for k in range(0, len(chunks), _SLAB):
+            last = min(k + _SLAB, len(chunks))
+            self._run((k, last, chunks.start, chunks.step, period), start, step, kind)
+            for _ in range(k, last):
+                done()
+
+    def once(self, addresses: Sequence[int]) -> None:
+        """Call the kernels; `addresses` are those of the inputs and of the outputs."""
+        self._run((0, 1, 0, 0, 1), addresses, self.zeros, self.zeros)
+
+    def _run(self, rounds: tuple[int, ...], start: Sequence[int], step: Any, kind: Any) -> None:
+        room = [torch.empty(n, dtype=torch.uint8) for n in self.temporary]
+        start = _words((*start, *(x.data_ptr() for x in room), *self.numbers))
+        message = _rounds()(*rounds, start, step, kind, *self.calls)
+        if message is not None:
+            raise RuntimeError(message.decode())
+
+
+def _words(values: Sequence[int]) -> Any:
+    return (ctypes.c_int64 * len(values))(*values)
 
 
 def _address(library: str) -> int:
     return ctypes.cast(ctypes.CDLL(library)["kernel"], ctypes.c_void_p).value  # type: ignore[return-value]
 
 
-#: Arguments that a kernel may have at most.
-MOST = 96
-_SLAB = 64  # rounds between two looks at the keyboard
-_SOURCE = Path(__file__).with_name("rounds.cpp")
-
-
 @functools.cache
 def _rounds() -> Any:
     from torch._inductor.codecache import CppCodeCache
 
-    function = CppCodeCache.load(_SOURCE.read_text().replace("MOST", str(MOST))).rounds
-    function.restype = ctypes.c_char_p
+    function = CppCodeCache.load(_SOURCE.read_text().replace("MOST", str(_MOST))).rounds
+    number, pointer = ctypes.c_int64, ctypes.c_void_p
+    function.argtypes, function.restype = [*5 * [number], *3 * [pointer], number, *3 * [pointer]], ctypes.c_char_p
     return function
-
-
-def fits(calls: Calls) -> bool:
-    """Whether no kernel has too many arguments."""
-    return all(len(given) <= MOST for _, given in calls)
-
-
-class Kernels:
-    """The kernels of recorded calls, to be called with rows of a table of arguments.
-
-    Raises:
-        RuntimeError: what a kernel has thrown.
-    """
-
-    def __init__(self, calls: Calls):
-        n = self.count = len(calls)
-        self.kernels, self.arity = (
-            (ctypes.c_void_p * n)(*(kernel for kernel, _ in calls)),
-            (ctypes.c_int64 * n)(*(len(given) for _, given in calls)),
-        )
-        self.rounds = _rounds()
-
-    def __call__(self, rows: int, table: int) -> None:
-        """Call all kernels once for each of `rows` rows, which lie at the address `table`."""
-        word = ctypes.c_int64
-        message = self.rounds(word(rows), word(self.count), self.kernels, self.arity, ctypes.c_void_p(table))
-        if message is not None:
-            raise RuntimeError(message.decode())
-
-
-def replay(calls: Calls, columns: Columns, n: int, done: Callable[[], None]) -> None:
-    """Make recorded calls `n` times more.
-
-    Args:
-        calls: see `Tape.record`.
-        columns: for the address of a tensor that moves, its addresses in the further rounds.
-        n: how many rounds.
-        done: called for each round.
-    """
-    arguments = [argument for _, given in calls for argument in given]
-    table = np.empty((n, len(arguments)), np.int64)
-    for i, argument in enumerate(arguments):
-        value = argument if isinstance(argument, int) else argument.data_ptr()
-        column = None if isinstance(argument, int) else columns.get(value)
-        if isinstance(column, range):  # numpy would go through it number by number
-            column = np.arange(column.start, column.stop, column.step)
-        table[:, i] = value if column is None else column
-    kernels = Kernels(calls)
-    for first in range(0, n, _SLAB):
-        size = min(_SLAB, n - first)
-        kernels(size, table.ctypes.data + first * table.strides[0])
-        for _ in range(size):
-            done()
-
-
-class Again:
-    """Recorded calls, to be made again with some of their tensors elsewhere.
-
-    Args:
-        calls: see `Tape.record`.
-        moving: the tensors that will lie elsewhere; calling the object takes their new addresses.
-    """
-
-    def __init__(self, calls: Calls, moving: Sequence[Tensor]):
-        self.alive, self.kernels = [calls, moving], Kernels(calls)
-        number = {tensor.data_ptr(): i for i, tensor in enumerate(moving)}
-        values = [a if isinstance(a, int) else a.data_ptr() for _, given in calls for a in given]
-        self.moved = [(i, number[value]) for i, value in enumerate(values) if value in number]
-        self.row = (ctypes.c_int64 * len(values))(*values)
-
-    @classmethod
-    def of(cls, calls: Calls, moving: Sequence[Tensor], still: Sequence[Tensor]) -> Again | None:
-        """None if two of the tensors lie at the same address or one is empty, so that it is not clear what moves."""
-        addresses = {tensor.data_ptr() for tensor in moving}
-        distinct = (
-            fits(calls) and len(addresses) == len(moving) and addresses.isdisjoint({0, *(t.data_ptr() for t in still)})
-        )
-        return cls(calls, moving) if distinct else None
-
-    def __call__(self, addresses: Sequence[int]) -> None:
-        row = type(self.row).from_buffer_copy(self.row)
-        for i, k in self.moved:
-            row[i] = addresses[k]
-        self.kernels(1, ctypes.addressof(row))

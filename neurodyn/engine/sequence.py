@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from ..progress import Quiet
 from .pages import huge
@@ -89,9 +88,9 @@ class TimeLoop(torch.autograd.Function):
         outs, products = [huge(layout.empty(batch, T)) for layout in program.outs], chunks.saved(batch, T)
         states, kept = onward(program, chunks, states, constants, xs, outs, products, progress)
         states = [s.clone() if any(s is other for other in states[:i]) else s for i, s in enumerate(states)]
-        starts, spec = pytree.tree_flatten(kept)
-        ctx.program, ctx.chunks, ctx.kept = program, chunks, spec
-        ctx.save_for_backward(*constants, *xs, *products, *starts)
+        ctx.program, ctx.chunks, ctx.kept = program, chunks, [part._replace(tensors=()) for part in kept]
+        ctx.lengths = [len(kind) for kind in (constants, xs, products, *(part.tensors for part in kept))]
+        ctx.save_for_backward(*constants, *xs, *products, *(tensor for part in kept for tensor in part.tensors))
         return (*outs, *states)
 
     @staticmethod
@@ -99,9 +98,8 @@ class TimeLoop(torch.autograd.Function):
         program, chunks = ctx.program, ctx.chunks
         if torch.is_grad_enabled():
             raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
-        lengths = len(program.constants), len(program.xs), len(chunks.products)
-        constants, xs, products, starts = _split([x.contiguous() for x in ctx.saved_tensors], *lengths)
-        kept = pytree.tree_unflatten(starts, ctx.kept)
+        constants, xs, products, *starts, _ = _split([x.contiguous() for x in ctx.saved_tensors], *ctx.lengths)
+        kept = [part._replace(tensors=start) for part, start in zip(ctx.kept, starts, strict=True)]
         grad_outs, grad_states = _split([grad.contiguous() for grad in grads], len(program.outs))
         wanted = ctx.needs_input_grad[-len(xs) :]
         grad_xs = [huge(torch.empty_like(x)) for x, want in zip(xs, wanted, strict=True) if want]

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 from torch import Tensor
 
 from .program import Folded
-from .replay import fits, replay
-
-Addresses = Sequence[int] | None
-
-
-class Part(Protocol):
-    """Some of the inputs of a chunk."""
-
-    def at(self, i: int) -> Sequence[Tensor]:
-        """Those of the i-th chunk."""
-        ...
-
-    def addresses(self, chunks: range) -> Sequence[Addresses]:
-        """Where each lies in memory, chunk after chunk; None where it stays."""
-        ...
+from .replay import Place
 
 
 class Fixed(NamedTuple):
@@ -33,32 +20,8 @@ class Fixed(NamedTuple):
     def at(self, i: int) -> Sequence[Tensor]:
         return self.tensors
 
-    def addresses(self, chunks: range) -> Sequence[Addresses]:
-        return [None] * len(self.tensors)
-
-
-class Listed(NamedTuple):
-    """Other tensors for each chunk."""
-
-    rows: Sequence[Sequence[Tensor]]
-
-    def at(self, i: int) -> Sequence[Tensor]:
-        return self.rows[i]
-
-    def addresses(self, chunks: range) -> Sequence[Addresses]:
-        return list(zip(*([tensor.data_ptr() for tensor in self.rows[i]] for i in chunks), strict=True))
-
-
-class Stacked(NamedTuple):
-    """A row of each tensor for each chunk."""
-
-    tensors: Sequence[Tensor]
-
-    def at(self, i: int) -> Sequence[Tensor]:
-        return [tensor[i] for tensor in self.tensors]
-
-    def addresses(self, chunks: range) -> Sequence[Addresses]:
-        return [_along(tensor, 1, chunks) for tensor in self.tensors]
+    def places(self) -> list[Place]:
+        return [(tensor.data_ptr(), 0, 0) for tensor in self.tensors]
 
 
 class Span(NamedTuple):
@@ -70,8 +33,8 @@ class Span(NamedTuple):
     def at(self, i: int) -> Sequence[Tensor]:
         return [tensor[i * self.steps : (i + 1) * self.steps] for tensor in self.tensors]
 
-    def addresses(self, chunks: range) -> Sequence[Addresses]:
-        return [_along(tensor, self.steps, chunks) for tensor in self.tensors]
+    def places(self) -> list[Place]:
+        return [(tensor.data_ptr(), self.steps * _row(tensor), 0) for tensor in self.tensors]
 
 
 class Each(NamedTuple):
@@ -84,12 +47,27 @@ class Each(NamedTuple):
         spans = [tensor[i * self.steps : (i + 1) * self.steps].unbind(0) for tensor in self.tensors]
         return [row for step in zip(*spans, strict=True) for row in step]
 
-    def addresses(self, chunks: range) -> Sequence[Addresses]:
-        return [_along(tensor, self.steps, chunks, k) for k in range(self.steps) for tensor in self.tensors]
+    def places(self) -> list[Place]:
+        rows = [(tensor.data_ptr(), _row(tensor)) for tensor in self.tensors]
+        return [(start + k * row, self.steps * row, 0) for k in range(self.steps) for start, row in rows]
+
+
+class Listed(NamedTuple):
+    """Tensors that lie anywhere, `n` for each chunk."""
+
+    tensors: Sequence[Tensor]
+    n: int
+
+    def at(self, i: int) -> Sequence[Tensor]:
+        return self.tensors[i * self.n : (i + 1) * self.n]
 
 
 class Carried:
     """The place of what a chunk gets from the one before."""
+
+
+#: Some of the inputs of a chunk: those of the i-th one, and where they lie if the turn is the number of the chunk.
+Part = Fixed | Span | Each | Listed
 
 
 def sweep(
@@ -113,82 +91,54 @@ def sweep(
     Returns:
         What the last call gave; what was kept, by the number of the call.
     """
-    kept, n, first = [], len(chunks), 0
-    if folded.tape is not None and n > 2:
-        given = [carry if isinstance(part, type) else part.at(chunks[0]) for part in parts]
-        new, calls = folded.tape.record([tensor for part in given for tensor in part])
+
+    def given(i: int) -> list[Tensor]:
+        return [tensor for part in parts for tensor in (carry if isinstance(part, type) else part.at(i))]
+
+    plan, placed = None, [part for part in parts if not isinstance(part, Listed)]
+    if folded.tape is not None and len(placed) == len(parts):
+        still = [tensor.shape for part in parts if isinstance(part, Fixed) for tensor in part.tensors]
+        plan = folded.tape.plan((*still, *(tensor.shape for tensor in carry)), lambda: given(chunks[0]))
+    if plan is not None and plan.outputs == [tensor.shape for tensor in carry]:
+        slots = Slots(carry, len(chunks), keep)
+        places = [slots.places(1) if isinstance(part, type) else part.places() for part in placed]
+        plan.replay(itertools.chain(*places, slots.places(2)), chunks, slots.rows, done)
+        return slots.last(), slots.kept()
+    kept: list[Tensor] = []
+    for i in chunks:
+        kept += carry if keep else ()
+        carry = [new.contiguous() for new in folded.chunk(given(i))]
         done()
-        if _alike(carry, new) and fits(calls):
-            slots = Slots(carry, new, n, keep)
-            columns = _columns(parts, given, new, slots, chunks[1:])
-            if columns is not None:
-                replay(calls, columns, n - 1, done)
-                return slots.last(), slots.kept()
-        kept, carry, first = [carry] if keep else [], [tensor.contiguous() for tensor in new], 1
-    for i in chunks[first:]:
-        if keep:
-            kept.append(carry)
-        given = [carry if isinstance(part, type) else part.at(i) for part in parts]
-        carry = [new.contiguous() for new in folded.chunk([tensor for part in given for tensor in part])]
-        done()
-    return carry, Listed(kept)
+    return carry, Listed(kept, len(carry))
 
 
 class Slots:
     """Where the chunks find what the one before hands on: each in a row of its own if all is kept, or in one of two.
 
     Args:
-        carry, first: what the first and the second chunk get.
+        carry: what the first chunk gets.
         n: the number of chunks.
         keep: whether all is kept.
     """
 
-    def __init__(self, carry: Sequence[Tensor], first: Sequence[Tensor], n: int, keep: bool):
-        self.stacks = [tensor.new_empty((n + 1 if keep else 2, *tensor.shape)) for tensor in first]
-        self.rows = range(n + 1) if keep else [i % 2 for i in range(n + 1)]
-        for stack, zeroth, tensor in zip(self.stacks, carry, first, strict=True):
-            stack[1] = tensor
-            if keep:
-                stack[0] = zeroth
+    def __init__(self, carry: Sequence[Tensor], n: int, keep: bool):
+        self.rows, self.n = n + 1 if keep else 2, n
+        self.stacks = [tensor.new_empty((self.rows, *tensor.shape)) for tensor in carry]
+        for stack, first in zip(self.stacks, carry, strict=True):
+            stack[0] = first
 
     def last(self) -> list[Tensor]:
         """What the last chunk hands on, in a place of its own."""
-        return [stack[self.rows[-1]].clone() for stack in self.stacks]
+        return [stack[self.n % self.rows].clone() for stack in self.stacks]
 
-    def kept(self) -> Stacked:
+    def kept(self) -> Each:
         """What each chunk got."""
-        return Stacked([stack[:-1] for stack in self.stacks])
+        return Each([stack[:-1] for stack in self.stacks], 1)
 
-    def addresses(self, after: int) -> list[Sequence[int]]:
-        """Where the chunks from the second on find what they get, or with `after` of 1 write what they hand on."""
-        rows = self.rows[1 + after : len(self.rows) - 1 + after]
-        sizes = [(stack.data_ptr(), stack[0].nbytes) for stack in self.stacks]
-        if isinstance(rows, range):
-            return [range(start + rows.start * size, start + rows.stop * size, size) for start, size in sizes]
-        return [[start + row * size for row in rows] for start, size in sizes]
+    def places(self, kind: int) -> list[Place]:
+        """Of what a chunk gets, for `kind` 1, or of what it hands on, for `kind` 2."""
+        return [(stack.data_ptr(), _row(stack), kind) for stack in self.stacks]
 
 
-def _alike(carry: Sequence[Tensor], new: Sequence[Tensor]) -> bool:
-    return all(a.shape == b.shape and a.is_contiguous() and a.numel() for a, b in zip(new, carry, strict=True))
-
-
-def _columns(parts: Any, given: Any, new: Sequence[Tensor], slots: Slots, chunks: range) -> dict[int, Addresses] | None:
-    """Where each tensor of the first call lies in the others; None if one address would stand for two things."""
-    columns: dict[int, Addresses] = {}
-    for part, tensors in zip(parts, given, strict=True):
-        addresses = slots.addresses(0) if isinstance(part, type) else part.addresses(chunks)
-        for tensor, column in zip(tensors, addresses, strict=True):
-            if tensor.numel() and columns.setdefault(tensor.data_ptr(), column) != column:
-                return None
-    for tensor, column in zip(new, slots.addresses(1), strict=True):
-        if columns.setdefault(tensor.data_ptr(), column) is not column:
-            return None
-    return columns
-
-
-def _along(tensor: Tensor, steps: int, chunks: range, first: int = 0) -> range:
-    if not tensor.numel():
-        return range(0)
-    row = tensor.stride(0) * tensor.element_size()
-    start, size = tensor.data_ptr() + first * row, steps * row
-    return range(start + chunks.start * size, start + chunks.stop * size, chunks.step * size)
+def _row(tensor: Tensor) -> int:
+    return tensor.stride(0) * tensor.element_size()
