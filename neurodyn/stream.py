@@ -56,7 +56,7 @@ class Stream:
         self.seen: list[Any] = []
         try:
             self.program = program_of(net, [tensor.contiguous() for tensor in x], self.spec)
-            self.step = self.program.forward(net, 1)
+            self.step = self.program.forward(net, 1).result()
             batch = next(iter(states.values())).shape[: len(self.program.batch)]
             self.outs = [layout.empty(batch) for layout in self.program.outs]
         except NotCompilable as reason:

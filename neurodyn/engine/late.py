@@ -19,6 +19,10 @@ def program_of(net: nn.Module, x: Sequence[Tensor], spec: Any) -> Any:
 def _program_for() -> Callable[..., Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of Inductor's own imports
+        from .background import warm_up
+        from .linear import _kernels
         from .programs import program_for
+        from .replay import _rounds
 
+        warm_up(_rounds, _kernels)
     return program_for

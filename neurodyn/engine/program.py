@@ -31,6 +31,7 @@ from torch.utils import _pytree as pytree
 from ..solve import without_saved_tensor_hooks
 from ..states import constants, get_states, pure, same_tensors
 from . import products
+from .background import Names, in_background, wait_for
 from .errors import BatchSpecialised, NotCompilable
 from .fold import fold
 from .opened import Opened
@@ -59,6 +60,29 @@ class Folded(NamedTuple):
     prologue: Callable[..., Sequence[Tensor]]
     chunk: Callable[[list[Tensor]], Sequence[Tensor]]
     tape: Tape | None
+
+
+class Pending:
+    """A chunk whose kernels may still be compiled, in the background."""
+
+    def __init__(self, prologue: Callable, chunk: Callable, written: list[Names]):
+        self.prologue, self.chunk, self.written = prologue, chunk, written
+        self._folded: Folded | None = None
+
+    def result(self) -> Folded:
+        """The chunk, ready to be called.
+
+        Raises:
+            NotCompilable: with what the compiler said.
+        """
+        if self._folded is None:
+            with TRACING:
+                try:
+                    wait_for(self.written)
+                except Exception as error:
+                    raise NotCompilable(_explain(error)) from error
+                self._folded = Folded(self.prologue, _below_autograd(self.chunk), Tape.of(self.chunk))
+        return self._folded
 
 
 class Layout(NamedTuple):
@@ -108,7 +132,7 @@ class Program:
                 self.constants[i] = self.constants[i]._replace(shape=shape)
         self.xs = [Layout.of(value, batch) for value in x]
         self.output_spec: Any = None
-        self._compiled: dict[Any, Any] = {}
+        self._compiled: dict[Any, Pending] = {}
         self._failure: str | None = None
 
         def probe(states, constant, xs):
@@ -129,7 +153,7 @@ class Program:
             self.products, self.kinds = [], []
         self.steps = next((steps for limit, steps in CHUNK if len(graph.graph.nodes) <= limit), 1)
 
-    def forward(self, net: nn.Module, steps: int, keep: bool = False) -> Folded:
+    def forward(self, net: nn.Module, steps: int, keep: bool = False) -> Pending:
         """``[*states, *constants, *xs, *outs, *kept] -> states``, writing the outs of each step in turn.
 
         With `keep` it also writes the matrix products of each step in turn.
@@ -145,7 +169,7 @@ class Program:
         kept = steps * _plain(self.products) if keep else []
         return self._compile(("forward", steps, keep), chunk, *inputs, kept, edit=products.keep)
 
-    def backward(self, net: nn.Module, steps: int, wanted: tuple[bool, ...], keep: bool = False) -> Folded:
+    def backward(self, net: nn.Module, steps: int, wanted: tuple[bool, ...], keep: bool = False) -> Pending:
         """``[*states, *constants, *xs, *grad_states, *grad_outs, *grad_xs, *sums, *kept] -> grad_states``.
 
         Writes the gradients of those xs that are `wanted`, of each step in turn, and adds to the sums of the
@@ -208,7 +232,7 @@ class Program:
             raise BatchSpecialised
         return graph, flat, symbols
 
-    def _compile(self, key: Any, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]], edit: Any) -> Folded:
+    def _compile(self, key: Any, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]], edit: Any) -> Pending:
         if self._failure is not None:
             raise NotCompilable(self._failure)
         if key not in self._compiled:
@@ -217,16 +241,16 @@ class Program:
                     self._compiled[key] = self._folded(chunk, *inputs, edit=edit)
         return self._compiled[key]
 
-    def _folded(self, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]], edit: Any) -> Folded:
+    def _folded(self, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]], edit: Any) -> Pending:
         graph, fakes, _ = self._trace(chunk, *inputs)
         if kept := len(inputs[-1]):
             edit(graph.graph, self.varying, range(len(fakes) - kept, len(fakes)))
         fixed = range(len(self.states), len(self.states) + len(self.constants))
         products.large(graph.graph, fixed)
         prologue, graph, fakes = fold(graph, fakes, fixed)
-        with inductor.patch(size_asserts=False):  # the engine lays every input out as traced
+        with inductor.patch(size_asserts=False), in_background() as written:  # inputs are laid out as traced
             chunk = self._inductor(graph, fakes)
-        return Folded(prologue.forward, _below_autograd(chunk), Tape.of(chunk))
+        return Pending(prologue.forward, chunk, written)
 
     def _inductor(self, graph: GraphModule, fakes: list[Tensor]) -> Callable[[list[Tensor]], Sequence[Tensor]]:
         mode = fakes[0].fake_mode  # type: ignore[attr-defined]

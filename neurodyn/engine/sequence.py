@@ -19,6 +19,8 @@ from .sweep import Carried, Each, Fixed, Part, Span, sweep
 class Chunks:
     """The compiled chunks for T steps: as many long ones as fit, then single steps.
 
+    Where a long one fits, single steps are compiled as well, so that no other T will have to be compiled for.
+
     Args:
         program, net: see `Program`.
         T: number of steps.
@@ -41,9 +43,10 @@ class Chunks:
         long = long or program.steps
         both = (0, long, T // long), (T // long * long, 1, T % long)
         self.stretches = [stretch for stretch in both if stretch[2]]
-        kinds, keeping = {steps for _, steps, _ in self.stretches}, bool(self.products)
-        self.forward = {n: program.forward(net, n, keeping) for n in kinds}
-        self.backward = {n: program.backward(net, n, wanted, keeping) for n in kinds} if wanted is not None else {}
+        kinds, keeping = ((long, 1) if T >= long else (1,)), bool(self.products)
+        forward = {n: program.forward(net, n, keeping) for n in kinds}
+        backward = {n: program.backward(net, n, wanted, keeping) for n in kinds} if wanted is not None else {}
+        self.forward, self.backward = ({n: kind[n].result() for n in kind} for kind in (forward, backward))
 
     def saved(self, batch: tuple[int, ...], T: int) -> list[Tensor]:
         """Room for the matrix products of `T` steps, if a backward pass can follow."""
