@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ..connections import event
 from ..engine.forward import Run
 from ..engine.rows import Rows
 from ..neurons.base import Firing
@@ -180,7 +181,7 @@ class _Cut:
     def spikes(self, name: str, sent: Tensor) -> Tensor:
         """The spikes of all processes, ``(steps, *batch, n)``; only the positions of spikes are sent."""
         n = self.probe.exchanges[name].size[0]
-        found = sent.flatten().nonzero().squeeze(1)
+        found = event.nonzero(sent)
         if not bool((sent.flatten()[found] == 1).all()):
             raise ValueError(f"nd.distributed.simulate: {name} carries values other than 0 and 1; only spikes are sent")
         positions, self.capacity = _gather_lists(found, self.capacity)
@@ -221,12 +222,12 @@ def _gather_parts(value: Tensor) -> Tensor:
 def _gather_lists(values: Tensor, capacity: int) -> tuple[list[Tensor], int]:
     """The lists of all processes: in one message each if none is longer than `capacity`, else in two."""
     while True:
-        message = torch.zeros(capacity + 1, dtype=torch.int64, device=values.device)
+        message = values.new_zeros(capacity + 1)
         message[0] = len(values)
         message[1 : 1 + len(values)] = values[:capacity]
-        found = [torch.empty_like(message) for _ in range(dist.get_world_size())]
-        dist.all_gather(found, message)
-        longest = max(int(x[0]) for x in found)
-        if longest <= capacity:
-            return [x[1 : 1 + int(x[0])] for x in found], capacity
-        capacity = 2 * longest
+        found = message.new_empty(dist.get_world_size(), capacity + 1)
+        dist.all_gather(list(found), message)
+        lengths = found[:, 0].tolist()
+        if max(lengths) <= capacity:
+            return [row[1 : 1 + length] for row, length in zip(found, lengths, strict=True)], capacity
+        capacity = 2 * max(lengths)

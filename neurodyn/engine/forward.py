@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,10 @@ CHUNK = {8: 20, 4: 20, 2: 10, 1: 5}
 
 
 class Run:
-    """A module under way whose output is a dict: a call runs some steps, at most `block`; `states` is where it is."""
+    """A module under way whose output is a dict: a call runs some steps, at most `block`; `states` is where it is.
+
+    What the module has of constants is taken as it is at the start.
+    """
 
     def __init__(self, probe: nn.Module, sample: tuple[Tensor, ...], compile: bool):
         self.probe, self.states = probe, get_states(probe)
@@ -29,6 +33,9 @@ class Run:
         self.chunk = CHUNK[self.program.steps] if self.program else 1
         self.block = max(1, block_length((*sample, *outs.values())) // self.chunk) * self.chunk
         self.outs = {name: x.new_empty((self.block, *x.shape)) for name, x in outs.items()}
+        self.fixed = [x.contiguous() for x in constants(probe).values()]
+        self.values = functools.cache(lambda folded: folded.prologue(*self.fixed))
+        self.chunks: dict[int, Any] = {}
 
     def __call__(self, rows: tuple[Tensor, ...], n: int) -> dict[str, Tensor]:
         outs = {name: out[:n] for name, out in self.outs.items()}
@@ -42,10 +49,11 @@ class Run:
     def _chunks(self, program: Any, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:
         from .sequence import Chunks, onward
 
-        fixed, states = ([x.contiguous() for x in kind.values()] for kind in (constants(self.probe), self.states))
+        if n not in self.chunks:
+            self.chunks[n] = Chunks(program, self.probe, n, long=self.chunk)
+        states = [x.contiguous() for x in self.states.values()]
         xs = [x.contiguous() for x in rows or (torch.empty(n, 0),)]
-        chunks = Chunks(program, self.probe, n, long=self.chunk)
-        states, _ = onward(program, chunks, states, fixed, xs, list(outs.values()))
+        states, _ = onward(program, self.chunks[n], states, self.fixed, xs, list(outs.values()), self.values)
         self.states = dict(zip(self.states, states, strict=True))
 
     def _eager(self, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:

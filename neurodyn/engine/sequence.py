@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..progress import Quiet
 from .pages import huge
-from .program import Program
+from .program import Folded, Program
 from .sweep import Carried, Each, Fixed, Part, Span, sweep
 
 
@@ -64,17 +64,21 @@ def onward(
     constants: Sequence[Tensor],
     xs: Sequence[Tensor],
     outs: Sequence[Tensor],
+    values: Callable[[Folded], Sequence[Tensor]],
     products: Sequence[Tensor] = (),
     progress: Any = Quiet(),
 ) -> tuple[Sequence[Tensor], list[Part]]:
-    """Write the outputs of all steps: the final states, and those before each chunk of each stretch, if kept."""
+    """Write the outputs of all steps: the final states, and those before each chunk of each stretch, if kept.
+
+    `values` gives what the prologue of a chunk makes of the constants.
+    """
     kept: list[Part] = []
     batch, keep = states[0].shape[: len(program.batch)], bool(chunks.backward)
     for first, steps, n in chunks.stretches:
         folded = chunks.forward[steps]
         x, out, product = _between(first, first + steps * n, xs, outs, products)
         written = Each(out, steps), Each(product, steps), Fixed(chunks.unsaved(batch, steps))
-        parts = Carried, Fixed(constants), Span(x, steps), *written, Fixed(folded.prologue(*constants))
+        parts = Carried, Fixed(constants), Span(x, steps), *written, Fixed(values(folded))
         states, some = sweep(folded, parts, states, range(n), keep, partial(progress.update, steps))
         kept.append(some)
     return states, kept
@@ -89,7 +93,9 @@ class TimeLoop(torch.autograd.Function):
         states, constants, xs = _split(laid_out, len(program.states), len(program.constants))
         batch, T = states[0].shape[: len(program.batch)], len(xs[0])
         outs, products = [huge(layout.empty(batch, T)) for layout in program.outs], chunks.saved(batch, T)
-        states, kept = onward(program, chunks, states, constants, xs, outs, products, progress)
+        states, kept = onward(
+            program, chunks, states, constants, xs, outs, lambda folded: folded.prologue(*constants), products, progress
+        )
         states = [s.clone() if any(s is other for other in states[:i]) else s for i, s in enumerate(states)]
         ctx.program, ctx.chunks, ctx.kept = program, chunks, [part._replace(tensors=()) for part in kept]
         ctx.lengths = [len(kind) for kind in (constants, xs, products, *(part.tensors for part in kept))]
