@@ -35,7 +35,7 @@ def main() -> None:
     found = {
         "bits": {name: digest(tensor) for name, tensor in bits.items()},
         "gradients": {name: float(p.grad.double().norm()) for name, p in net.named_parameters()},
-        "gradient bits": [digest(p.grad) for p in net.parameters()] if sys.argv[1] == "1" else [],
+        "gradient bits": {name: digest(p.grad) for name, p in net.named_parameters()},
         "spikes": len(spikes),
     }
     print(json.dumps(found))
