@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import neurodyn as nd
-from neurodyn.engine import program, programs
+from neurodyn.engine import chunk, programs
 
 #: Steps in a chunk, where it is not 8: the equations of these models are long.
 CHUNKS = {"QuaIF": 4} | dict.fromkeys(("ExpIF", "AdEx", "Izhikevich", "HH", "MorrisLecar", "GIF"), 2)
@@ -21,7 +21,7 @@ def compiled(monkeypatch):
         graphs.append(graph)
         return lambda arguments: graph(*arguments)
 
-    monkeypatch.setattr(program, "compile_fx_inner", keep)
+    monkeypatch.setattr(chunk, "compile_fx_inner", keep)
     monkeypatch.setattr(programs, "_programs", type(programs._programs)())
     return graphs
 

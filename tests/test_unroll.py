@@ -9,7 +9,7 @@ from torch import nn
 
 import neurodyn as nd
 from neurodyn import units as u
-from neurodyn.engine import program, programs
+from neurodyn.engine import chunk, program, programs
 
 
 def outcome(net, xs, **options):
@@ -92,8 +92,8 @@ def test_paths_agree_for_every_model(model, monkeypatch):
 
 def test_no_recompilation_for_other_lengths_and_batches(monkeypatch):
     compiled = []
-    original = program.compile_fx_inner
-    monkeypatch.setattr(program, "compile_fx_inner", lambda *a, **k: compiled.append(1) or original(*a, **k))
+    original = chunk.compile_fx_inner
+    monkeypatch.setattr(chunk, "compile_fx_inner", lambda *a, **k: compiled.append(1) or original(*a, **k))
     layer = nd.LIF(11, tau=3 * u.ms)
     for T in (50, 1, 7, 333):
         for batch in (32, 1, 57):
@@ -253,7 +253,7 @@ def test_a_failing_compiler_is_said_and_survived(monkeypatch):
     def broken(*_, **__):
         raise torch._inductor.exc.InvalidCxxCompiler
 
-    monkeypatch.setattr(program, "compile_fx_inner", broken)
+    monkeypatch.setattr(chunk, "compile_fx_inner", broken)
     xs = torch.rand(5, 2, 13)
     ys = fallback(nd.LIF(13), xs, r"no working C\+\+ compiler; install one")
     assert torch.equal(ys, nd.unroll(nd.LIF(13), xs, compile=False))

@@ -10,96 +10,25 @@ Batch dimensions are symbols in the trace, so every batch size runs the same cod
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.source import ConstantSource
-from torch._guards import TracingContext, tracing
-from torch._inductor import config as inductor
-from torch._inductor.compile_fx import compile_fx_inner
-from torch._inductor.decomposition import select_decomp_table
-from torch._inductor.virtualized import V
-from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from torch.utils import _pytree as pytree
 
 from ..solve import without_saved_tensor_hooks
 from ..states import constants, get_states, pure, same_tensors
 from . import products
-from .background import Names, in_background, wait_for
+from .chunk import TRACING, Pending
 from .errors import BatchSpecialised, NotCompilable
-from .fold import fold
 from .opened import Opened
-from .replay import Tape
 from .share import Share
-
-aten = torch.ops.aten
-
-#: What torch does in place to a temporary, in the product of a vector and a matrix.
-_ON_TEMPORARIES = {aten.squeeze_.dim: aten.squeeze.dim, aten.add_.Tensor: aten.add.Tensor}
-
-#: Held while a thread traces or compiles: torch does it in one thread at a time.
-TRACING = threading.RLock()
+from .trace import Kind, Layout, refuse_impure, trace
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
-
-
-class Folded(NamedTuple):
-    """A compiled chunk, in two parts.
-
-    ``prologue(*constants) -> values`` computes what depends on the constants alone, once for a whole sequence;
-    ``chunk([*inputs, *values]) -> states``. `tape` calls the chunk and tells what it did, if that can be told.
-    """
-
-    prologue: Callable[..., Sequence[Tensor]]
-    chunk: Callable[[list[Tensor]], Sequence[Tensor]]
-    tape: Tape | None
-
-
-class Pending:
-    """A chunk whose kernels may still be compiled, in the background."""
-
-    def __init__(self, prologue: Callable, chunk: Callable, written: list[Names]):
-        self.prologue, self.chunk, self.written = prologue, chunk, written
-        self._folded: Folded | None = None
-
-    def result(self) -> Folded:
-        """The chunk, ready to be called.
-
-        Raises:
-            NotCompilable: with what the compiler said.
-        """
-        if self._folded is None:
-            with TRACING:
-                try:
-                    wait_for(self.written)
-                except Exception as error:
-                    raise NotCompilable(_explain(error)) from error
-                self._folded = Folded(self.prologue, _below_autograd(self.chunk), Tape.of(self.chunk))
-        return self._folded
-
-
-class Layout(NamedTuple):
-    """Shape, dtype and device of a tensor; a size of -1 - i stands for the i-th free size, batch dimensions first."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    device: torch.device
-
-    @classmethod
-    def of(cls, tensor: Tensor, batch: tuple[int, ...] = ()) -> Layout:
-        n = len(batch) if tuple(tensor.shape[: len(batch)]) == batch else 0
-        return cls((*range(-1, -1 - n, -1), *tensor.shape[n:]), tensor.dtype, tensor.device)
-
-    def empty(self, batch: Sequence[Any], *lead: int) -> Tensor:
-        shape = [batch[-1 - n] if n < 0 else n for n in self.shape]
-        return torch.empty((*lead, *shape), dtype=self.dtype, device=self.device)
 
 
 class Program:
@@ -139,15 +68,15 @@ class Program:
             new, outs, self.output_spec = self._loop(net, states, constant, [xs])
             return [*new, *outs[0]]
 
-        graph, _, symbols = self._trace(probe, _plain(self.states), _plain(self.constants), _plain(self.xs))
-        _refuse_impure(graph)
+        graph, _, symbols = trace(probe, self.free, _plain(self.states), _plain(self.constants), _plain(self.xs))
+        refuse_impure(graph)
         symbols = symbols[: len(batch)]
-        self.outs = [_layout(value, symbols) for value in _outputs(graph)[len(states) :]]
+        self.outs = [Layout.traced(value, symbols) for value in _outputs(graph)[len(states) :]]
         n, m = len(states), len(states) + len(constant)
         self.varying = (*range(n), *range(m, m + len(self.xs)))
         try:
             found = products.products(graph.graph, self.varying)
-            self.products = [_layout(node.meta["val"], symbols) for node in found]
+            self.products = [Layout.traced(node.meta["val"], symbols) for node in found]
             self.kinds = [node.target for node in found]
         except BatchSpecialised:  # of sizes that are no batch dimensions
             self.products, self.kinds = [], []
@@ -211,71 +140,26 @@ class Program:
                 outs.append(leaves)
         return list(states), outs, spec
 
-    def _trace(self, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]]) -> tuple[GraphModule, list, list]:
-        """The ATen graph of `chunk`, the fake inputs that it was traced with, and the free sizes' symbols."""
-        env = ShapeEnv(specialize_zero_one=False, duck_shape=False)
-        batch, symbols = [], []
-        for i, size in enumerate(self.free):
-            source, hint = ConstantSource(f"size{i}"), max(size, 2)  # 1 would be taken for a broadcast dimension
-            symbols.append(env.create_symbol(hint, source, dynamic_dim=DimDynamic.DYNAMIC))
-            batch.append(env.create_symintnode(symbols[-1], hint=hint, source=source))
-        with FakeTensorMode(shape_env=env), torch.enable_grad():
-            fakes = [[layout.empty(batch, *lead) for layout, lead in kind] for kind in inputs]
-            flat, spec = pytree.tree_flatten(fakes)
-            graph = make_fx(
-                lambda *args: pytree.tree_leaves(chunk(*pytree.tree_unflatten(list(args), spec))),
-                decomposition_table=select_decomp_table(),
-            )(*flat)
-        for node in graph.graph.nodes:
-            node.target = _ON_TEMPORARIES.get(node.target, node.target)
-        if symbols and not _holds_for_every_batch(env, symbols):
-            raise BatchSpecialised
-        return graph, flat, symbols
-
-    def _compile(self, key: Any, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]], edit: Any) -> Pending:
+    def _compile(self, key: Any, chunk: Callable, *inputs: Kind, edit: Any) -> Pending:
         if self._failure is not None:
             raise NotCompilable(self._failure)
         if key not in self._compiled:
             with TRACING, without_saved_tensor_hooks():
                 if key not in self._compiled:  # another thread may have been first
-                    self._compiled[key] = self._folded(chunk, *inputs, edit=edit)
+                    try:
+                        self._compiled[key] = self._pending(chunk, *inputs, edit=edit)
+                    except NotCompilable as reason:
+                        self._failure = str(reason)
+                        raise
         return self._compiled[key]
 
-    def _folded(self, chunk: Callable, *inputs: list[tuple[Layout, tuple[int, ...]]], edit: Any) -> Pending:
-        graph, fakes, _ = self._trace(chunk, *inputs)
+    def _pending(self, chunk: Callable, *inputs: Kind, edit: Any) -> Pending:
+        graph, fakes, _ = trace(chunk, self.free, *inputs)
         if kept := len(inputs[-1]):
             edit(graph.graph, self.varying, range(len(fakes) - kept, len(fakes)))
         fixed = range(len(self.states), len(self.states) + len(self.constants))
         products.large(graph.graph, fixed)
-        prologue, graph, fakes = fold(graph, fakes, fixed)
-        with inductor.patch(size_asserts=False), in_background() as written:  # inputs are laid out as traced
-            chunk = self._inductor(graph, fakes)
-        return Pending(prologue.forward, chunk, written)
-
-    def _inductor(self, graph: GraphModule, fakes: list[Tensor]) -> Callable[[list[Tensor]], Sequence[Tensor]]:
-        mode = fakes[0].fake_mode  # type: ignore[attr-defined]
-        try:
-            with V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
-                return compile_fx_inner(graph, fakes)
-        except Exception as error:
-            self._failure = _explain(error)
-            raise NotCompilable(self._failure) from error
-
-
-def _below_autograd(chunk: Callable) -> Callable:
-    """`chunk`, whose operators need not look for gradients, which takes them 5 us each."""
-
-    def call(inputs: list[Tensor]) -> Sequence[Tensor]:
-        with torch._C._AutoDispatchBelowAutograd():
-            return chunk(inputs)
-
-    return call
-
-
-def _explain(error: Exception) -> str:
-    if "InvalidCxxCompiler" in f"{type(error).__name__} {error}":
-        return "there is no working C++ compiler; install one (apt-get install g++), or name it in the variable CXX"
-    return f"Inductor failed ({type(error).__name__}: {error})"
+        return Pending(graph, fakes, fixed)
 
 
 def _plain(layouts: list[Layout]) -> list[tuple[Layout, tuple[int, ...]]]:
@@ -304,35 +188,3 @@ def _write(outs: Sequence[Tensor], rows: Sequence[Sequence[Tensor]]) -> None:
 
 def _outputs(graph: GraphModule) -> list[Tensor]:
     return [node.meta["val"] for node in graph.graph.output_node().args[0]]  # type: ignore[union-attr]
-
-
-def _layout(value: Tensor, symbols: list[Any]) -> Layout:
-    shape = [d if isinstance(d, int) else _index(d, symbols) for d in value.shape]
-    return Layout(tuple(shape), value.dtype, value.device)
-
-
-def _index(size: torch.SymInt, symbols: list[Any]) -> int:
-    if size.node.expr not in symbols:
-        raise BatchSpecialised
-    return -1 - symbols.index(size.node.expr)
-
-
-def _holds_for_every_batch(env: ShapeEnv, symbols: list[Any]) -> bool:
-    """Whether what the trace assumed of the batch is true of any batch; that a size is not 1 may be assumed."""
-    if any(symbol in env.replacements for symbol in symbols):
-        return False
-    return all(guard.expr.subs(dict.fromkeys(symbols, n)) for guard in env.guards for n in (2, 3, 97, 65537))
-
-
-def _refuse_impure(graph: GraphModule) -> None:
-    for node in graph.graph.nodes:
-        target = node.target
-        if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
-            continue
-        if torch.Tag.nondeterministic_seeded in target.tags or "inductor_random" in str(target):
-            raise NotCompilable(
-                f"its step draws random numbers ({target}), and the backward pass would draw others; "
-                "draw them before the loop and pass them as inputs"
-            )
-        if target._schema.is_mutable:
-            raise NotCompilable(f"its step writes to a tensor in place ({target})")

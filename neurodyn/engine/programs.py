@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..states import get_states, named_dynamics, pure
+from .chunk import TRACING
 from .errors import BatchSpecialised, NotCompilable
 from .fingerprint import fingerprint, hooked
 from .opened import Opened, open_sizes
-from .program import TRACING, Program
+from .program import Program
 
 _KEPT = 256
 _programs: OrderedDict[Hashable, Program | str] = OrderedDict()

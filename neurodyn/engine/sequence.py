@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ..progress import Quiet
+from .chunk import Folded
 from .pages import huge
-from .program import Folded, Program
+from .program import Program
 from .sweep import Carried, Each, Fixed, Part, Span, sweep
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .program import Folded
+from .chunk import Folded
 from .replay import Place
 
 

@@ -1,0 +1,92 @@
+"""A traced chunk of steps, compiled by Inductor."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch._guards import TracingContext, tracing
+from torch._inductor import config as inductor
+from torch._inductor.compile_fx import compile_fx_inner
+from torch._inductor.virtualized import V
+from torch.fx import GraphModule
+
+from .background import Names, in_background, wait_for
+from .errors import NotCompilable
+from .fold import fold
+from .replay import Tape
+
+#: Held while a thread traces or compiles: torch does it in one thread at a time.
+TRACING = threading.RLock()
+
+
+class Folded(NamedTuple):
+    """A compiled chunk, in two parts.
+
+    ``prologue(*constants) -> values`` computes what depends on the constants alone, once for a whole sequence;
+    ``chunk([*inputs, *values]) -> states``. `tape` calls the chunk's kernels without Python, if that can be done.
+    """
+
+    prologue: Callable[..., Sequence[Tensor]]
+    chunk: Callable[[list[Tensor]], Sequence[Tensor]]
+    tape: Tape | None
+
+
+class Pending:
+    """A chunk whose kernels may still be compiled, in the background.
+
+    Args:
+        graph: functional, except for writes to its inputs.
+        inputs: its fake inputs.
+        constants: which of them keep their value from call to call.
+
+    Raises:
+        NotCompilable: Inductor fails.
+    """
+
+    def __init__(self, graph: GraphModule, inputs: list[Tensor], constants: range):
+        prologue, graph, inputs = fold(graph, inputs, constants)
+        self.prologue, mode = prologue.forward, inputs[0].fake_mode  # type: ignore[attr-defined]
+        self._folded: Folded | None = None
+        # The engine lays every input out as traced, so that sizes and strides need not be checked.
+        with inductor.patch(size_asserts=False), in_background() as written, torch.no_grad():
+            self.written: list[Names] = written
+            try:
+                with V.set_fake_mode(mode), tracing(TracingContext(mode)):
+                    self.chunk = compile_fx_inner(graph, inputs)
+            except Exception as error:
+                raise NotCompilable(_explain(error)) from error
+
+    def result(self) -> Folded:
+        """The chunk, ready to be called.
+
+        Raises:
+            NotCompilable: with what the compiler said.
+        """
+        with TRACING:
+            if self._folded is None:
+                try:
+                    wait_for(self.written)
+                except Exception as error:
+                    raise NotCompilable(_explain(error)) from error
+                self._folded = Folded(self.prologue, _below_autograd(self.chunk), Tape.of(self.chunk))
+        return self._folded
+
+
+def _below_autograd(chunk: Callable) -> Callable:
+    """`chunk`, whose operators need not look for gradients, which takes them 5 us each."""
+
+    def call(inputs: list[Tensor]) -> Sequence[Tensor]:
+        with torch._C._AutoDispatchBelowAutograd():
+            return chunk(inputs)
+
+    return call
+
+
+def _explain(error: Exception) -> str:
+    if "InvalidCxxCompiler" in f"{type(error).__name__} {error}":
+        return "there is no working C++ compiler; install one (apt-get install g++), or name it in the variable CXX"
+    return f"Inductor failed ({type(error).__name__}: {error})"
