@@ -51,6 +51,7 @@ def run(options: Options) -> list[Comparison]:
     net, xs, weight = chain(size), spikes(T, batch, size), torch.rand(T, batch, size)
     work: dict[str, Work] = {
         "neurodyn": both(net, xs, weight),
+        "neurodyn, checkpoint=64": both(net, xs, weight, checkpoint=64),
         "neurodyn, eager loop": both(net, xs, weight, compile=False),
     }
     if options.peers:

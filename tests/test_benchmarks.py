@@ -46,7 +46,7 @@ def test_a_missing_peer_is_reported(tmp_path: Path) -> None:
     options = timing.Options(rounds=1, threads=1, toy=True, peers=tmp_path)
     (found,) = importlib.import_module("benchmarks.chain").run(options)
     assert found.absent == {"brainstate": "not installed, see benchmarks/peers.sh"}
-    assert list(found.costs) == ["neurodyn", "neurodyn, eager loop", "matrix products alone"]
+    assert list(found.costs) == ["neurodyn", "neurodyn, checkpoint=64", "neurodyn, eager loop", "matrix products alone"]
 
 
 def test_a_peer_that_fails_is_reported_and_ours_must_run() -> None:
