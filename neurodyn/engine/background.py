@@ -17,13 +17,13 @@ Names = dict[str, Any]
 
 
 @contextlib.contextmanager
-def in_background() -> Iterator[list[Names]]:
-    """Inside, Inductor does not wait for compilers; what it wrote is found in the list, for `wait_for`."""
+def in_background(wanted: bool) -> Iterator[list[Names]]:
+    """Inside, if `wanted`, Inductor does not wait for compilers; what it wrote is found in the list, for `wait_for`."""
     wait, thread = AsyncCompile.wait, threading.get_ident()
     written: list[Names] = []
 
     def later(self: AsyncCompile, scope: Names) -> None:
-        if threading.get_ident() == thread:
+        if wanted and threading.get_ident() == thread:
             written.append(scope)
         else:
             wait(self, scope)

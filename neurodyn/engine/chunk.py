@@ -51,8 +51,9 @@ class Pending:
         prologue, graph, inputs = fold(graph, inputs, constants)
         self.prologue, mode = prologue.forward, inputs[0].fake_mode  # type: ignore[attr-defined]
         self._folded: Folded | None = None
+        on_cpu = all(tensor.device.type == "cpu" for tensor in inputs)  # elsewhere Inductor keeps what it waits for
         # The engine lays every input out as traced, so that sizes and strides need not be checked.
-        with inductor.patch(size_asserts=False), in_background() as written, torch.no_grad():
+        with inductor.patch(size_asserts=False), in_background(on_cpu) as written, torch.no_grad():
             self.written: list[Names] = written
             try:
                 with V.set_fake_mode(mode), tracing(TracingContext(mode)):

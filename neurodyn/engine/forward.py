@@ -33,8 +33,8 @@ class Run:
         self.chunk = CHUNK[self.program.steps] if self.program else 1
         self.block = max(1, block_length((*sample, *outs.values())) // self.chunk) * self.chunk
         self.outs = {name: x.new_empty((self.block, *x.shape)) for name, x in outs.items()}
-        self.fixed = [x.contiguous() for x in constants(probe).values()]
-        self.values = functools.cache(lambda folded: folded.prologue(*self.fixed))
+        self.fixed = fixed = [x.contiguous() for x in constants(probe).values()]
+        self.values = functools.cache(lambda folded: folded.prologue(*fixed))
         self.chunks: dict[int, Any] = {}
 
     def __call__(self, rows: tuple[Tensor, ...], n: int) -> dict[str, Tensor]:
