@@ -20,7 +20,8 @@ from .sweep import Carried, Each, Fixed, Part, Span, sweep
 class Chunks:
     """The compiled chunks for T steps: as many long ones as fit, then single steps.
 
-    Where a long one fits, single steps are compiled as well, so that no other T will have to be compiled for.
+    With more than one thread, single steps are compiled with the first long chunks, so that no other T will have to be
+    compiled for.
 
     Args:
         program, net: see `Program`.
@@ -44,7 +45,9 @@ class Chunks:
         long = long or program.steps
         both = (0, long, T // long), (T // long * long, 1, T % long)
         self.stretches = [stretch for stretch in both if stretch[2]]
-        kinds, keeping = ((long, 1) if T >= long else (1,)), bool(self.products)
+        kinds, keeping = {steps for _, steps, _ in self.stretches}, bool(self.products)
+        if torch.get_num_threads() > 1:
+            kinds.add(1)
         forward = {n: program.forward(net, n, keeping) for n in kinds}
         backward = {n: program.backward(net, n, wanted, keeping) for n in kinds} if wanted is not None else {}
         self.forward, self.backward = ({n: kind[n].result() for n in kind} for kind in (forward, backward))
