@@ -77,11 +77,16 @@ class Stream:
         seen = [(tensor.data_ptr(), tensor.is_inference() or tensor._version) for tensor in fixed]
         if seen != self.seen:
             with torch.no_grad():
-                self.seen, self.fixed = seen, [tensor.contiguous() for tensor in fixed]
+                self.originals, self.fixed = fixed, [tensor.contiguous() for tensor in fixed]
                 self.values, tape = self.step.prologue(*self.fixed), self.step.tape
-            shapes = tuple(tensor.shape for tensor in (*self.fixed, *states))
-            self.plan = tape and tape.plan(shapes, lambda: self._given(states, x, outs))
-            self.addresses = [*map(_address, self.fixed)], [*map(_address, self.values)]
+            shapes = [tensor.shape for tensor in states]
+            still = [tensor.shape for tensor in self.fixed]
+            self.plan = tape and tape.plan((*still, *shapes), lambda: self._given(states, x, outs))
+            if self.plan is not None and self.plan.outputs != shapes:
+                self.plan = None
+            if self.plan is not None:
+                self.addresses = [*map(_address, self.fixed)], [*map(_address, self.values)]
+            self.seen = seen
         if self.plan is not None:
             new, (of_fixed, of_values) = [torch.empty_like(tensor) for tensor in states], self.addresses
             given = *map(_address, states), *of_fixed, *map(_address, x), *map(_address, outs), *of_values

@@ -202,3 +202,16 @@ def test_what_cannot_be_compiled_says_why() -> None:
 
     with pytest.warns(nd.EagerWarning, match="random numbers"):
         simulate(Noisy(), 10 * u.ms)
+
+
+def test_without_a_working_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    from neurodyn.engine import chunk
+
+    def fail(_: object) -> None:
+        raise RuntimeError("InvalidCxxCompiler")
+
+    monkeypatch.setattr(chunk, "wait_for", fail)
+    net, xs = nn.Sequential(nd.Expon(7), nd.LIF(7)), 2 * torch.rand(45, 7)
+    with pytest.warns(nd.EagerWarning, match="no working C"):
+        found = simulate(net, 45 * u.ms, xs, ["output"])
+    assert torch.equal(found["output"].values, simulate(net, 45 * u.ms, xs, ["output"], compile=False)["output"].values)

@@ -138,3 +138,43 @@ def test_what_cannot_be_compiled_runs_in_python():
         step = nd.Stream(net, torch.ones(3))
     assert (step(torch.ones(3)) > 0).all()
     assert torch.equal(net.r, step(torch.zeros(3)))
+
+
+def test_a_wide_weight_that_changes():
+    net = nn.Sequential(nn.Linear(784, 100), nd.LIF(100)).to(torch.float32)
+    xs = torch.rand(4, 784, dtype=torch.float32)
+    step, twin = nd.Stream(net, xs[0]), copy.deepcopy(net)
+    with torch.no_grad():
+        for x in xs:
+            torch.testing.assert_close(step(x), twin(x))
+            torch.testing.assert_close(net[1].V, twin[1].V, rtol=1e-4, atol=1e-5)
+            for layer in (net, twin):
+                layer[0].weight.mul_(2)
+
+
+def test_a_state_that_gets_another_shape():
+    class Grows(nd.Dynamics):
+        r = nd.state(0.0)
+
+        def __init__(self):
+            super().__init__(10)
+            self.register_buffer("b", torch.zeros(2000, 1, 10))
+
+        def step(self, x, r):
+            return 2 * x, 0.5 * r + x + self.b
+
+    x = torch.rand(4, 10)
+    step = nd.Stream(Grows(), x)
+    assert torch.equal(step(x), 2 * x)
+    with pytest.raises(ValueError, match="shape"):
+        step(x)
+
+
+def test_a_transposed_parameter_is_replaced():
+    net, x = nn.Sequential(nn.Linear(64, 64, bias=False), nd.Expon(64)), torch.ones(64)
+    step = nd.Stream(net, x)
+    for i in range(4):
+        net[0].weight = None
+        net[0].weight = nn.Parameter(torch.full((64, 64), float(i)).t())
+        nd.reset_states(net)
+        assert step(x)[0] == 64 * i

@@ -222,7 +222,7 @@ def _gather_parts(value: Tensor) -> Tensor:
 def _gather_lists(values: Tensor, capacity: int) -> tuple[list[Tensor], int]:
     """The lists of all processes: in one message each if none is longer than `capacity`, else in two."""
     while True:
-        message = values.new_zeros(capacity + 1)
+        message = values.new_zeros(capacity + 1, dtype=torch.int64)
         message[0] = len(values)
         message[1 : 1 + len(values)] = values[:capacity]
         found = message.new_empty(dist.get_world_size(), capacity + 1)

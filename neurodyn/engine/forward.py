@@ -40,10 +40,13 @@ class Run:
     def __call__(self, rows: tuple[Tensor, ...], n: int) -> dict[str, Tensor]:
         outs = {name: out[:n] for name, out in self.outs.items()}
         with torch.inference_mode():
+            try:
+                if self.program is not None:
+                    self._chunks(self.program, rows, n, outs)
+            except NotCompilable as reason:  # what the C++ compiler said, before the first step
+                self.program = _not_compiled(reason)
             if self.program is None:
                 self._eager(rows, n, outs)
-            else:
-                self._chunks(self.program, rows, n, outs)
         return outs
 
     def _chunks(self, program: Any, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:
@@ -72,5 +75,8 @@ class Run:
         try:
             return program_of(self.probe, step, spec)
         except NotCompilable as reason:
-            warnings.warn(f"simulate runs step by step in Python: {reason}", EagerWarning, stacklevel=4)
-            return None
+            return _not_compiled(reason)
+
+
+def _not_compiled(reason: NotCompilable) -> None:
+    warnings.warn(f"simulate runs step by step in Python: {reason}", EagerWarning, stacklevel=5)

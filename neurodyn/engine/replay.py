@@ -60,11 +60,12 @@ class Tape:
             shapes: what the shapes of the inputs depend on.
             inputs: gives inputs of the chunk, which are only looked at.
         """
-        if shapes not in self.plans:
-            if len(self.plans) >= _KEPT:
-                self.plans.clear()
-            self.plans[shapes] = self._learn([torch.empty(x.shape, dtype=x.dtype) for x in inputs()])
-        return self.plans[shapes]
+        if shapes in (plans := self.plans):
+            return plans[shapes]
+        if len(plans) >= _KEPT:
+            plans = self.plans = {}
+        plan = plans[shapes] = self._learn([torch.empty(x.shape, dtype=x.dtype) for x in inputs()])
+        return plan
 
     def _learn(self, inputs: list[Tensor]) -> Plan | None:
         """Call the chunk with kernels that do nothing."""
