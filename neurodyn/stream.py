@@ -79,11 +79,8 @@ class Stream:
             with torch.no_grad():
                 self.originals, self.fixed = fixed, [tensor.contiguous() for tensor in fixed]
                 self.values, tape = self.step.prologue(*self.fixed), self.step.tape
-            shapes = [tensor.shape for tensor in states]
-            still = [tensor.shape for tensor in self.fixed]
-            self.plan = tape and tape.plan((*still, *shapes), lambda: self._given(states, x, outs))
-            if self.plan is not None and self.plan.outputs != shapes:
-                self.plan = None
+            shapes = [tuple(tensor.shape for tensor in kind) for kind in (self.fixed, states)]
+            self.plan = tape and tape.plan(*shapes, lambda: self._given(states, x, outs))
             if self.plan is not None:
                 self.addresses = [*map(_address, self.fixed)], [*map(_address, self.values)]
             self.seen = seen

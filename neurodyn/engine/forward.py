@@ -44,7 +44,8 @@ class Run:
                 if self.program is not None:
                     self._chunks(self.program, rows, n, outs)
             except NotCompilable as reason:  # what the C++ compiler said, before the first step
-                self.program = _not_compiled(reason)
+                _say(reason)
+                self.program = None
             if self.program is None:
                 self._eager(rows, n, outs)
         return outs
@@ -75,8 +76,9 @@ class Run:
         try:
             return program_of(self.probe, step, spec)
         except NotCompilable as reason:
-            return _not_compiled(reason)
+            _say(reason)
+            return None
 
 
-def _not_compiled(reason: NotCompilable) -> None:
+def _say(reason: NotCompilable) -> None:
     warnings.warn(f"simulate runs step by step in Python: {reason}", EagerWarning, stacklevel=5)

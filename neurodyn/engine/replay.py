@@ -24,6 +24,8 @@ _SOURCE = Path(__file__).with_name("rounds.cpp")
 #: Addresses of kernels, and what they are called with: tensors and integers.
 Calls = Sequence[tuple[int, tuple[Any, ...]]]
 
+Shapes = tuple[torch.Size, ...]
+
 #: Where a tensor lies: ``(start, step, kind)`` means at ``start + turn * step``; by its kind the turn of the k-th round
 #: is the number of the chunk, ``k % period`` or ``(k + 1) % period``.
 Place = tuple[int, int, int]
@@ -36,7 +38,7 @@ class Tape:
         self.code, self.runner, self.scope = code, runner, scope
         names = [name for name in code.co_names if name.startswith("cpp_fused")]
         self.addresses = {name: _address(scope[name].__self__.__file__) for name in names}
-        self.plans: dict[tuple[torch.Size, ...], Plan | None] = {}
+        self.plans: dict[tuple[Shapes, Shapes], Plan | None] = {}
 
     @classmethod
     def of(cls, chunk: Any) -> Tape | None:
@@ -53,21 +55,23 @@ class Tape:
         except (AttributeError, KeyError, OSError):  # another kind of kernel
             return None
 
-    def plan(self, shapes: tuple[torch.Size, ...], inputs: Callable[[], Sequence[Tensor]]) -> Plan | None:
+    def plan(self, fixed: Shapes, carried: Shapes, inputs: Callable[[], Sequence[Tensor]]) -> Plan | None:
         """How to call the chunk's kernels; None if it must be called itself.
 
         Args:
-            shapes: what the shapes of the inputs depend on.
+            fixed: shapes of the inputs that are the same for every chunk.
+            carried: shapes of those that the chunk before handed on, which are to be those of the outputs.
             inputs: gives inputs of the chunk, which are only looked at.
         """
+        shapes = fixed, carried
         if shapes in (plans := self.plans):
             return plans[shapes]
         if len(plans) >= _KEPT:
             plans = self.plans = {}
-        plan = plans[shapes] = self._learn([torch.empty(x.shape, dtype=x.dtype) for x in inputs()])
+        plan = plans[shapes] = self._learn([torch.empty(x.shape, dtype=x.dtype) for x in inputs()], carried)
         return plan
 
-    def _learn(self, inputs: list[Tensor]) -> Plan | None:
+    def _learn(self, inputs: list[Tensor], carried: Shapes) -> Plan | None:
         """Call the chunk with kernels that do nothing."""
         calls: list[tuple[int, tuple[Any, ...]]] = []
         scope = self.scope | {
@@ -78,7 +82,8 @@ class Tape:
         addresses = {tensor.data_ptr() for tensor in (*inputs, *outputs) if tensor.numel()}
         distinct = len(addresses) == sum(tensor.numel() > 0 for tensor in (*inputs, *outputs))
         plain = all(tensor.is_contiguous() and tensor.numel() for tensor in outputs)
-        if not distinct or not plain or any(len(given) > _MOST for _, given in calls):
+        alike = tuple(tensor.shape for tensor in outputs) == carried
+        if not distinct or not plain or not alike or any(len(given) > _MOST for _, given in calls):
             return None
         return Plan(calls, inputs, outputs)
 
@@ -89,9 +94,6 @@ class Plan:
     Args:
         calls: one round.
         inputs, outputs: the tensors among the arguments that are given in each round; the others are temporary.
-
-    Attributes:
-        outputs: their shapes.
     """
 
     def __init__(self, calls: Calls, inputs: Sequence[Tensor], outputs: Sequence[Tensor]):
@@ -105,7 +107,6 @@ class Plan:
         self.temporary = [tensor.nbytes for tensor in others.values()]
         self.numbers = [argument for argument in arguments if not isinstance(argument, Tensor)]
         self.zeros = _words([0] * (first + len(self.numbers)))
-        self.outputs = [tensor.shape for tensor in outputs]
         self.calls = (
             len(calls),
             _words([kernel for kernel, _ in calls]),

@@ -97,9 +97,9 @@ def sweep(
 
     plan, placed = None, [part for part in parts if not isinstance(part, Listed)]
     if folded.tape is not None and len(placed) == len(parts):
-        still = [tensor.shape for part in parts if isinstance(part, Fixed) for tensor in part.tensors]
-        plan = folded.tape.plan((*still, *(tensor.shape for tensor in carry)), lambda: given(chunks[0]))
-    if plan is not None and plan.outputs == [tensor.shape for tensor in carry]:
+        fixed = tuple(tensor.shape for part in parts if isinstance(part, Fixed) for tensor in part.tensors)
+        plan = folded.tape.plan(fixed, tuple(tensor.shape for tensor in carry), lambda: given(chunks[0]))
+    if plan is not None:
         slots = Slots(carry, len(chunks), keep)
         places = [slots.places(1) if isinstance(part, type) else part.places() for part in placed]
         plan.replay(itertools.chain(*places, slots.places(2)), chunks, slots.rows, done)
