@@ -16,6 +16,7 @@ from .layer import both, neurodyn, of_peer
 from .timing import Comparison, Options, Work, alternate
 
 DEVICE = "cuda"
+STORAGE = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 def finished(work: Work) -> Work:
@@ -36,17 +37,21 @@ def layers(options: Options, T: int, shape: tuple[int, int], dtype: torch.dtype,
     xs = (1 + 2 * torch.randn(T, batch, size, device=DEVICE)).to(dtype)
     weight = torch.rand(T, batch, size, device=DEVICE).to(dtype)
     matrix = nn.Linear(size, size, device=DEVICE, dtype=dtype) if linear else nn.Identity()
-    makers: dict[str, Callable[..., Any]] = {"neurodyn": neurodyn}
-    if options.peers:
-        makers["SpikingJelly"] = torch_peers.spikingjelly
+    arguments = size, False, dtype, DEVICE
+    makers = {"neurodyn": of_peer(neurodyn, *arguments)}
+    if options.peers and dtype == torch.float32:
+        makers["SpikingJelly"] = of_peer(torch_peers.spikingjelly, *arguments)
+    elif options.peers:
+        makers["SpikingJelly"] = of_peer(torch_peers.spikingjelly, *arguments, "fp32")
+        makers["SpikingJelly, 16-bit state"] = of_peer(torch_peers.spikingjelly, *arguments, STORAGE[dtype])
 
     def training(run: Callable, parameters: list) -> Callable[[], Any]:
         return both(lambda xs: run(matrix(xs)), [*matrix.parameters(), *parameters], xs, weight)
 
-    work = {name: finished(of_peer(make, size, False, dtype, DEVICE)(training)) for name, make in makers.items()}
+    work = {name: finished(make(training)) for name, make in makers.items()}
     work["streaming the same bytes"] = finished(lambda: (xs * 2, xs * weight))
     name = f"{'Linear, ' * linear}LIF, T={T}, batch {batch}, {size} neurons, {str(dtype)[6:]}, forward + backward"
-    return alternate(name, work, options, {"SpikingJelly": 1.0} if T >= 8 else {})
+    return alternate(name, work, options, dict.fromkeys(list(makers)[1:], 1.0) if T >= 8 else {})
 
 
 def synapses(options: Options) -> Comparison:

@@ -142,8 +142,11 @@ def alternate(title: str, work: dict[str, Work], options: Options, bars: dict[st
             absent[name] = f"{type(error).__name__}: {error}".partition("\n")[0]
             del calls[name]
     times: dict[str, list[float]] = {name: [] for name in calls}
+    gc.collect()
+    gc.freeze()  # looking through all that is there after each round would empty the caches for the first call
     for _ in range(options.rounds):
         for name, call in calls.items():
             times[name].append(measure(call, options.cpu))
         gc.collect()
+    gc.unfreeze()
     return Comparison(title, times, {k: v for k, v in (bars or {}).items() if k in times}, absent)

@@ -23,8 +23,17 @@ def taus(size: int | tuple[int, ...]) -> Tensor:
     return 4 + 2 * torch.rand(size, generator=generator)
 
 
-def spikingjelly(size: Any, learn: bool = False, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Layer:
-    """`LIFNode`, or `ParametricLIFNode` with a weight for each neuron, in multi-step mode."""
+def spikingjelly(
+    size: Any,
+    learn: bool = False,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    storage: str | None = None,
+) -> Layer:
+    """`LIFNode`, or `ParametricLIFNode` with a weight for each neuron, in multi-step mode.
+
+    `storage` is what its Triton kernels keep the states in, such as "fp16"; for inputs of 16 bits it has to be told.
+    """
     from spikingjelly.activation_based import functional, neuron, surrogate
 
     options: Any = {"v_reset": None, "surrogate_function": surrogate.PiecewiseQuadratic(), "step_mode": "m"}
@@ -34,6 +43,10 @@ def spikingjelly(size: Any, learn: bool = False, dtype: torch.dtype = torch.floa
     else:
         node = neuron.LIFNode(TAU, **options)
     node.to(device, dtype)
+    if storage is not None:
+        from spikingjelly.activation_based import precision
+
+        precision.prepare_model_for_precision(node, device, {"mode": "fp32", "neuron_storage": storage})
 
     def run(xs: Tensor) -> Tensor:
         functional.reset_net(node)

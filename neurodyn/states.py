@@ -43,8 +43,18 @@ def get_states(net: nn.Module) -> dict[str, Tensor]:
 
 def constants(net: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers of `net` that are not states."""
-    states = {key for key, _, _ in _qualified(net)}
-    return {**dict(net.named_parameters()), **{k: b for k, b in net.named_buffers() if k not in states}}
+    parameters: dict[str, Tensor] = {}
+    buffers: dict[str, Tensor] = {}
+    seen: set[int] = set()  # a shared tensor is found once, under its first name
+    for path, module in net.named_modules():
+        prefix = f"{path}." if path else ""
+        states = module.states if isinstance(module, Dynamics) else ()
+        for found, tensors in ((parameters, module._parameters), (buffers, module._buffers)):
+            for name, value in tensors.items():
+                if value is not None and name not in states and id(value) not in seen:
+                    seen.add(id(value))
+                    found[prefix + name] = value
+    return parameters | buffers
 
 
 def set_states(net: nn.Module, states: Mapping[str, Tensor]) -> None:
@@ -111,18 +121,18 @@ def check_dt(net: nn.Module) -> float:
     Raises:
         ValueError: two layers with different time steps.
     """
-    first: tuple[str, float] | None = None
-    for path, module in named_dynamics(net):
-        label = f"{module._label()} {path!r}".replace(" ''", "")
-        if first is not None and module.dt != first[1]:
+    found = list(named_dynamics(net))
+    if not found:
+        raise ValueError(f"{type(net).__name__} contains no neurodyn layer, so it has no time step")
+    first = found[0]
+    for other in found:
+        if other[1].dt != first[1].dt:
+            one, two = (f"{module._label()} {path!r}".replace(" ''", "") for path, module in (first, other))
             raise ValueError(
-                f"one network, two time steps: {first[0]} has dt={first[1]:g} ms, {label} dt={module.dt:g} ms; "
+                f"one network, two time steps: {one} has dt={first[1].dt:g} ms, {two} dt={other[1].dt:g} ms; "
                 "build both with the same dt=, or inside `with nd.default_dt(...)`"
             )
-        first = first or (label, module.dt)
-    if first is None:
-        raise ValueError(f"{type(net).__name__} contains no neurodyn layer, so it has no time step")
-    return first[1]
+    return first[1].dt
 
 
 def pure(net: nn.Module, tensors: Mapping[str, Tensor], *inputs: Any) -> tuple[Any, dict[str, Tensor]]:

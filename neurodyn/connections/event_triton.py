@@ -1,4 +1,4 @@
-"""The event-driven products on CUDA, as Triton kernels: one program for each input and sample, short if it is silent.
+"""The event-driven products on CUDA, as Triton kernels: a program looks through some inputs of a sample for events.
 
 `matmul` adds with atomics, so the last digits depend on the order of arrival. Imported at the first use on CUDA.
 """
@@ -15,25 +15,36 @@ import triton.language as tl
 from torch import Tensor
 
 _BLOCK = 128
+_PROGRAMS = 2**12  # keep a GPU busy
+_MOST_INPUTS = 256
 
 
 @triton.jit
-def _matmul(x, weight, indptr, indices, y, n_in, n_out, SCALAR: tl.constexpr, BLOCK: tl.constexpr):
-    i, b = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
-    value = tl.load(x + b * n_in + i)
-    if value != 0:
-        start, stop = tl.load(indptr + i), tl.load(indptr + i + 1)
+def _matmul(
+    x, weight, indptr, indices, y, n_in, n_out, SCALAR: tl.constexpr, INPUTS: tl.constexpr, BLOCK: tl.constexpr
+):
+    blocks = tl.cdiv(n_in, INPUTS)
+    b, begin = (tl.program_id(0) // blocks).to(tl.int64), tl.program_id(0) % blocks * INPUTS
+    lane = tl.arange(0, INPUTS)
+    values = tl.load(x + b * n_in + begin + lane, begin + lane < n_in, 0)
+    last = tl.max(tl.where(values != 0, lane, -1), 0)
+    now = tl.min(tl.where(values != 0, lane, INPUTS), 0)
+    while now <= last:  # from one input that is not zero to the next
+        source = begin + now
+        value = tl.load(x + b * n_in + source)
+        start, stop = tl.load(indptr + source), tl.load(indptr + source + 1)
         for first in range(start, stop, BLOCK):
             k = first + tl.arange(0, BLOCK)
             inside = k < stop
             w = tl.load(weight) if SCALAR else tl.load(weight + k, inside, 0)
             j = tl.load(indices + k, inside, 0)
             tl.atomic_add(y + b * n_out + j, value * w + tl.zeros_like(j), inside)
+        now = tl.min(tl.where((values != 0) & (lane > now), lane, INPUTS), 0)
 
 
 @triton.jit
 def _input_grad(g, weight, indptr, indices, x, n_in, n_out, SCALAR: tl.constexpr, BLOCK: tl.constexpr):
-    i, b = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
+    b, i = (tl.program_id(0) // n_in).to(tl.int64), tl.program_id(0) % n_in
     start, stop = tl.load(indptr + i), tl.load(indptr + i + 1)
     total = tl.zeros((BLOCK,), x.dtype.element_ty)
     for first in range(start, stop, BLOCK):
@@ -69,9 +80,11 @@ def matmul(x: Tensor, weight: Tensor, indptr: Tensor, indices: Tensor, n_out: in
     """See `event`."""
     x, weight = x.contiguous(), weight.contiguous()
     y = x.new_zeros(*x.shape[:-1], n_out)
-    grid = x.shape[-1], _rows(x)
-    if math.prod(grid):
-        _matmul[grid](x, weight, indptr, indices, y, x.shape[-1], n_out, SCALAR=not weight.dim(), BLOCK=_BLOCK)
+    n_in, rows = x.shape[-1], _rows(x)
+    if n_in and rows:
+        inputs = min(_MOST_INPUTS, triton.next_power_of_2(triton.cdiv(n_in * rows, _PROGRAMS)))
+        grid, options = (triton.cdiv(n_in, inputs) * rows,), {"SCALAR": not weight.dim(), "INPUTS": inputs}
+        _matmul[grid](x, weight, indptr, indices, y, n_in, n_out, **options, BLOCK=_BLOCK)
     return y
 
 
@@ -79,9 +92,8 @@ def input_grad(g: Tensor, weight: Tensor, indptr: Tensor, indices: Tensor) -> Te
     """See `event`."""
     g, weight, n_in = g.contiguous(), weight.contiguous(), len(indptr) - 1
     x = g.new_empty(*g.shape[:-1], n_in)
-    grid = n_in, _rows(g)
-    if math.prod(grid):
-        _input_grad[grid](g, weight, indptr, indices, x, n_in, g.shape[-1], SCALAR=not weight.dim(), BLOCK=_BLOCK)
+    if n := n_in * _rows(g):
+        _input_grad[(n,)](g, weight, indptr, indices, x, n_in, g.shape[-1], SCALAR=not weight.dim(), BLOCK=_BLOCK)
     return x
 
 

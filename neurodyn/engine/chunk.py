@@ -17,7 +17,10 @@ from torch.fx import GraphModule
 from .background import Names, in_background, wait_for
 from .errors import NotCompilable
 from .fold import fold
+from .products import PRODUCTS
 from .replay import Tape
+
+_KNOWN = {"aten", "prims", "neurodyn"}
 
 #: Held while a thread traces or compiles: torch does it in one thread at a time.
 TRACING = threading.RLock()
@@ -28,11 +31,13 @@ class Folded(NamedTuple):
 
     ``prologue(*constants) -> values`` computes what depends on the constants alone, once for a whole sequence;
     ``chunk([*inputs, *values]) -> states``. `tape` calls the chunk's kernels without Python, if that can be done.
+    `launches` is about how many kernels it launches on a GPU; 0 if an operator may do anything else.
     """
 
     prologue: Callable[..., Sequence[Tensor]]
     chunk: Callable[[list[Tensor]], Sequence[Tensor]]
     tape: Tape | None
+    launches: int
 
 
 class Pending:
@@ -51,6 +56,7 @@ class Pending:
         prologue, graph, inputs = fold(graph, inputs, constants)
         self.prologue, mode = prologue.forward, inputs[0].fake_mode  # type: ignore[attr-defined]
         self._folded: Folded | None = None
+        self.launches = _launches(graph)
         on_cpu = all(tensor.device.type == "cpu" for tensor in inputs)  # elsewhere Inductor keeps what it waits for
         # The engine lays every input out as traced, so that sizes and strides need not be checked.
         with inductor.patch(size_asserts=False), in_background(on_cpu) as written, torch.no_grad():
@@ -73,8 +79,16 @@ class Pending:
                     wait_for(self.written)
                 except Exception as error:
                     raise NotCompilable(_explain(error)) from error
-                self._folded = Folded(self.prologue, _below_autograd(self.chunk), Tape.of(self.chunk))
+                self._folded = Folded(self.prologue, _below_autograd(self.chunk), Tape.of(self.chunk), self.launches)
         return self._folded
+
+
+def _launches(graph: GraphModule) -> int:
+    """One for each operator that Inductor does not write itself, and one before and after each for the others."""
+    targets = [node.target for node in graph.graph.nodes if node.op == "call_function"]
+    if not {getattr(target, "namespace", "aten") for target in targets} <= _KNOWN:
+        return 0
+    return 1 + 2 * sum(target in PRODUCTS or getattr(target, "namespace", "") == "neurodyn" for target in targets)
 
 
 def _below_autograd(chunk: Callable) -> Callable:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .opened import Opened
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, pint.Unit, enum.Enum, type)
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_PLAINEST = frozenset(_PLAIN)
 _SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written"}
 
 
@@ -34,13 +34,13 @@ class _Same:
 
 def fingerprint(net: nn.Module, opened: Opened) -> Hashable:
     """Types, plain attributes and tensor layouts of every module in `net`, without the sizes that are `opened`."""
-    return tuple((name, _of_module(name, module, opened)) for name, module in net.named_modules())
+    return tuple([(name, _of_module(name, module, opened)) for name, module in net.named_modules()])
 
 
 def hooked(net: nn.Module) -> str | None:
     """The name of a module inside `net` that has hooks, which a compiled program would skip."""
     for name, module in net.named_modules():
-        if any(getattr(module, hooks) for hooks in _HOOKS):
+        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
             return name or type(module).__name__
     return None
 
@@ -48,10 +48,12 @@ def hooked(net: nn.Module) -> str | None:
 def _of_module(path: str, module: nn.Module, opened: Opened) -> Hashable:
     states = getattr(module, "states", ())
     skipped = _SKIPPED.union(getattr(module, "elastic", ())) if opened else _SKIPPED
-    attributes = tuple((k, _of_value(v)) for k, v in vars(module).items() if k not in skipped)
-    tensors = [(k, p) for k, p in module._parameters.items()]
-    tensors += [(k, b) for k, b in module._buffers.items() if k not in states]
-    layouts = tuple((k, layout(t, opened.get(f"{path}.{k}" if path else k))) for k, t in tensors)
+    attributes = tuple([(k, _of_value(v)) for k, v in vars(module).items() if k not in skipped])
+    tensors = [*module._parameters.items(), *[(k, b) for k, b in module._buffers.items() if k not in states]]
+    if opened:
+        layouts = tuple([(k, layout(t, opened.get(f"{path}.{k}" if path else k))) for k, t in tensors])
+    else:
+        layouts = tuple([(k, layout(t)) for k, t in tensors])
     return type(module), attributes, layouts
 
 
@@ -59,13 +61,14 @@ def layout(tensor: Tensor | None, opened: tuple[int, int] | None = None) -> Hash
     """Shape, dtype, device and whether a gradient is wanted; of an open size, its number."""
     if tensor is None:
         return None
-    shape = tuple(tensor.shape) if opened is None else ("open", opened[0], *tensor.shape[1:])
+    shape = tensor.shape if opened is None else ("open", opened[0], *tensor.shape[1:])
     return shape, tensor.dtype, tensor.device, tensor.requires_grad
 
 
 def _of_value(value: Any) -> Hashable:
-    if isinstance(value, _PLAIN):
-        return type(value), value
+    kind = type(value)
+    if kind in _PLAINEST or isinstance(value, _PLAIN):
+        return kind, value
     if isinstance(value, (tuple, list)):
         return type(value), tuple(_of_value(v) for v in value)
     if isinstance(value, dict):

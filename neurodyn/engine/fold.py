@@ -1,4 +1,7 @@
-"""Work that depends on constants alone, such as exp(-dt / tau), taken out of a compiled chunk."""
+"""Work that depends on constants alone, such as exp(-dt / tau), taken out of a compiled chunk.
+
+On a GPU only large values are: a kernel that waits for memory computes a small one in no time, and a launch takes some.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from torch._functorch.compile_utils import fx_graph_cse
 from torch.fx import Graph, GraphModule, Node
 
 from .share import sum_last
+
+_LARGE = 2**20  # elements
 
 
 def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[GraphModule, GraphModule, list[Tensor]]:
@@ -33,6 +38,8 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Gr
                 copies[source] = prologue.node_copy(source)
         if node not in copies:
             copies[node] = prologue.node_copy(node, lambda source: copies[source])
+    if any(tensor.device.type != "cpu" for tensor in inputs):
+        known = _without_small(known)
     last, values = placeholders[-1], []
     for node in known:
         if node.op == "call_function" and any(user not in known for user in node.users):
@@ -42,6 +49,7 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Gr
             node.replace_all_uses_with(last, lambda user: user not in known)
             values.append(node)
     prologue.output(tuple(copies[node] for node in values))
+    prologue.eliminate_dead_code()
     whole.eliminate_dead_code(has_effect)
     rest = GraphModule(graph, whole)
     return GraphModule(graph, prologue), rest, [*inputs, *(node.meta["val"] for node in values)]
@@ -71,6 +79,20 @@ def _is_smaller(node: Node, sources: list[Node]) -> bool:
     """Whether a value is no larger than the largest of those that it is computed from, for any batch."""
     sizes = [node.meta["val"].numel(), *(s.meta["val"].numel() for s in sources if isinstance(s.meta["val"], Tensor))]
     return all(isinstance(n, int) for n in sizes) and sizes[0] <= max(sizes[1:], default=0)
+
+
+def _without_small(known: dict[Node, None]) -> dict[Node, None]:
+    """`known` without what is computed from small values alone."""
+    found: dict[Node, None] = {}
+    for node in known:
+        if _is_large(node) or any(source in found or _is_large(source) for source in node.all_input_nodes):
+            found[node] = None
+    return found
+
+
+def _is_large(node: Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) and isinstance(n := value.numel(), int) and n >= _LARGE
 
 
 def has_effect(node: Node) -> bool:

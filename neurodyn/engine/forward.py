@@ -18,6 +18,7 @@ from .rows import block_length
 
 #: Steps in one compiled chunk, by the length of the chunks that `unroll` would use for the same network.
 CHUNK = {8: 20, 4: 20, 2: 10, 1: 5}
+_BYTES = 2**25  # of inputs and outputs in memory at once
 
 
 class Run:
@@ -31,39 +32,44 @@ class Run:
         outs = self._step(self.states, tuple(x[0] for x in sample))[0]
         self.program = self._compiled(sample) if compile else None
         self.chunk = CHUNK[self.program.steps] if self.program else 1
-        self.block = max(1, block_length((*sample, *outs.values())) // self.chunk) * self.chunk
+        on_cpu = all(x.device.type == "cpu" for x in self.states.values())
+        most = _BYTES if on_cpu else 4 * _BYTES  # a GPU waits for Python between two blocks
+        self.block = max(1, block_length((*sample, *outs.values()), most) // self.chunk) * self.chunk
         self.outs = {name: x.new_empty((self.block, *x.shape)) for name, x in outs.items()}
         self.fixed = fixed = [x.contiguous() for x in constants(probe).values()]
         self.values = functools.cache(lambda folded: folded.prologue(*fixed))
-        self.chunks: dict[int, Any] = {}
 
     def __call__(self, rows: tuple[Tensor, ...], n: int) -> dict[str, Tensor]:
-        outs = {name: out[:n] for name, out in self.outs.items()}
+        outs = [out[:n] for out in self.outs.values()]
         with torch.inference_mode():
             try:
                 if self.program is not None:
-                    self._chunks(self.program, rows, n, outs)
-            except NotCompilable as reason:  # what the C++ compiler said, before the first step
+                    outs = self._chunks(self.program, rows, n, outs)
+            except NotCompilable as reason:  # what the compiler said, before the first step
                 _say(reason)
                 self.program = None
             if self.program is None:
                 self._eager(rows, n, outs)
+        return dict(zip(self.outs, outs, strict=True))
+
+    def _chunks(self, program: Any, rows: tuple[Tensor, ...], n: int, outs: list[Tensor]) -> list[Tensor]:
+        from .sequence import ahead_in_a_graph, chunks_for, onward
+
+        chunks, first = chunks_for(program, self.probe, n, long=self.chunk), next(iter(self.states.values()))
+        states = [x.contiguous() for x in self.states.values()]
+        xs = [x.contiguous() for x in rows or (first.new_empty(n, 0),)]
+        found = ahead_in_a_graph(program, chunks, states, self.fixed, xs)
+        if found is None:
+            states, _ = onward(program, chunks, states, self.fixed, xs, outs, self.values)
+        else:
+            outs, states, *_ = found
+        self.states = dict(zip(self.states, states, strict=True))
         return outs
 
-    def _chunks(self, program: Any, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:
-        from .sequence import Chunks, onward
-
-        if n not in self.chunks:
-            self.chunks[n] = Chunks(program, self.probe, n, long=self.chunk)
-        states = [x.contiguous() for x in self.states.values()]
-        xs = [x.contiguous() for x in rows or (torch.empty(n, 0),)]
-        states, _ = onward(program, self.chunks[n], states, self.fixed, xs, list(outs.values()), self.values)
-        self.states = dict(zip(self.states, states, strict=True))
-
-    def _eager(self, rows: tuple[Tensor, ...], n: int, outs: dict[str, Tensor]) -> None:
+    def _eager(self, rows: tuple[Tensor, ...], n: int, outs: list[Tensor]) -> None:
         for t in range(n):
             y, self.states = self._step(self.states, tuple(x[t] for x in rows))
-            for name, out in outs.items():
+            for name, out in zip(self.outs, outs, strict=True):
                 out[t] = y[name]
 
     def _step(self, states: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> tuple[Any, dict[str, Tensor]]:
@@ -71,7 +77,7 @@ class Run:
             return pure(self.probe, states, *inputs)
 
     def _compiled(self, sample: tuple[Tensor, ...]) -> Any:
-        step = [x[0] for x in sample] or [torch.empty(0)]
+        step = [x[0] for x in sample] or [next(iter(self.states.values())).new_empty(0)]
         _, spec = pytree.tree_flatten(tuple(step))
         try:
             return program_of(self.probe, step, spec)

@@ -20,6 +20,8 @@ def layers(module: nn.Module) -> list[nn.Module]:
     occurs twice, so that its second place sees what the first did, everything stays one module.
     """
     row = list(stages(module))
+    if len(row) == 1:
+        return row
     stateful = [layer for stage in row for _, layer in named_dynamics(stage)]
     if len(set(stateful)) < len(stateful):
         return [module]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,25 @@ from ..states import constants, get_states, pure, set_states
 from .errors import BatchSpecialised, EagerWarning, NotCompilable
 from .late import program_of
 from .layers import flattened, is_stateless
+
+
+def flat(arguments: tuple[Any, ...]) -> tuple[list[Any], pytree.TreeSpec]:
+    """The tensors in the arguments of a module, and how they are arranged."""
+    if all(isinstance(argument, Tensor) for argument in arguments):
+        return list(arguments), _in_a_row(len(arguments))
+    return pytree.tree_flatten(arguments)
+
+
+def of_each(function: Callable[[Tensor], Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments with `function` of each tensor in its place."""
+    leaves, spec = flat(arguments)
+    found = [function(leaf) for leaf in leaves]
+    return tuple(found) if spec is _in_a_row(len(leaves)) else pytree.tree_unflatten(found, spec)
+
+
+@functools.cache
+def _in_a_row(n: int) -> pytree.TreeSpec:
+    return pytree.tree_flatten(tuple(range(n)))[1]
 
 
 def through(row: Sequence[nn.Module], ys: Any, compile: bool, bar: Any) -> Any:
@@ -32,7 +52,7 @@ def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, bar: Any) ->
     if torch.compiler.is_compiling():  # write the steps out; Inductor compiles several scans in one graph wrongly
         return _eager(net, arguments, bar)
     if compile and not in_transform():
-        leaves, spec = pytree.tree_flatten(arguments)
+        leaves, spec = flat(arguments)
         try:
             outs = _compiled(net, leaves, spec, bar)
         except NotCompilable as reason:
@@ -83,7 +103,7 @@ def _scanned(net: nn.Module, arguments: tuple[Any, ...]) -> Any:
 def _eager(net: nn.Module, arguments: tuple[Any, ...], bar: Any) -> Any:
     states, ys = get_states(net), []
     for t in range(len(pytree.tree_leaves(arguments)[0])):
-        y, states = pure(net, states, *pytree.tree_map(lambda x, t=t: x[t], arguments))
+        y, states = pure(net, states, *of_each(lambda x, t=t: x[t], arguments))
         ys.append(y)
         bar.update(1)
     set_states(net, states)

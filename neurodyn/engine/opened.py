@@ -20,7 +20,7 @@ def open_sizes(net: nn.Module) -> dict[str, tuple[int, int]]:
     part of a program.
     """
     elastic = [(path, getattr(module, "elastic", ())) for path, module in net.named_modules()]
-    if not any(names for _, names in elastic):
+    if not any([names for _, names in elastic]):
         return {}
     tensors, owners = constants(net), {}
     sizes: dict[str, int] = {}

@@ -14,7 +14,7 @@ from .fold import computed_once, has_effect, inputs_of
 from .linear import LARGE, WIDE
 
 aten = torch.ops.aten
-_PRODUCTS = aten.mm.default, aten.addmm.default, aten.bmm.default, aten.convolution.default
+PRODUCTS = aten.mm.default, aten.addmm.default, aten.bmm.default, aten.convolution.default
 
 
 def products(graph: Graph, varying: Iterable[int]) -> list[Node]:
@@ -24,7 +24,7 @@ def products(graph: Graph, varying: Iterable[int]) -> list[Node]:
     for node in graph.nodes:
         if any(source in changing for source in node.all_input_nodes):
             changing.add(node)
-            if node.target in _PRODUCTS:
+            if node.target in PRODUCTS:
                 found.append(node)
     return found
 

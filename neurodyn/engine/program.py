@@ -61,6 +61,7 @@ class Program:
                 self.constants[i] = self.constants[i]._replace(shape=shape)
         self.xs = [Layout.of(value, batch) for value in x]
         self.output_spec: Any = None
+        self.sequences: dict[Any, Any] = {}  # the `Chunks` for sequences, by what they depend on
         self._compiled: dict[Any, Pending] = {}
         self._failure: str | None = None
 

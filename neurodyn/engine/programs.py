@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -55,8 +54,10 @@ def _lookup(key: Hashable, net: nn.Module, *kind: Any) -> Program | str:
                 if len(_programs) > _KEPT:
                     _programs.popitem(last=False)
             return _programs[key]
-    with contextlib.suppress(KeyError):  # another thread may have dropped it
+    try:
         _programs.move_to_end(key)
+    except KeyError:  # another thread has dropped it
+        pass
     return found
 
 
@@ -89,5 +90,5 @@ def _common_batch(net: nn.Module) -> tuple[int, ...]:
 
 def _layouts(tensors: Sequence[Tensor], batch: tuple[int, ...]) -> Hashable:
     n = len(batch)
-    lead = [tuple(t.shape[:n]) == batch for t in tensors]
-    return tuple((is_led, t.shape[n * is_led :], t.dtype, t.device) for is_led, t in zip(lead, tensors, strict=True))
+    shapes = [(t.shape[:n] == batch, t.shape) for t in tensors]
+    return tuple([(led, shape[n * led :], t.dtype, t.device) for (led, shape), t in zip(shapes, tensors, strict=True)])

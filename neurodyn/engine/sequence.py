@@ -11,10 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ..progress import Quiet
+from .capture import in_a_graph
 from .chunk import Folded
 from .pages import huge
 from .program import Program
-from .sweep import Carried, Each, Fixed, Part, Span, sweep
+from .sweep import Carried, Each, Fixed, Listed, Part, Span, sweep
+
+_KEPT = 256  # lengths of sequences
 
 
 class Chunks:
@@ -31,6 +34,7 @@ class Chunks:
 
     Attributes:
         stretches: ``(first step, steps of a chunk, chunks)`` of the long chunks and of the single steps.
+        launches: of kernels in the forward pass, about; 0 if a chunk does anything else.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class Chunks:
         forward = {n: program.forward(net, n, keeping) for n in kinds}
         backward = {n: program.backward(net, n, wanted, keeping) for n in kinds} if wanted is not None else {}
         self.forward, self.backward = ({n: kind[n].result() for n in kind} for kind in (forward, backward))
+        plain = all(folded.launches for kind in (self.forward, self.backward) for folded in kind.values())
+        self.launches = plain * sum(n * self.forward[steps].launches for _, steps, n in self.stretches)
 
     def saved(self, batch: tuple[int, ...], T: int) -> list[Tensor]:
         """Room for the matrix products of `T` steps, if a backward pass can follow."""
@@ -59,6 +65,18 @@ class Chunks:
     def unsaved(self, batch: tuple[int, ...], steps: int) -> list[Tensor]:
         """Room for the matrix products of one chunk, which nobody reads."""
         return [] if self.backward else [layout.empty(batch) for _ in range(steps) for layout in self.products]
+
+
+def chunks_for(
+    program: Program, net: nn.Module, T: int, wanted: tuple[bool, ...] | None = None, long: int | None = None
+) -> Chunks:
+    """`Chunks`, the same for the same arguments."""
+    key = T, wanted, long
+    if (chunks := program.sequences.get(key)) is None:
+        if len(program.sequences) >= _KEPT:
+            program.sequences.clear()
+        chunks = program.sequences[key] = Chunks(program, net, T, wanted, long)
+    return chunks
 
 
 def onward(
@@ -95,11 +113,12 @@ class TimeLoop(torch.autograd.Function):
     def forward(ctx: Any, program: Program, chunks: Chunks, progress: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
         laid_out = [tensor.contiguous() for tensor in tensors]  # the layout that the program was traced with
         states, constants, xs = _split(laid_out, len(program.states), len(program.constants))
-        batch, T = states[0].shape[: len(program.batch)], len(xs[0])
-        outs, products = [huge(layout.empty(batch, T)) for layout in program.outs], chunks.saved(batch, T)
-        states, kept = onward(
-            program, chunks, states, constants, xs, outs, lambda folded: folded.prologue(*constants), products, progress
-        )
+        found = ahead_in_a_graph(program, chunks, states, constants, xs)
+        if found is None:
+            found = ahead(program, chunks, [*states, *xs], constants, progress)
+        else:
+            progress.update(len(xs[0]))
+        outs, states, products, kept = found
         states = [s.clone() if any(s is other for other in states[:i]) else s for i, s in enumerate(states)]
         ctx.program, ctx.chunks, ctx.kept = program, chunks, [part._replace(tensors=()) for part in kept]
         ctx.lengths = [len(kind) for kind in (constants, xs, products, *(part.tensors for part in kept))]
@@ -113,20 +132,15 @@ class TimeLoop(torch.autograd.Function):
             raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
         constants, xs, products, *starts, _ = _split([x.contiguous() for x in ctx.saved_tensors], *ctx.lengths)
         kept = [part._replace(tensors=start) for part, start in zip(ctx.kept, starts, strict=True)]
-        grad_outs, grad_states = _split([grad.contiguous() for grad in grads], len(program.outs))
+        laid_out = [grad.contiguous() for grad in grads]
         wanted = ctx.needs_input_grad[-len(xs) :]
-        grad_xs = [huge(torch.empty_like(x)) for x, want in zip(xs, wanted, strict=True) if want]
-        sums = [torch.zeros_like(constants[i]) for i in program.learned]
-        for (first, steps, n), start in zip(reversed(chunks.stretches), reversed(kept), strict=True):
-            folded = chunks.backward[steps]
-            x, grad_out, grad_x, product = _between(first, first + steps * n, xs, grad_outs, grad_xs, products)
-            reads = Fixed(constants), Span(x, steps)
-            writes = Span(grad_out, steps), Each(grad_x, steps), Fixed(sums), Each(product, steps)
-            values = Fixed(folded.prologue(*constants))
-            parts = start, *reads, Carried, *writes, values
-            grad_states, _ = sweep(folded, parts, grad_states, range(n)[::-1])
-        by_constant = dict(zip(program.learned, sums, strict=True))
-        given = iter(grad_xs)
+        lengths = len(laid_out), len(xs), len(products)
+        back = partial(_back, program, chunks, wanted, lengths, kept)
+        changing, kind = [*laid_out, *xs, *products, *itertools.chain(*starts)], ("backward", chunks)
+        launches = chunks.launches if all(isinstance(part, Each) for part in kept) else 0
+        found = in_a_graph(back, kind, launches, changing, constants)
+        grad_states, sums, grad_xs = back(changing, constants) if found is None else found
+        by_constant, given = dict(zip(program.learned, sums, strict=True)), iter(grad_xs)
         return (
             None,
             None,
@@ -137,9 +151,72 @@ class TimeLoop(torch.autograd.Function):
         )
 
 
+def ahead_in_a_graph(
+    program: Program,
+    chunks: Chunks,
+    states: Sequence[Tensor],
+    constants: Sequence[Tensor],
+    xs: Sequence[Tensor],
+) -> tuple[Any, ...] | None:
+    """`ahead`, if a CUDA graph does it."""
+    function = partial(ahead, program, chunks, alone=False)
+    return in_a_graph(function, ("forward", chunks), chunks.launches, [*states, *xs], constants)
+
+
+def ahead(
+    program: Program,
+    chunks: Chunks,
+    changing: Sequence[Tensor],
+    constants: Sequence[Tensor],
+    progress: Any = Quiet(),
+    alone: bool = True,
+) -> tuple[Any, ...]:
+    """From states and xs: the outputs of all steps, the final states, and for the backward pass products and states.
+
+    The latter lie each in a tensor of its own, or, if not `alone`, stacked.
+    """
+    states, xs = _split(changing, len(program.states))
+    batch, T = states[0].shape[: len(program.batch)], len(xs[0])
+    outs, products = [huge(layout.empty(batch, T)) for layout in program.outs], chunks.saved(batch, T)
+    states, kept = onward(
+        program, chunks, states, constants, xs, outs, lambda folded: folded.prologue(*constants), products, progress
+    )
+    return (
+        outs,
+        list(states),
+        products,
+        kept if alone else [part.stacked() if isinstance(part, Listed) else part for part in kept],
+    )
+
+
+def _back(
+    program: Program,
+    chunks: Chunks,
+    wanted: Sequence[bool],
+    lengths: Sequence[int],
+    kept: Sequence[Part],
+    changing: Sequence[Tensor],
+    constants: Sequence[Tensor],
+) -> tuple[Any, ...]:
+    """From the gradients of outputs and final states: those of the states, of learned constants, and of `wanted` xs."""
+    grads, xs, products, *starts, _ = _split(changing, *lengths, *(len(part.tensors) for part in kept))
+    kept = [part._replace(tensors=start) for part, start in zip(kept, starts, strict=True)]
+    grad_outs, grad_states = _split(grads, len(program.outs))
+    grad_xs = [huge(torch.empty_like(x)) for x, want in zip(xs, wanted, strict=True) if want]
+    sums = [torch.zeros_like(constants[i]) for i in program.learned]
+    for (first, steps, n), start in zip(reversed(chunks.stretches), reversed(kept), strict=True):
+        folded = chunks.backward[steps]
+        x, grad_out, grad_x, product = _between(first, first + steps * n, xs, grad_outs, grad_xs, products)
+        reads = Fixed(constants), Span(x, steps)
+        writes = Span(grad_out, steps), Each(grad_x, steps), Fixed(sums), Each(product, steps)
+        parts = start, *reads, Carried, *writes, Fixed(folded.prologue(*constants))
+        grad_states, _ = sweep(folded, parts, grad_states, range(n)[::-1])
+    return list(grad_states), sums, grad_xs
+
+
 def _between(first: int, last: int, *kinds: Sequence[Tensor]) -> list[list[Tensor]]:
     """The steps from `first` to `last` of tensors with time in front."""
-    return [[tensor[first:last] for tensor in kind] for kind in kinds]
+    return [[tensor if last - first == len(tensor) else tensor[first:last] for tensor in kind] for kind in kinds]
 
 
 def _split(tensors: Sequence[Tensor], *lengths: int) -> list[Sequence[Tensor]]:
@@ -159,6 +236,6 @@ def run(
     tensors = (*states, *constants, *xs)
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     wanted = tuple(x.requires_grad for x in xs) if differentiable else None
-    chunks = Chunks(program, net, len(xs[0]), wanted)
+    chunks = chunks_for(program, net, len(xs[0]), wanted)
     results = TimeLoop.apply(program, chunks, progress, *tensors)
     return results[: len(program.outs)], results[len(program.outs) :]

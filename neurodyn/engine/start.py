@@ -23,20 +23,19 @@ def reset_for(net: nn.Module, arguments: tuple[Any, ...]) -> None:
     A layer, or a row of layers, has the batch of its input. Inside any other module the layers may see inputs of
     other shapes, so one step is tried, without gradients and without a trace in the module.
     """
-    first = net[0] if isinstance(net, nn.Sequential) else net
+    first, found = net[0] if isinstance(net, nn.Sequential) else net, list(named_dynamics(net))
     if isinstance(first, Dynamics):
-        batch = first.batch_of(arguments[0])
-        batches = {name: batch for name, _ in named_dynamics(net)}
+        batches = dict.fromkeys((name for name, _ in found), first.batch_of(arguments[0]))
     elif torch.compiler.is_exporting():  # a step cannot be tried, so the batch has the rank of the states at hand
         shape = pytree.tree_leaves(arguments)[0].shape
-        batches = {name: tuple(shape[: len(module.batch)]) for name, module in named_dynamics(net)}
+        batches = {name: tuple(shape[: len(module.batch)]) for name, module in found}
     else:
         shapes = tuple(leaf.shape for leaf in pytree.tree_leaves(arguments))
         known = _seen.setdefault(net, {})
         if shapes not in known:
             known[shapes] = _try_step(net, arguments)
         batches = known[shapes]
-    for name, module in named_dynamics(net):
+    for name, module in found:
         module.reset_state(*batches[name])
 
 

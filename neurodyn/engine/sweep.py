@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from .chunk import Folded
@@ -60,6 +61,10 @@ class Listed(NamedTuple):
 
     def at(self, i: int) -> Sequence[Tensor]:
         return self.tensors[i * self.n : (i + 1) * self.n]
+
+    def stacked(self) -> Each:
+        """The same with a row for each chunk."""
+        return Each([torch.stack(list(self.tensors[k :: self.n])) for k in range(self.n) if self.tensors], 1)
 
 
 class Carried:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from ..dynamics import exporting, in_transform
 from ..progress import Quiet
@@ -16,7 +15,7 @@ from ..progress import bar as progress_bar
 from ..states import check_dt, detach_states, get_states, hold_states, set_states
 from .blocks import can_repeat, in_blocks, rows, start
 from .layers import is_stateless, layers
-from .loop import through
+from .loop import flat, through
 from .watch import Watch
 
 #: Shorter sequences show no progress bar.
@@ -70,7 +69,7 @@ def unroll(
             "use nd.distributed.ddp(nd.Unroll(net)) and call that"
         )
     arguments = (xs,) if isinstance(xs, Tensor) else tuple(xs)
-    leaves = pytree.tree_leaves(arguments)
+    leaves, _ = flat(arguments)
     if not leaves or not all(isinstance(x, Tensor) and x.dim() and x.shape[0] == leaves[0].shape[0] for x in leaves):
         raise ValueError("unroll: xs must be tensors with the same number of time steps in front")
     if leaves[0].shape[0] == 0:
@@ -100,7 +99,7 @@ def unroll(
             else:
                 ys = in_blocks(row, ys, checkpoint, compile, bar)
             ys = watch.taken(row[-1], ys)
-    final = get_states(module)
+    final = get_states(module) if watch.targets or return_states else {}
     detach_states(module)
     if restore is not None:
         restore()

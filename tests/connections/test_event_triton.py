@@ -21,9 +21,8 @@ def compare() -> None:
     from neurodyn.connections import event_triton as kernels
 
     sizes = (12, 300, 0.6), (7, 5, 0.3), (4, 6, 0.0)
-    for (n_in, n_out, prob), shape, dtype in itertools.product(
-        sizes, [(), (3,), (2, 2), (0,)], [torch.float32, torch.float64]
-    ):
+    shapes, dtypes, programs = [(), (3,), (2, 2), (0,)], [torch.float32, torch.float64], [kernels._PROGRAMS, 3]
+    for (n_in, n_out, prob), shape, dtype, kernels._PROGRAMS in itertools.product(sizes, shapes, dtypes, programs):
         random = torch.Generator().manual_seed(0)
         weight = nd.init.Normal(0.0, 1.0, random)
         net = nd.FixedProb(n_in, n_out, prob, weight=weight, generator=random, dtype=dtype)

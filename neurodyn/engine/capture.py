@@ -1,0 +1,124 @@
+"""Functions of tensors on an NVIDIA GPU as CUDA graphs: hundreds of small kernels for the price of one launch.
+
+A graph is captured when a function is called for the second time with tensors of the same kinds. Arguments are copied
+to where the kernels read them, and results from where they were written, so that a call depends on its arguments alone.
+There is no graph where copies would cost more than launches, and in the middle of a capture by the user.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+_LAUNCHES = 4  # fewer are not worth a graph
+_PER_LAUNCH = 2**24  # bytes of arguments and results for each of them: copies of more take longer than a launch
+_MOST = 2**28  # bytes of all arguments and results
+_IN_PLACE = 2**22  # bytes of a constant from which on it is read where it is
+_KEPT = 16  # graphs
+_BYTES = 2**30  # of the arguments and results of all graphs
+
+_graphs: OrderedDict[Hashable, _Graph | None] = OrderedDict()
+_refused: set[Hashable] = set()  # kinds that have run out of memory
+_lock = threading.RLock()
+
+
+def in_a_graph(
+    function: Callable[..., Any], kind: Hashable, launches: int, changing: Sequence[Tensor], constant: Sequence[Tensor]
+) -> Any:
+    """What ``function(changing, constant)`` returns, from a graph; None if it has to be called.
+
+    Args:
+        function: calls kernels on the device of its tensors and waits for nothing.
+        kind: what it depends on besides its tensors.
+        launches: of kernels, about.
+        changing, constant: its tensors; large constants are expected to stay where they are.
+    """
+    device = changing[0].device
+    if device.type != "cuda" or launches < _LAUNCHES or torch.cuda.is_current_stream_capturing() or kind in _refused:
+        return None
+    if 2 * sum(tensor.nbytes for tensor in changing) > min(launches * _PER_LAUNCH, _MOST):
+        return None
+    tensors = [*changing, *constant]
+    if any(tensor.device != device for tensor in tensors):
+        return None
+    stream, in_place = torch.cuda.current_stream(device), [t for t in constant if t.nbytes >= _IN_PLACE]
+    places = tuple(tensor.data_ptr() for tensor in in_place)
+    key = kind, stream, places, tuple((tensor.shape, tensor.dtype) for tensor in tensors)
+    with _lock:  # from the copies to the results, no other thread may use the graph
+        if key not in _graphs:
+            _graphs[key] = None
+            _drop()
+            return None
+        _graphs.move_to_end(key)
+        if (graph := _graphs[key]) is None:
+            try:
+                graph = _graphs[key] = _Graph(function, changing, constant, stream)
+            except torch.OutOfMemoryError:
+                _graphs.clear()
+                _refused.add(kind)
+                return None
+            _drop()
+        return graph(tensors)
+
+
+def _drop() -> None:
+    """Keep the graphs that were used last, and the keys of as many calls that had none."""
+    graphs, misses, total = 0, 0, 0
+    for key, graph in reversed(list(_graphs.items())):
+        if graph is None:
+            misses += 1
+        else:
+            graphs, total = graphs + 1, total + graph.bytes
+        if misses > _KEPT if graph is None else graphs > 1 and (graphs > _KEPT or total > _BYTES):
+            del _graphs[key]
+
+
+class _Graph:
+    """A captured call."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        changing: Sequence[Tensor],
+        constant: Sequence[Tensor],
+        stream: torch.cuda.Stream,
+    ):
+        side = torch.cuda.Stream(stream.device)
+        with torch.cuda.device(stream.device), torch.inference_mode(False), torch.no_grad():
+            changing = [tensor.clone() for tensor in changing]
+            constant = [tensor if tensor.nbytes >= _IN_PLACE else tensor.clone() for tensor in constant]
+            self.arguments = [*changing, *constant]
+            side.wait_stream(stream)
+            with torch.cuda.stream(side):
+                function(changing, constant)  # what is loaded at a first launch is not loaded in the capture
+            stream.wait_stream(side)
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+                results = function(changing, constant)
+        self.results, self.spec = pytree.tree_flatten(results)
+        self.outputs = [value for value in self.results if isinstance(value, Tensor)]
+        self.bytes = sum(tensor.nbytes for tensor in (*self.arguments, *self.outputs))
+
+    def __call__(self, tensors: Sequence[Tensor]) -> Any:
+        _copy(self.arguments, tensors)
+        self.graph.replay()
+        fresh = [torch.empty_like(value) for value in self.outputs]
+        _copy(fresh, self.outputs)
+        given = iter(fresh)
+        values = [next(given) if isinstance(value, Tensor) else value for value in self.results]
+        return pytree.tree_unflatten(values, self.spec)
+
+
+def _copy(to: Sequence[Tensor], source: Sequence[Tensor]) -> None:
+    """With one launch for each dtype; what is in its place already stays there."""
+    with torch.no_grad():
+        pairs = [(a, b) for a, b in zip(to, source, strict=True) if a.data_ptr() != b.data_ptr()]
+        for dtype in {a.dtype for a, _ in pairs}:
+            alike = [pair for pair in pairs if pair[0].dtype == dtype]
+            torch._foreach_copy_([a for a, _ in alike], [b for _, b in alike])  # type: ignore[attr-defined]
