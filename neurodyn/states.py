@@ -13,11 +13,14 @@ from torch.func import functional_call
 from .dynamics import Dynamics, UnsetState, exported_as_pure
 
 
-def named_dynamics(net: nn.Module) -> Iterator[tuple[str, Dynamics]]:
-    """Every `Dynamics` inside `net` with its qualified name; the name of `net` itself is empty."""
-    for name, module in net.named_modules():
-        if isinstance(module, Dynamics):
-            yield name, module
+def named_modules(net: nn.Module) -> list[tuple[str, nn.Module]]:
+    """`net` and all modules inside, with their qualified names; that of `net` itself is empty."""
+    return list(net.named_modules()) if net._modules else [("", net)]
+
+
+def named_dynamics(net: nn.Module) -> list[tuple[str, Dynamics]]:
+    """Every `Dynamics` among them."""
+    return [(name, module) for name, module in named_modules(net) if isinstance(module, Dynamics)]
 
 
 def _qualified(net: nn.Module) -> Iterator[tuple[str, Dynamics, str]]:
@@ -46,7 +49,7 @@ def constants(net: nn.Module) -> dict[str, Tensor]:
     parameters: dict[str, Tensor] = {}
     buffers: dict[str, Tensor] = {}
     seen: set[int] = set()  # a shared tensor is found once, under its first name
-    for path, module in net.named_modules():
+    for path, module in named_modules(net):
         prefix = f"{path}." if path else ""
         states = module.states if isinstance(module, Dynamics) else ()
         for found, tensors in ((parameters, module._parameters), (buffers, module._buffers)):
@@ -121,7 +124,7 @@ def check_dt(net: nn.Module) -> float:
     Raises:
         ValueError: two layers with different time steps.
     """
-    found = list(named_dynamics(net))
+    found = named_dynamics(net)
     if not found:
         raise ValueError(f"{type(net).__name__} contains no neurodyn layer, so it has no time step")
     first = found[0]

@@ -28,24 +28,25 @@ _refused: set[Hashable] = set()  # kinds that have run out of memory
 _lock = threading.RLock()
 
 
+def is_worth(launches: int, changing: Sequence[Tensor]) -> bool:
+    """Whether a call with so many launches of kernels and with these tensors, constants aside, belongs in a graph."""
+    if launches < _LAUNCHES or changing[0].device.type != "cuda":
+        return False
+    return 2 * sum(tensor.nbytes for tensor in changing) <= min(launches * _PER_LAUNCH, _MOST)
+
+
 def in_a_graph(
-    function: Callable[..., Any], kind: Hashable, launches: int, changing: Sequence[Tensor], constant: Sequence[Tensor]
+    function: Callable[..., Any], kind: Hashable, changing: Sequence[Tensor], constant: Sequence[Tensor]
 ) -> Any:
     """What ``function(changing, constant)`` returns, from a graph; None if it has to be called.
 
     Args:
-        function: calls kernels on the device of its tensors and waits for nothing.
+        function: launches kernels on the device of its tensors and waits for nothing.
         kind: what it depends on besides its tensors.
-        launches: of kernels, about.
         changing, constant: its tensors; large constants are expected to stay where they are.
     """
-    device = changing[0].device
-    if device.type != "cuda" or launches < _LAUNCHES or torch.cuda.is_current_stream_capturing() or kind in _refused:
-        return None
-    if 2 * sum(tensor.nbytes for tensor in changing) > min(launches * _PER_LAUNCH, _MOST):
-        return None
-    tensors = [*changing, *constant]
-    if any(tensor.device != device for tensor in tensors):
+    tensors, device = [*changing, *constant], changing[0].device
+    if kind in _refused or torch.cuda.is_current_stream_capturing() or any(t.device != device for t in tensors):
         return None
     stream, in_place = torch.cuda.current_stream(device), [t for t in constant if t.nbytes >= _IN_PLACE]
     places = tuple(tensor.data_ptr() for tensor in in_place)

@@ -79,7 +79,8 @@ class Pending:
                     wait_for(self.written)
                 except Exception as error:
                     raise NotCompilable(_explain(error)) from error
-                self._folded = Folded(self.prologue, _below_autograd(self.chunk), Tape.of(self.chunk), self.launches)
+                chunk = getattr(self.chunk, "current_callable", None) or self.chunk  # without Inductor's bookkeeping
+                self._folded = Folded(self.prologue, _below_autograd(chunk), Tape.of(self.chunk), self.launches)
         return self._folded
 
 

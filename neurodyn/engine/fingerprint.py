@@ -12,6 +12,7 @@ import pint
 import torch
 from torch import Tensor, nn
 
+from ..states import named_modules
 from .opened import Opened
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, pint.Unit, enum.Enum, type)
@@ -34,12 +35,12 @@ class _Same:
 
 def fingerprint(net: nn.Module, opened: Opened) -> Hashable:
     """Types, plain attributes and tensor layouts of every module in `net`, without the sizes that are `opened`."""
-    return tuple([(name, _of_module(name, module, opened)) for name, module in net.named_modules()])
+    return tuple([(name, _of_module(name, module, opened)) for name, module in named_modules(net)])
 
 
 def hooked(net: nn.Module) -> str | None:
     """The name of a module inside `net` that has hooks, which a compiled program would skip."""
-    for name, module in net.named_modules():
+    for name, module in named_modules(net):
         if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
             return name or type(module).__name__
     return None

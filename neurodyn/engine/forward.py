@@ -53,16 +53,16 @@ class Run:
         return dict(zip(self.outs, outs, strict=True))
 
     def _chunks(self, program: Any, rows: tuple[Tensor, ...], n: int, outs: list[Tensor]) -> list[Tensor]:
-        from .sequence import ahead_in_a_graph, chunks_for, onward
+        from .capture import is_worth
+        from .sequence import chunks_for, maybe_in_a_graph, onward
 
         chunks, first = chunks_for(program, self.probe, n, long=self.chunk), next(iter(self.states.values()))
         states = [x.contiguous() for x in self.states.values()]
         xs = [x.contiguous() for x in rows or (first.new_empty(n, 0),)]
-        found = ahead_in_a_graph(program, chunks, states, self.fixed, xs)
-        if found is None:
-            states, _ = onward(program, chunks, states, self.fixed, xs, outs, self.values)
+        if is_worth(chunks.launches, [*states, *xs]):
+            outs, states, *_ = maybe_in_a_graph(program, chunks, [*states, *xs], self.fixed)
         else:
-            outs, states, *_ = found
+            states, _ = onward(program, chunks, states, self.fixed, xs, outs, self.values)
         self.states = dict(zip(self.states, states, strict=True))
         return outs
 

@@ -54,7 +54,7 @@ def stages(module: nn.Module) -> Iterator[nn.Module]:
 
 def is_stateless(module: nn.Module) -> bool:
     """Whether `module` may run on all time steps at once."""
-    return not isinstance(module, SynapticOutput) and next(named_dynamics(module), None) is None
+    return not isinstance(module, SynapticOutput) and not named_dynamics(module)
 
 
 def flattened(module: nn.Module, xs: Tensor, compile: bool = False) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,23 +17,22 @@ from .late import program_of
 from .layers import flattened, is_stateless
 
 
+#: How so many tensors in a row are arranged.
+_IN_A_ROW = [pytree.tree_flatten((0,) * n)[1] for n in range(9)]
+
+
 def flat(arguments: tuple[Any, ...]) -> tuple[list[Any], pytree.TreeSpec]:
     """The tensors in the arguments of a module, and how they are arranged."""
-    if all(isinstance(argument, Tensor) for argument in arguments):
-        return list(arguments), _in_a_row(len(arguments))
+    if len(arguments) < len(_IN_A_ROW) and all([isinstance(argument, Tensor) for argument in arguments]):
+        return list(arguments), _IN_A_ROW[len(arguments)]
     return pytree.tree_flatten(arguments)
 
 
 def of_each(function: Callable[[Tensor], Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments with `function` of each tensor in its place."""
-    leaves, spec = flat(arguments)
-    found = [function(leaf) for leaf in leaves]
-    return tuple(found) if spec is _in_a_row(len(leaves)) else pytree.tree_unflatten(found, spec)
-
-
-@functools.cache
-def _in_a_row(n: int) -> pytree.TreeSpec:
-    return pytree.tree_flatten(tuple(range(n)))[1]
+    if all([isinstance(argument, Tensor) for argument in arguments]):
+        return tuple([function(argument) for argument in arguments])
+    return pytree.tree_map(function, arguments)
 
 
 def through(row: Sequence[nn.Module], ys: Any, compile: bool, bar: Any) -> Any:

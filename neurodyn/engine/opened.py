@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from ..states import constants
+from ..states import constants, named_modules
 
 #: For each constant whose first dimension is open, by qualified name, the number and the value of that size.
 Opened = Mapping[str, tuple[int, int]]
@@ -19,7 +19,7 @@ def open_sizes(net: nn.Module) -> dict[str, tuple[int, int]]:
     otherwise the same; the first one tells the size, which a module inside shares. Other attributes named there are no
     part of a program.
     """
-    elastic = [(path, getattr(module, "elastic", ())) for path, module in net.named_modules()]
+    elastic = [(path, getattr(module, "elastic", ())) for path, module in named_modules(net)]
     if not any([names for _, names in elastic]):
         return {}
     tensors, owners = constants(net), {}

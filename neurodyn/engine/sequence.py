@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..progress import Quiet
-from .capture import in_a_graph
+from .capture import in_a_graph, is_worth
 from .chunk import Folded
 from .pages import huge
 from .program import Program
@@ -19,12 +19,15 @@ from .sweep import Carried, Each, Fixed, Listed, Part, Span, sweep
 
 _KEPT = 256  # lengths of sequences
 
+#: Outputs, final states, matrix products, and the states before each chunk.
+Ahead = tuple[list[Tensor], list[Tensor], list[Tensor], Sequence[Part]]
+
 
 class Chunks:
     """The compiled chunks for T steps: as many long ones as fit, then single steps.
 
-    With more than one thread, single steps are compiled with the first long chunks, so that no other T will have to be
-    compiled for.
+    On the CPU, with more than one thread, single steps are compiled with the first long chunks, so that no other T will
+    have to be compiled for. On a GPU, where each call costs a launch, there are chunks of twice and half the length too.
 
     Args:
         program, net: see `Program`.
@@ -33,7 +36,7 @@ class Chunks:
         long: the steps of a long chunk, if not those of the program, and then no matrix products are kept.
 
     Attributes:
-        stretches: ``(first step, steps of a chunk, chunks)`` of the long chunks and of the single steps.
+        stretches: ``(first step, steps of a chunk, chunks)`` for each length of chunks, from the longest on.
         launches: of kernels in the forward pass, about; 0 if a chunk does anything else.
     """
 
@@ -46,11 +49,10 @@ class Chunks:
         long: int | None = None,
     ):
         self.products = program.products if long is None else []
-        long = long or program.steps
-        both = (0, long, T // long), (T // long * long, 1, T % long)
-        self.stretches = [stretch for stretch in both if stretch[2]]
+        steps, on_cpu = long or program.steps, all(state.device.type == "cpu" for state in program.states)
+        self.stretches = _stretches(T, (steps, 1) if on_cpu or long else (2 * steps, steps, steps // 2, 1))
         kinds, keeping = {steps for _, steps, _ in self.stretches}, bool(self.products)
-        if torch.get_num_threads() > 1:
+        if on_cpu and torch.get_num_threads() > 1:
             kinds.add(1)
         forward = {n: program.forward(net, n, keeping) for n in kinds}
         backward = {n: program.backward(net, n, wanted, keeping) for n in kinds} if wanted is not None else {}
@@ -65,6 +67,15 @@ class Chunks:
     def unsaved(self, batch: tuple[int, ...], steps: int) -> list[Tensor]:
         """Room for the matrix products of one chunk, which nobody reads."""
         return [] if self.backward else [layout.empty(batch) for _ in range(steps) for layout in self.products]
+
+
+def _stretches(T: int, lengths: Sequence[int]) -> list[tuple[int, int, int]]:
+    found, first = [], 0
+    for steps in lengths:
+        if n := (T - first) // steps if steps else 0:
+            found.append((first, steps, n))
+            first += n * steps
+    return found
 
 
 def chunks_for(
@@ -113,12 +124,7 @@ class TimeLoop(torch.autograd.Function):
     def forward(ctx: Any, program: Program, chunks: Chunks, progress: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
         laid_out = [tensor.contiguous() for tensor in tensors]  # the layout that the program was traced with
         states, constants, xs = _split(laid_out, len(program.states), len(program.constants))
-        found = ahead_in_a_graph(program, chunks, states, constants, xs)
-        if found is None:
-            found = ahead(program, chunks, [*states, *xs], constants, progress)
-        else:
-            progress.update(len(xs[0]))
-        outs, states, products, kept = found
+        outs, states, products, kept = maybe_in_a_graph(program, chunks, [*states, *xs], constants, progress)
         states = [s.clone() if any(s is other for other in states[:i]) else s for i, s in enumerate(states)]
         ctx.program, ctx.chunks, ctx.kept = program, chunks, [part._replace(tensors=()) for part in kept]
         ctx.lengths = [len(kind) for kind in (constants, xs, products, *(part.tensors for part in kept))]
@@ -137,8 +143,8 @@ class TimeLoop(torch.autograd.Function):
         lengths = len(laid_out), len(xs), len(products)
         back = partial(_back, program, chunks, wanted, lengths, kept)
         changing, kind = [*laid_out, *xs, *products, *itertools.chain(*starts)], ("backward", chunks)
-        launches = chunks.launches if all(isinstance(part, Each) for part in kept) else 0
-        found = in_a_graph(back, kind, launches, changing, constants)
+        worth = all(isinstance(part, Each) for part in kept) and is_worth(chunks.launches, changing)
+        found = in_a_graph(back, kind, changing, constants) if worth else None
         grad_states, sums, grad_xs = back(changing, constants) if found is None else found
         by_constant, given = dict(zip(program.learned, sums, strict=True)), iter(grad_xs)
         return (
@@ -151,16 +157,17 @@ class TimeLoop(torch.autograd.Function):
         )
 
 
-def ahead_in_a_graph(
-    program: Program,
-    chunks: Chunks,
-    states: Sequence[Tensor],
-    constants: Sequence[Tensor],
-    xs: Sequence[Tensor],
-) -> tuple[Any, ...] | None:
-    """`ahead`, if a CUDA graph does it."""
-    function = partial(ahead, program, chunks, alone=False)
-    return in_a_graph(function, ("forward", chunks), chunks.launches, [*states, *xs], constants)
+def maybe_in_a_graph(
+    program: Program, chunks: Chunks, changing: list[Tensor], constants: Sequence[Tensor], progress: Any = Quiet()
+) -> Ahead:
+    """`ahead`, in a CUDA graph where that is worth it."""
+    worth = is_worth(chunks.launches, changing)
+    function = partial(ahead, program, chunks, stacked=worth)  # as many tensors are saved in a graph as without
+    found = in_a_graph(function, ("forward", chunks), changing, constants) if worth else None
+    if found is None:
+        return function(changing, constants, progress=progress)
+    progress.update(len(changing[-1]))
+    return found
 
 
 def ahead(
@@ -168,12 +175,12 @@ def ahead(
     chunks: Chunks,
     changing: Sequence[Tensor],
     constants: Sequence[Tensor],
+    stacked: bool = False,
     progress: Any = Quiet(),
-    alone: bool = True,
-) -> tuple[Any, ...]:
+) -> Ahead:
     """From states and xs: the outputs of all steps, the final states, and for the backward pass products and states.
 
-    The latter lie each in a tensor of its own, or, if not `alone`, stacked.
+    The latter lie each in a tensor of its own, or `stacked`.
     """
     states, xs = _split(changing, len(program.states))
     batch, T = states[0].shape[: len(program.batch)], len(xs[0])
@@ -181,12 +188,9 @@ def ahead(
     states, kept = onward(
         program, chunks, states, constants, xs, outs, lambda folded: folded.prologue(*constants), products, progress
     )
-    return (
-        outs,
-        list(states),
-        products,
-        kept if alone else [part.stacked() if isinstance(part, Listed) else part for part in kept],
-    )
+    if stacked:
+        kept = [part.stacked() if isinstance(part, Listed) else part for part in kept]
+    return outs, list(states), products, kept
 
 
 def _back(

@@ -23,7 +23,7 @@ def reset_for(net: nn.Module, arguments: tuple[Any, ...]) -> None:
     A layer, or a row of layers, has the batch of its input. Inside any other module the layers may see inputs of
     other shapes, so one step is tried, without gradients and without a trace in the module.
     """
-    first, found = net[0] if isinstance(net, nn.Sequential) else net, list(named_dynamics(net))
+    first, found = net[0] if isinstance(net, nn.Sequential) else net, named_dynamics(net)
     if isinstance(first, Dynamics):
         batches = dict.fromkeys((name for name, _ in found), first.batch_of(arguments[0]))
     elif torch.compiler.is_exporting():  # a step cannot be tried, so the batch has the rank of the states at hand
