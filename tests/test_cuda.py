@@ -118,6 +118,13 @@ def test_two_layers_of_a_kind_share_a_graph() -> None:
         assert_as_on_the_cpu(net, 4 * torch.rand(64, 3, 6))
 
 
+def test_the_same_bits_in_every_run() -> None:
+    """In a graph and without one."""
+    net, xs = nd.LIF(33, learn=("tau", "V_th"), dtype=torch.float32).cuda(), 3 * torch.rand(64, 5, 33).float().cuda()
+    runs = [outcome(net, xs) for _ in range(5)]
+    assert all(torch.equal(a, b) for run in runs[1:] for a, b in zip(run, runs[0], strict=True))
+
+
 def test_a_graph_in_inference_mode_and_out_of_it() -> None:
     net, xs = nd.LIF(6), 3 * torch.rand(64, 3, 6)
     there, wanted = copy.deepcopy(net).cuda(), nd.unroll(net, xs, compile=False)

@@ -47,8 +47,8 @@ def hooked(net: nn.Module) -> str | None:
 
 
 def _of_module(path: str, module: nn.Module, opened: Opened) -> Hashable:
-    states = getattr(module, "states", ())
-    skipped = _SKIPPED.union(getattr(module, "elastic", ())) if opened else _SKIPPED
+    states = getattr(type(module), "states", ())
+    skipped = _SKIPPED.union(getattr(type(module), "elastic", ())) if opened else _SKIPPED
     attributes = tuple([(k, _of_value(v)) for k, v in vars(module).items() if k not in skipped])
     tensors = [*module._parameters.items(), *[(k, b) for k, b in module._buffers.items() if k not in states]]
     if opened:

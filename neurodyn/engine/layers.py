@@ -43,7 +43,7 @@ def stages(module: nn.Module) -> Iterator[nn.Module]:
     """The modules that the forward of `module` calls in a row, each opened as far as it goes."""
     if type(module).forward is nn.Sequential.forward:
         children = iter(module)  # type: ignore[arg-type]  # children() would leave out a second place of the same layer
-    elif hasattr(module, "stages"):
+    elif hasattr(type(module), "stages"):
         children = module.stages()  # type: ignore[operator]
     else:
         yield module

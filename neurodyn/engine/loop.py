@@ -16,7 +16,6 @@ from .errors import BatchSpecialised, EagerWarning, NotCompilable
 from .late import program_of
 from .layers import flattened, is_stateless
 
-
 #: How so many tensors in a row are arranged.
 _IN_A_ROW = [pytree.tree_flatten((0,) * n)[1] for n in range(9)]
 

@@ -15,11 +15,11 @@ Opened = Mapping[str, tuple[int, int]]
 def open_sizes(net: nn.Module) -> dict[str, tuple[int, int]]:
     """The open sizes of `net`.
 
-    A module names in its attribute `elastic` the tensors whose first dimension differs between modules that are
+    A class names in its attribute `elastic` the tensors whose first dimension differs between modules that are
     otherwise the same; the first one tells the size, which a module inside shares. Other attributes named there are no
     part of a program.
     """
-    elastic = [(path, getattr(module, "elastic", ())) for path, module in named_modules(net)]
+    elastic = [(path, getattr(type(module), "elastic", ())) for path, module in named_modules(net)]
     if not any([names for _, names in elastic]):
         return {}
     tensors, owners = constants(net), {}

@@ -27,7 +27,7 @@ class Chunks:
     """The compiled chunks for T steps: as many long ones as fit, then single steps.
 
     On the CPU, with more than one thread, single steps are compiled with the first long chunks, so that no other T will
-    have to be compiled for. On a GPU, where each call costs a launch, there are chunks of twice and half the length too.
+    have to be compiled for. On a GPU, where each call costs a launch, chunks of twice and half the length are used too.
 
     Args:
         program, net: see `Program`.

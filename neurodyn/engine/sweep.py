@@ -32,7 +32,7 @@ class Span(NamedTuple):
     steps: int
 
     def at(self, i: int) -> Sequence[Tensor]:
-        return [tensor[i * self.steps : (i + 1) * self.steps] for tensor in self.tensors]
+        return [_steps(tensor, i, self.steps) for tensor in self.tensors]
 
     def places(self) -> list[Place]:
         return [(tensor.data_ptr(), self.steps * _row(tensor), 0) for tensor in self.tensors]
@@ -45,8 +45,8 @@ class Each(NamedTuple):
     steps: int
 
     def at(self, i: int) -> Sequence[Tensor]:
-        spans = [tensor[i * self.steps : (i + 1) * self.steps].unbind(0) for tensor in self.tensors]
-        return [row for step in zip(*spans, strict=True) for row in step]
+        spans = [_steps(tensor, i, self.steps).unbind(0) for tensor in self.tensors]
+        return spans[0] if len(spans) == 1 else [row for step in zip(*spans, strict=True) for row in step]
 
     def places(self) -> list[Place]:
         rows = [(tensor.data_ptr(), _row(tensor)) for tensor in self.tensors]
@@ -143,6 +143,10 @@ class Slots:
     def places(self, kind: int) -> list[Place]:
         """Of what a chunk gets, for `kind` 1, or of what it hands on, for `kind` 2."""
         return [(stack.data_ptr(), _row(stack), kind) for stack in self.stacks]
+
+
+def _steps(tensor: Tensor, i: int, steps: int) -> Tensor:
+    return tensor if len(tensor) == steps else tensor[i * steps : (i + 1) * steps]
 
 
 def _row(tensor: Tensor) -> int:
