@@ -23,10 +23,9 @@ def named_dynamics(net: nn.Module) -> list[tuple[str, Dynamics]]:
     return [(name, module) for name, module in named_modules(net) if isinstance(module, Dynamics)]
 
 
-def _qualified(net: nn.Module) -> Iterator[tuple[str, Dynamics, str]]:
-    for path, module in named_dynamics(net):
-        for name in module.states:
-            yield f"{path}.{name}" if path else name, module, name
+def places(net: nn.Module) -> list[tuple[str, Dynamics, str]]:
+    """For each state of `net` its qualified name, its module, and its name there."""
+    return [(f"{path}.{s}" if path else s, module, s) for path, module in named_dynamics(net) for s in module.states]
 
 
 def get_states(net: nn.Module) -> dict[str, Tensor]:
@@ -36,7 +35,7 @@ def get_states(net: nn.Module) -> dict[str, Tensor]:
         UnsetState: a layer has no state yet.
     """
     found = {}
-    for key, module, name in _qualified(net):
+    for key, module, name in places(net):
         value = module._buffers[name]
         if value is None:
             raise UnsetState(f"{module._label()}: {key} has no value yet; call nd.reset_states(net, *batch) first")
@@ -67,7 +66,7 @@ def set_states(net: nn.Module, states: Mapping[str, Tensor]) -> None:
         KeyError: a name that `net` has no state for.
         ValueError: a value whose trailing shape is not the size of its population.
     """
-    known = {key: (module, name) for key, module, name in _qualified(net)}
+    known = {key: (module, name) for key, module, name in places(net)}
     for key, value in states.items():
         if key not in known:
             raise KeyError(f"set_states: no state {key!r}; the network has {', '.join(known) or 'none'}")
@@ -85,7 +84,7 @@ def set_states(net: nn.Module, states: Mapping[str, Tensor]) -> None:
 
 def hold_states(net: nn.Module) -> Callable[[], None]:
     """A call that gives the states of `net` the values back that they have now, None where they are not set."""
-    held = [(module, name, module._buffers[name]) for _, module, name in _qualified(net)]
+    held = [(module, name, module._buffers[name]) for _, module, name in places(net)]
 
     def restore() -> None:
         for module, name, value in held:
@@ -149,4 +148,4 @@ def pure(net: nn.Module, tensors: Mapping[str, Tensor], *inputs: Any) -> tuple[A
             output = functional_call(net, swapped, inputs)
     else:
         output = functional_call(net, swapped, inputs)
-    return output, {key: swapped[key] for key, _, _ in _qualified(net)}
+    return output, {key: swapped[key] for key, _, _ in places(net)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import operator
 import types
 from collections.abc import Hashable
 from typing import Any
@@ -38,12 +39,58 @@ def fingerprint(net: nn.Module, opened: Opened) -> Hashable:
     return tuple([(name, _of_module(name, module, opened)) for name, module in named_modules(net)])
 
 
+class Snapshot:
+    """How a module looks now, in little time: if it looks the same later, its fingerprint is the same."""
+
+    def __init__(self, net: nn.Module):
+        self.objects: list[Any] = []  # compared by identity
+        self.values: list[Any] = []
+        for name, module in named_modules(net):
+            own, parameters, buffers = vars(module), module._parameters, module._buffers
+            self.objects += (type(module), *own.values())
+            self.values += (name, _has_hooks(module), *own, *parameters, *buffers)
+            for tensor in (*parameters.values(), *buffers.values()):
+                if tensor is None:
+                    self.values.append(None)
+                else:
+                    self.values += (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad)
+
+    def is_now(self, now: Snapshot) -> bool:
+        """Whether `now` is the same."""
+        return (
+            self.values == now.values
+            and len(self.objects) == len(now.objects)
+            and all(map(operator.is_, self.objects, now.objects))
+        )
+
+
+def has_changing_parts(net: nn.Module) -> bool:
+    """Whether an attribute can change its fingerprint and stay the same object, as a list can."""
+    modules = [module for _, module in named_modules(net)]
+    return any(_is_changing(value) for m in modules for name, value in vars(m).items() if name not in _SKIPPED)
+
+
+def _is_changing(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return any(_is_changing(v) for v in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return not value.__dataclass_params__.frozen or any(  # type: ignore[attr-defined]
+            _is_changing(getattr(value, f.name)) for f in dataclasses.fields(value)
+        )
+    return isinstance(value, (list, dict))
+
+
 def hooked(net: nn.Module) -> str | None:
     """The name of a module inside `net` that has hooks, which a compiled program would skip."""
     for name, module in named_modules(net):
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
+        if _has_hooks(module):
             return name or type(module).__name__
     return None
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    forward = module._forward_hooks or module._forward_pre_hooks
+    return bool(forward or module._backward_hooks or module._backward_pre_hooks)
 
 
 def _of_module(path: str, module: nn.Module, opened: Opened) -> Hashable:

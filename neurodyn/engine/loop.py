@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..dynamics import in_transform
-from ..states import constants, get_states, pure, set_states
+from ..states import constants, get_states, places, pure, set_states
 from .errors import BatchSpecialised, EagerWarning, NotCompilable
 from .late import program_of
 from .layers import flattened, is_stateless
@@ -63,16 +63,18 @@ def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, bar: 
     program = program_of(net, [leaf[0] for leaf in leaves], spec)
     from .sequence import run
 
-    states, fixed = get_states(net), constants(net)
+    held, fixed = places(net), list(constants(net).values())
+    states: Any = [module._buffers[name] for _, module, name in held]
     try:
-        outs, final = run(program, net, list(states.values()), list(fixed.values()), leaves, bar)
+        outs, final = run(program, net, states, fixed, leaves, bar)
     except BatchSpecialised:
         from .programs import specialise
 
         specialise(program)
         return _compiled(net, leaves, spec, bar)
-    set_states(net, dict(zip(states, final, strict=True)))
-    return pytree.tree_unflatten(outs, program.output_spec)
+    for (_, module, name), value in zip(held, final, strict=True):
+        module._buffers[name] = value
+    return outs[0] if program.output_spec.is_leaf() else pytree.tree_unflatten(outs, program.output_spec)
 
 
 def _scanned(net: nn.Module, arguments: tuple[Any, ...]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -13,12 +14,14 @@ from torch.utils import _pytree as pytree
 from ..states import get_states, named_dynamics, pure
 from .chunk import TRACING
 from .errors import BatchSpecialised, NotCompilable
-from .fingerprint import fingerprint, hooked
+from .fingerprint import Snapshot, fingerprint, has_changing_parts, hooked
 from .opened import Opened, open_sizes
 from .program import Program
 
 _KEPT = 256
 _programs: OrderedDict[Hashable, Program | str] = OrderedDict()
+#: For each module how it and its inputs looked when a program was found for it the last time, and the program.
+_last: weakref.WeakKeyDictionary[nn.Module, tuple[Snapshot, list[Any], Program]] = weakref.WeakKeyDictionary()
 _ONE_BATCH = "compiled for each batch size"
 
 
@@ -28,11 +31,23 @@ def program_for(net: nn.Module, x: Sequence[Tensor], spec: pytree.TreeSpec) -> P
     Raises:
         NotCompilable: with the reason.
     """
+    device = x[0].device.type
+    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+    now, inputs = Snapshot(net), [spec, autocast, *[(value.shape, value.dtype, value.device) for value in x]]
+    if (last := _last.get(net)) is not None and last[1] == inputs and last[0].is_now(now):
+        return last[2]
+    found = _find(net, x, spec, autocast)
+    if not has_changing_parts(net):
+        if len(_last) >= _KEPT:
+            _last.clear()
+        _last[net] = now, inputs, found
+    return found
+
+
+def _find(net: nn.Module, x: Sequence[Tensor], spec: pytree.TreeSpec, autocast: Any) -> Program:
     if (name := hooked(net)) is not None:
         raise NotCompilable(f"{name} has hooks, which have to be called at every step")
     batch = _common_batch(net)
-    device = x[0].device.type
-    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
     tensors = [*get_states(net).values(), *x]
     opened = open_sizes(net)
     found: Program | str = _ONE_BATCH
@@ -64,6 +79,7 @@ def _lookup(key: Hashable, net: nn.Module, *kind: Any) -> Program | str:
 def specialise(program: Program) -> None:
     """From now on compile for each batch size where `program` was found: its backward pass holds for one only."""
     with TRACING:
+        _last.clear()
         for key, found in _programs.items():
             if found is program:
                 _programs[key] = _ONE_BATCH
