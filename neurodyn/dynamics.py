@@ -179,9 +179,9 @@ class Dynamics(Parametrised):
 
     def reset_state(self, *batch: int) -> None:
         """Set every state to its initial value, with shape ``(*batch, *size)``."""
+        shape = (*batch, *self.size)
         for name, field in self.states.items():
-            value = getattr(self, field.initializer)
-            self._buffers[name] = value.expand((*batch, *self.size)).clone()
+            self._buffers[name] = getattr(self, field.initializer).expand(shape).clone()
 
     @property
     def is_set(self) -> bool:

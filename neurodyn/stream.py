@@ -78,7 +78,7 @@ class Stream:
         if seen != self.seen:
             with torch.no_grad():
                 self.originals, self.fixed = fixed, [tensor.contiguous() for tensor in fixed]
-                self.values, tape = self.step.prologue(*self.fixed), self.step.tape
+                self.values, tape = self.step.prologue(self.fixed, {}), self.step.tape
             shapes = [tuple(tensor.shape for tensor in kind) for kind in (self.fixed, states)]
             self.plan = tape and tape.plan(*shapes, lambda: self._given(states, x, outs))
             if self.plan is not None:

@@ -18,6 +18,7 @@ from .background import Names, in_background, wait_for
 from .errors import NotCompilable
 from .fold import fold
 from .products import PRODUCTS
+from .prologue import Prologue
 from .replay import Tape
 
 _KNOWN = {"aten", "prims", "neurodyn"}
@@ -29,12 +30,12 @@ TRACING = threading.RLock()
 class Folded(NamedTuple):
     """A compiled chunk, in two parts.
 
-    ``prologue(*constants) -> values`` computes what depends on the constants alone, once for a whole sequence;
+    ``prologue(constants, known) -> values`` computes what depends on the constants alone, once for a whole sequence;
     ``chunk([*inputs, *values]) -> states``. `tape` calls the chunk's kernels without Python, if that can be done.
     `launches` is about how many kernels it launches on a GPU; 0 if an operator may do anything else.
     """
 
-    prologue: Callable[..., Sequence[Tensor]]
+    prologue: Prologue
     chunk: Callable[[list[Tensor]], Sequence[Tensor]]
     tape: Tape | None
     launches: int
@@ -53,8 +54,8 @@ class Pending:
     """
 
     def __init__(self, graph: GraphModule, inputs: list[Tensor], constants: range):
-        prologue, graph, inputs = fold(graph, inputs, constants)
-        self.prologue, mode = prologue.forward, inputs[0].fake_mode  # type: ignore[attr-defined]
+        self.prologue, graph, inputs = fold(graph, inputs, constants)
+        mode = inputs[0].fake_mode  # type: ignore[attr-defined]
         self._folded: Folded | None = None
         self.launches = _launches(graph)
         on_cpu = all(tensor.device.type == "cpu" for tensor in inputs)  # elsewhere Inductor keeps what it waits for

@@ -5,16 +5,20 @@ On a GPU only large values are: a kernel that waits for memory computes a small 
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch._functorch.compile_utils import fx_graph_cse
 from torch.fx import Graph, GraphModule, Node
 
+from .prologue import Prologue
 from .share import sum_last
 
+aten = torch.ops.aten
+_CHEAP = aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.neg.default, aten.abs.default
 _LARGE = 2**20  # elements
 
 
-def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[GraphModule, GraphModule, list[Tensor]]:
+def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Prologue, GraphModule, list[Tensor]]:
     """Split `graph` into a prologue, which runs once, and the rest.
 
     Args:
@@ -23,36 +27,27 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Gr
         constants: which of them keep their value from call to call.
 
     Returns:
-        The prologue, ``(*constants) -> values``; the rest, with the values as further inputs; its fake inputs.
+        The prologue; the rest, with the values as further inputs; its fake inputs.
     """
     whole = fx_graph_cse(graph.graph)
     sum_last(whole)
     placeholders = inputs_of(whole)
     known = computed_once(whole, constants)
-    prologue, copies = Graph(), {}
-    for i in constants:
-        copies[placeholders[i]] = prologue.node_copy(placeholders[i])
-    for node in known:
-        for source in node.all_input_nodes:  # constants of no input, such as aten.full, are made on both sides
-            if source not in copies:
-                copies[source] = prologue.node_copy(source)
-        if node not in copies:
-            copies[node] = prologue.node_copy(node, lambda source: copies[source])
-    if any(tensor.device.type != "cpu" for tensor in inputs):
-        known = _without_small(known)
-    last, values = placeholders[-1], []
-    for node in known:
-        if node.op == "call_function" and any(user not in known for user in node.users):
-            with whole.inserting_after(last):
-                last = whole.placeholder(f"value{len(values)}")
-            last.meta["val"] = node.meta["val"]
-            node.replace_all_uses_with(last, lambda user: user not in known)
-            values.append(node)
-    prologue.output(tuple(copies[node] for node in values))
-    prologue.eliminate_dead_code()
+    nodes = dict.fromkeys(  # constants of no input, such as aten.full, are made on both sides
+        other for node in known if node.op == "call_function" for other in (*node.all_input_nodes, node)
+    )
+    worth = _without_cheap(known) if all(tensor.device.type == "cpu" for tensor in inputs) else _without_small(known)
+    values = [n for n in worth if n.op == "call_function" and any(user not in worth for user in n.users)]
+    positions = {placeholders[index]: i for i, index in enumerate(constants)}
+    prologue = Prologue(positions, [node for node in nodes if node not in positions], values)
+    last = placeholders[-1]
+    for i, node in enumerate(values):
+        with whole.inserting_after(last):
+            last = whole.placeholder(f"value{i}")
+        last.meta["val"] = node.meta["val"]
+        node.replace_all_uses_with(last, lambda user: user not in worth)
     whole.eliminate_dead_code(has_effect)
-    rest = GraphModule(graph, whole)
-    return GraphModule(graph, prologue), rest, [*inputs, *(node.meta["val"] for node in values)]
+    return prologue, GraphModule(graph, whole), [*inputs, *(node.meta["val"] for node in values)]
 
 
 def inputs_of(graph: Graph) -> list[Node]:
@@ -79,6 +74,15 @@ def _is_smaller(node: Node, sources: list[Node]) -> bool:
     """Whether a value is no larger than the largest of those that it is computed from, for any batch."""
     sizes = [node.meta["val"].numel(), *(s.meta["val"].numel() for s in sources if isinstance(s.meta["val"], Tensor))]
     return all(isinstance(n, int) for n in sizes) and sizes[0] <= max(sizes[1:], default=0)
+
+
+def _without_cheap(known: dict[Node, None]) -> dict[Node, None]:
+    """`known` without sums and products of single values at its end: in the chunk they take less time than a call."""
+    found = dict(known)
+    for node in reversed(known):
+        if node.target in _CHEAP and node.meta["val"].dim() == 0 and any(user not in found for user in node.users):
+            del found[node]
+    return found
 
 
 def _without_small(known: dict[Node, None]) -> dict[Node, None]:

@@ -36,8 +36,8 @@ class Run:
         most = _BYTES if on_cpu else 4 * _BYTES  # a GPU waits for Python between two blocks
         self.block = max(1, block_length((*sample, *outs.values()), most) // self.chunk) * self.chunk
         self.outs = {name: x.new_empty((self.block, *x.shape)) for name, x in outs.items()}
-        self.fixed = fixed = [x.contiguous() for x in constants(probe).values()]
-        self.values = functools.cache(lambda folded: folded.prologue(*fixed))
+        self.fixed = [x.contiguous() for x in constants(probe).values()]
+        self.values = functools.cache(lambda folded: folded.prologue(self.fixed, {}))
 
     def __call__(self, rows: tuple[Tensor, ...], n: int) -> dict[str, Tensor]:
         outs = [out[:n] for out in self.outs.values()]

@@ -15,6 +15,7 @@ from .capture import in_a_graph, is_worth
 from .chunk import Folded
 from .pages import huge
 from .program import Program
+from .prologue import Known
 from .sweep import Carried, Each, Fixed, Listed, Part, Span, sweep
 
 _KEPT = 256  # lengths of sequences
@@ -124,7 +125,9 @@ class TimeLoop(torch.autograd.Function):
     def forward(ctx: Any, program: Program, chunks: Chunks, progress: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
         laid_out = [tensor.contiguous() for tensor in tensors]  # the layout that the program was traced with
         states, constants, xs = _split(laid_out, len(program.states), len(program.constants))
-        outs, states, products, kept = maybe_in_a_graph(program, chunks, [*states, *xs], constants, progress)
+        ctx.known = {}  # for the backward pass
+        changing = [*states, *xs]
+        outs, states, products, kept = maybe_in_a_graph(program, chunks, changing, constants, ctx.known, progress)
         states = [s.clone() if any(s is other for other in states[:i]) else s for i, s in enumerate(states)]
         ctx.program, ctx.chunks, ctx.kept = program, chunks, [part._replace(tensors=()) for part in kept]
         ctx.lengths = [len(kind) for kind in (constants, xs, products, *(part.tensors for part in kept))]
@@ -145,7 +148,7 @@ class TimeLoop(torch.autograd.Function):
         changing, kind = [*laid_out, *xs, *products, *itertools.chain(*starts)], ("backward", chunks)
         worth = all(isinstance(part, Each) for part in kept) and is_worth(chunks.launches, changing)
         found = in_a_graph(back, kind, changing, constants) if worth else None
-        grad_states, sums, grad_xs = back(changing, constants) if found is None else found
+        grad_states, sums, grad_xs = back(changing, constants, ctx.known) if found is None else found
         by_constant, given = dict(zip(program.learned, sums, strict=True)), iter(grad_xs)
         return (
             None,
@@ -158,14 +161,19 @@ class TimeLoop(torch.autograd.Function):
 
 
 def maybe_in_a_graph(
-    program: Program, chunks: Chunks, changing: list[Tensor], constants: Sequence[Tensor], progress: Any = Quiet()
+    program: Program,
+    chunks: Chunks,
+    changing: list[Tensor],
+    constants: Sequence[Tensor],
+    known: Known | None = None,
+    progress: Any = Quiet(),
 ) -> Ahead:
     """`ahead`, in a CUDA graph where that is worth it."""
     worth = is_worth(chunks.launches, changing)
-    function = partial(ahead, program, chunks, stacked=worth)  # as many tensors are saved in a graph as without
+    function = partial(ahead, program, chunks, worth)  # as many tensors are saved in a graph as without
     found = in_a_graph(function, ("forward", chunks), changing, constants) if worth else None
     if found is None:
-        return function(changing, constants, progress=progress)
+        return function(changing, constants, known, progress)
     progress.update(len(changing[-1]))
     return found
 
@@ -173,20 +181,30 @@ def maybe_in_a_graph(
 def ahead(
     program: Program,
     chunks: Chunks,
+    stacked: bool,
     changing: Sequence[Tensor],
     constants: Sequence[Tensor],
-    stacked: bool = False,
+    known: Known | None = None,
     progress: Any = Quiet(),
 ) -> Ahead:
     """From states and xs: the outputs of all steps, the final states, and for the backward pass products and states.
 
-    The latter lie each in a tensor of its own, or `stacked`.
+    The latter lie each in a tensor of its own, or `stacked`. `known` takes what prologues have computed.
     """
+    known = {} if known is None else known
     states, xs = _split(changing, len(program.states))
     batch, T = states[0].shape[: len(program.batch)], len(xs[0])
     outs, products = [huge(layout.empty(batch, T)) for layout in program.outs], chunks.saved(batch, T)
     states, kept = onward(
-        program, chunks, states, constants, xs, outs, lambda folded: folded.prologue(*constants), products, progress
+        program,
+        chunks,
+        states,
+        constants,
+        xs,
+        outs,
+        lambda folded: folded.prologue(constants, known),
+        products,
+        progress,
     )
     if stacked:
         kept = [part.stacked() if isinstance(part, Listed) else part for part in kept]
@@ -201,8 +219,10 @@ def _back(
     kept: Sequence[Part],
     changing: Sequence[Tensor],
     constants: Sequence[Tensor],
+    known: Known | None = None,
 ) -> tuple[Any, ...]:
     """From the gradients of outputs and final states: those of the states, of learned constants, and of `wanted` xs."""
+    known = {} if known is None else known
     grads, xs, products, *starts, _ = _split(changing, *lengths, *(len(part.tensors) for part in kept))
     kept = [part._replace(tensors=start) for part, start in zip(kept, starts, strict=True)]
     grad_outs, grad_states = _split(grads, len(program.outs))
@@ -213,7 +233,7 @@ def _back(
         x, grad_out, grad_x, product = _between(first, first + steps * n, xs, grad_outs, grad_xs, products)
         reads = Fixed(constants), Span(x, steps)
         writes = Span(grad_out, steps), Each(grad_x, steps), Fixed(sums), Each(product, steps)
-        parts = start, *reads, Carried, *writes, Fixed(folded.prologue(*constants))
+        parts = start, *reads, Carried, *writes, Fixed(folded.prologue(constants, known))
         grad_states, _ = sweep(folded, parts, grad_states, range(n)[::-1])
     return list(grad_states), sums, grad_xs
 
