@@ -8,8 +8,7 @@ derivatives of each are the other two::
     input_grad    x_i = sum of w_k g_j over the synapses of i
     weight_grad   w_k = x_i g_j                                    work proportional to the non-zero x
 
-On the CPU they are C++, on CUDA Triton kernels, elsewhere plain torch. The Triton kernels are tested in Triton's
-interpreter; on CUDA they have not been measured.
+On the CPU they are C++, on CUDA Triton kernels, elsewhere plain torch.
 """
 
 from __future__ import annotations

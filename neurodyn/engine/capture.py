@@ -94,7 +94,8 @@ class _Graph:
         with torch.cuda.device(stream.device), torch.inference_mode(False), torch.no_grad():
             changing = [tensor.clone() for tensor in changing]
             constant = [tensor if tensor.nbytes >= _IN_PLACE else tensor.clone() for tensor in constant]
-            self.arguments = [*changing, *constant]
+            # Those in place are not held: as long as there is a tensor where one was, it is read.
+            self.copies = [*changing, *(None if tensor.nbytes >= _IN_PLACE else tensor for tensor in constant)]
             side.wait_stream(stream)
             with torch.cuda.stream(side):
                 function(changing, constant)  # what is loaded at a first launch is not loaded in the capture
@@ -104,22 +105,26 @@ class _Graph:
                 results = function(changing, constant)
         self.results, self.spec = pytree.tree_flatten(results)
         self.outputs = [value for value in self.results if isinstance(value, Tensor)]
-        self.bytes = sum(tensor.nbytes for tensor in (*self.arguments, *self.outputs))
+        self.bytes = sum(tensor.nbytes for tensor in (*self.copies, *self.outputs) if tensor is not None)
 
     def __call__(self, tensors: Sequence[Tensor]) -> Any:
-        _copy(self.arguments, tensors)
+        _copy([(own, given) for own, given in zip(self.copies, tensors, strict=True) if own is not None])
         self.graph.replay()
         fresh = [torch.empty_like(value) for value in self.outputs]
-        _copy(fresh, self.outputs)
+        _copy(list(zip(fresh, self.outputs, strict=True)))
         given = iter(fresh)
         values = [next(given) if isinstance(value, Tensor) else value for value in self.results]
         return pytree.tree_unflatten(values, self.spec)
 
 
-def _copy(to: Sequence[Tensor], source: Sequence[Tensor]) -> None:
-    """With one launch for each dtype; what is in its place already stays there."""
+def _copy(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """The second tensor of each pair to the first, with one launch for each dtype."""
+    alike: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+    for to, source in pairs:
+        if to.numel():
+            tos, sources = alike.setdefault(to.dtype, ([], []))
+            tos.append(to)
+            sources.append(source)
     with torch.no_grad():
-        pairs = [(a, b) for a, b in zip(to, source, strict=True) if a.data_ptr() != b.data_ptr()]
-        for dtype in {a.dtype for a, _ in pairs}:
-            alike = [pair for pair in pairs if pair[0].dtype == dtype]
-            torch._foreach_copy_([a for a, _ in alike], [b for _, b in alike])  # type: ignore[attr-defined]
+        for tos, sources in alike.values():
+            torch._foreach_copy_(tos, sources)  # type: ignore[attr-defined]

@@ -54,7 +54,8 @@ class Run:
 
     def _chunks(self, program: Any, rows: tuple[Tensor, ...], n: int, outs: list[Tensor]) -> list[Tensor]:
         from .capture import is_worth
-        from .sequence import chunks_for, maybe_in_a_graph, onward
+        from .chunks import chunks_for
+        from .sequence import maybe_in_a_graph, onward
 
         chunks, first = chunks_for(program, self.probe, n, long=self.chunk), next(iter(self.states.values()))
         states = [x.contiguous() for x in self.states.values()]

@@ -13,82 +13,14 @@ from torch import Tensor, nn
 from ..progress import Quiet
 from .capture import in_a_graph, is_worth
 from .chunk import Folded
+from .chunks import Chunks, chunks_for
 from .pages import huge
 from .program import Program
 from .prologue import Known
 from .sweep import Carried, Each, Fixed, Listed, Part, Span, sweep
 
-_KEPT = 256  # lengths of sequences
-
 #: Outputs, final states, matrix products, and the states before each chunk.
 Ahead = tuple[list[Tensor], list[Tensor], list[Tensor], Sequence[Part]]
-
-
-class Chunks:
-    """The compiled chunks for T steps: as many long ones as fit, then single steps.
-
-    On the CPU, with more than one thread, single steps are compiled with the first long chunks, so that no other T will
-    have to be compiled for. On a GPU, where each call costs a launch, chunks of twice and half the length are used too.
-
-    Args:
-        program, net: see `Program`.
-        T: number of steps.
-        wanted: which inputs get a gradient; ``None`` when no backward pass can follow.
-        long: the steps of a long chunk, if not those of the program, and then no matrix products are kept.
-
-    Attributes:
-        stretches: ``(first step, steps of a chunk, chunks)`` for each length of chunks, from the longest on.
-        launches: of kernels in the forward pass, about; 0 if a chunk does anything else.
-    """
-
-    def __init__(
-        self,
-        program: Program,
-        net: nn.Module,
-        T: int,
-        wanted: tuple[bool, ...] | None = None,
-        long: int | None = None,
-    ):
-        self.products = program.products if long is None else []
-        steps, on_cpu = long or program.steps, all(state.device.type == "cpu" for state in program.states)
-        self.stretches = _stretches(T, (steps, 1) if on_cpu or long else (2 * steps, steps, steps // 2, 1))
-        kinds, keeping = {steps for _, steps, _ in self.stretches}, bool(self.products)
-        if on_cpu and torch.get_num_threads() > 1:
-            kinds.add(1)
-        forward = {n: program.forward(net, n, keeping) for n in kinds}
-        backward = {n: program.backward(net, n, wanted, keeping) for n in kinds} if wanted is not None else {}
-        self.forward, self.backward = ({n: kind[n].result() for n in kind} for kind in (forward, backward))
-        plain = all(folded.launches for kind in (self.forward, self.backward) for folded in kind.values())
-        self.launches = plain * sum(n * self.forward[steps].launches for _, steps, n in self.stretches)
-
-    def saved(self, batch: tuple[int, ...], T: int) -> list[Tensor]:
-        """Room for the matrix products of `T` steps, if a backward pass can follow."""
-        return [huge(layout.empty(batch, T)) for layout in self.products] if self.backward else []
-
-    def unsaved(self, batch: tuple[int, ...], steps: int) -> list[Tensor]:
-        """Room for the matrix products of one chunk, which nobody reads."""
-        return [] if self.backward else [layout.empty(batch) for _ in range(steps) for layout in self.products]
-
-
-def _stretches(T: int, lengths: Sequence[int]) -> list[tuple[int, int, int]]:
-    found, first = [], 0
-    for steps in lengths:
-        if n := (T - first) // steps if steps else 0:
-            found.append((first, steps, n))
-            first += n * steps
-    return found
-
-
-def chunks_for(
-    program: Program, net: nn.Module, T: int, wanted: tuple[bool, ...] | None = None, long: int | None = None
-) -> Chunks:
-    """`Chunks`, the same for the same arguments."""
-    key = T, wanted, long
-    if (chunks := program.sequences.get(key)) is None:
-        if len(program.sequences) >= _KEPT:
-            program.sequences.clear()
-        chunks = program.sequences[key] = Chunks(program, net, T, wanted, long)
-    return chunks
 
 
 def onward(
@@ -130,7 +62,7 @@ class TimeLoop(torch.autograd.Function):
         outs, states, products, kept = maybe_in_a_graph(program, chunks, changing, constants, ctx.known, progress)
         states = [s.clone() if any(s is other for other in states[:i]) else s for i, s in enumerate(states)]
         ctx.program, ctx.chunks, ctx.kept = program, chunks, [part._replace(tensors=()) for part in kept]
-        ctx.lengths = [len(kind) for kind in (constants, xs, products, *(part.tensors for part in kept))]
+        ctx.lengths = [len(kind) for kind in (xs, products, *(part.tensors for part in kept))]
         ctx.save_for_backward(*constants, *xs, *products, *(tensor for part in kept for tensor in part.tensors))
         return (*outs, *states)
 
@@ -139,15 +71,12 @@ class TimeLoop(torch.autograd.Function):
         program, chunks = ctx.program, ctx.chunks
         if torch.is_grad_enabled():
             raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
-        constants, xs, products, *starts, _ = _split([x.contiguous() for x in ctx.saved_tensors], *ctx.lengths)
-        kept = [part._replace(tensors=start) for part, start in zip(ctx.kept, starts, strict=True)]
-        laid_out = [grad.contiguous() for grad in grads]
-        wanted = ctx.needs_input_grad[-len(xs) :]
-        lengths = len(laid_out), len(xs), len(products)
-        back = partial(_back, program, chunks, wanted, lengths, kept)
-        changing, kind = [*laid_out, *xs, *products, *itertools.chain(*starts)], ("backward", chunks)
-        worth = all(isinstance(part, Each) for part in kept) and is_worth(chunks.launches, changing)
-        found = in_a_graph(back, kind, changing, constants) if worth else None
+        saved, n = [x.contiguous() for x in ctx.saved_tensors], len(program.constants)
+        changing, constants = [*(grad.contiguous() for grad in grads), *saved[n:]], saved[:n]
+        wanted = ctx.needs_input_grad[-len(program.xs) :]
+        back = partial(_back, program, chunks, wanted, ctx.kept, ctx.lengths)
+        worth = all(isinstance(part, Each) for part in ctx.kept) and is_worth(chunks.launches, changing)
+        found = in_a_graph(back, ("backward", chunks), changing, constants) if worth else None
         grad_states, sums, grad_xs = back(changing, constants, ctx.known) if found is None else found
         by_constant, given = dict(zip(program.learned, sums, strict=True)), iter(grad_xs)
         return (
@@ -155,7 +84,7 @@ class TimeLoop(torch.autograd.Function):
             None,
             None,
             *grad_states,
-            *(by_constant.get(i) for i in range(len(constants))),
+            *(by_constant.get(i) for i in range(n)),
             *(next(given) if want else None for want in wanted),
         )
 
@@ -215,17 +144,17 @@ def _back(
     program: Program,
     chunks: Chunks,
     wanted: Sequence[bool],
-    lengths: Sequence[int],
     kept: Sequence[Part],
+    lengths: Sequence[int],
     changing: Sequence[Tensor],
     constants: Sequence[Tensor],
     known: Known | None = None,
 ) -> tuple[Any, ...]:
     """From the gradients of outputs and final states: those of the states, of learned constants, and of `wanted` xs."""
     known = {} if known is None else known
-    grads, xs, products, *starts, _ = _split(changing, *lengths, *(len(part.tensors) for part in kept))
+    n = len(program.outs)
+    grad_outs, grad_states, xs, products, *starts, _ = _split(changing, n, len(program.states), *lengths)
     kept = [part._replace(tensors=start) for part, start in zip(kept, starts, strict=True)]
-    grad_outs, grad_states = _split(grads, len(program.outs))
     grad_xs = [huge(torch.empty_like(x)) for x, want in zip(xs, wanted, strict=True) if want]
     sums = [torch.zeros_like(constants[i]) for i in program.learned]
     for (first, steps, n), start in zip(reversed(chunks.stretches), reversed(kept), strict=True):
