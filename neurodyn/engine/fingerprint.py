@@ -121,7 +121,7 @@ def _of_value(value: Any) -> Hashable:
         return type(value), tuple(_of_value(v) for v in value)
     if isinstance(value, dict):
         return dict, tuple((_of_value(k), _of_value(v)) for k, v in value.items())
-    if dataclasses.is_dataclass(value) and type(value).__hash__ is not None:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return type(value), tuple(_of_value(getattr(value, f.name)) for f in dataclasses.fields(value))
     if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)) and not getattr(value, "__closure__", None):
         return value

@@ -33,14 +33,14 @@ def program_for(net: nn.Module, x: Sequence[Tensor], spec: pytree.TreeSpec) -> P
     """
     device = x[0].device.type
     autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-    now, inputs = Snapshot(net), [spec, autocast, *[(value.shape, value.dtype, value.device) for value in x]]
-    if (last := _last.get(net)) is not None and last[1] == inputs and last[0].is_now(now):
+    inputs = [spec, autocast, *[(value.shape, value.dtype, value.device) for value in x]]
+    if (last := _last.get(net)) is not None and last[1] == inputs and last[0].is_now(Snapshot(net)):
         return last[2]
     found = _find(net, x, spec, autocast)
     if not has_changing_parts(net):
         if len(_last) >= _KEPT:
             _last.clear()
-        _last[net] = now, inputs, found
+        _last[net] = Snapshot(net), inputs, found
     return found
 
 
