@@ -24,15 +24,21 @@ _KEPT = 16  # graphs
 _BYTES = 2**30  # of the arguments and results of all graphs
 
 _graphs: OrderedDict[Hashable, _Graph | None] = OrderedDict()
-_refused: set[Hashable] = set()  # kinds that have run out of memory
+_refused: set[Hashable] = set()  # kinds of which a capture has failed
 _lock = threading.RLock()
 
 
-def is_worth(launches: int, changing: Sequence[Tensor]) -> bool:
-    """Whether a call with so many launches of kernels and with these tensors, constants aside, belongs in a graph."""
+def is_worth(launches: int, changing: Sequence[Tensor], results: Callable[[], int]) -> bool:
+    """Whether a call with so many launches of kernels belongs in a graph.
+
+    Args:
+        launches: about.
+        changing: arguments that are no constants.
+        results: gives the bytes of the results.
+    """
     if launches < _LAUNCHES or changing[0].device.type != "cuda":
         return False
-    return 2 * sum(tensor.nbytes for tensor in changing) <= min(launches * _PER_LAUNCH, _MOST)
+    return sum(tensor.nbytes for tensor in changing) + results() <= min(launches * _PER_LAUNCH, _MOST)
 
 
 def in_a_graph(
@@ -49,8 +55,8 @@ def in_a_graph(
     if kind in _refused or torch.cuda.is_current_stream_capturing() or any(t.device != device for t in tensors):
         return None
     stream, in_place = torch.cuda.current_stream(device), [t for t in constant if t.nbytes >= _IN_PLACE]
-    places = tuple(tensor.data_ptr() for tensor in in_place)
-    key = kind, stream, places, tuple((tensor.shape, tensor.dtype) for tensor in tensors)
+    places, precision = tuple(tensor.data_ptr() for tensor in in_place), torch.get_float32_matmul_precision()
+    key = kind, stream, places, precision, tuple((tensor.shape, tensor.dtype) for tensor in tensors)
     with _lock:  # from the copies to the results, no other thread may use the graph
         if key not in _graphs:
             _graphs[key] = None
@@ -60,8 +66,10 @@ def in_a_graph(
         if (graph := _graphs[key]) is None:
             try:
                 graph = _graphs[key] = _Graph(function, changing, constant, stream)
-            except torch.OutOfMemoryError:
-                _graphs.clear()
+            except RuntimeError as error:  # an operator that waits; what else is wrong shows in the ordinary call
+                if isinstance(error, torch.OutOfMemoryError):
+                    _graphs.clear()
+                _graphs.pop(key, None)
                 _refused.add(kind)
                 return None
             _drop()

@@ -87,6 +87,9 @@ class Pending:
 
 def _launches(graph: GraphModule) -> int:
     """One for each operator that Inductor does not write itself, and one before and after each for the others."""
+    values = [node.meta.get("val") for node in graph.graph.nodes]
+    if len({value.device for value in values if isinstance(value, Tensor)}) > 1:  # a copy, which may wait
+        return 0
     targets = [node.target for node in graph.graph.nodes if node.op == "call_function"]
     if not {getattr(target, "namespace", "aten") for target in targets} <= _KNOWN:
         return 0

@@ -54,6 +54,10 @@ class Chunks:
         """Room for the matrix products of `T` steps, if a backward pass can follow."""
         return [huge(layout.empty(batch, T)) for layout in self.products] if self.backward else []
 
+    def nbytes(self, program: Program, batch: tuple[int, ...], T: int) -> int:
+        """Bytes of outputs and matrix products of `T` steps."""
+        return T * sum(layout.nbytes(batch) for layout in (*program.outs, *self.products))
+
     def unsaved(self, batch: tuple[int, ...], steps: int) -> list[Tensor]:
         """Room for the matrix products of one chunk, which nobody reads."""
         return [] if self.backward else [layout.empty(batch) for _ in range(steps) for layout in self.products]

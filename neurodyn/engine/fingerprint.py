@@ -45,15 +45,17 @@ class Snapshot:
     def __init__(self, net: nn.Module):
         self.objects: list[Any] = []  # compared by identity
         self.values: list[Any] = []
+        first: dict[int, int] = {}  # places of tensors, by which tied ones are told
         for name, module in named_modules(net):
             own, parameters, buffers = vars(module), module._parameters, module._buffers
             self.objects += (type(module), *own.values())
-            self.values += (name, _has_hooks(module), *own, *parameters, *buffers)
+            self.values += (name, _has_hooks(module), *own, *parameters, len(parameters), *buffers)
             for tensor in (*parameters.values(), *buffers.values()):
                 if tensor is None:
                     self.values.append(None)
                 else:
-                    self.values += (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad)
+                    place = first.setdefault(id(tensor), len(self.values))
+                    self.values += (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad, place)
 
     def is_now(self, now: Snapshot) -> bool:
         """Whether `now` is the same."""

@@ -53,14 +53,13 @@ class Run:
         return dict(zip(self.outs, outs, strict=True))
 
     def _chunks(self, program: Any, rows: tuple[Tensor, ...], n: int, outs: list[Tensor]) -> list[Tensor]:
-        from .capture import is_worth
         from .chunks import chunks_for
-        from .sequence import maybe_in_a_graph, onward
+        from .sequence import is_for_a_graph, maybe_in_a_graph, onward
 
         chunks, first = chunks_for(program, self.probe, n, long=self.chunk), next(iter(self.states.values()))
         states = [x.contiguous() for x in self.states.values()]
         xs = [x.contiguous() for x in rows or (first.new_empty(n, 0),)]
-        if is_worth(chunks.launches, [*states, *xs]):
+        if is_for_a_graph(program, chunks, [*states, *xs]):
             outs, states, *_ = maybe_in_a_graph(program, chunks, [*states, *xs], self.fixed)
         else:
             states, _ = onward(program, chunks, states, self.fixed, xs, outs, self.values)

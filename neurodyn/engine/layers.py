@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
 from ..current import SynapticOutput
@@ -22,6 +24,21 @@ def layers(module: nn.Module) -> list[nn.Module]:
     row = list(stages(module))
     if len(row) == 1:
         return row
+    if torch.compiler.is_compiling():
+        return _together(module, row)
+    before, found = _known.get(module, ([], []))
+    if len(before) != len(row) or any(a is not b for a, b in zip(before, row, strict=True)):
+        found = _together(module, row)
+        if module not in found:  # which would keep it alive
+            _known[module] = row, found
+    return found
+
+
+#: For each module its stages and its layers, as they were the last time: a program is found sooner for a known layer.
+_known: weakref.WeakKeyDictionary[nn.Module, tuple[list[nn.Module], list[nn.Module]]] = weakref.WeakKeyDictionary()
+
+
+def _together(module: nn.Module, row: list[nn.Module]) -> list[nn.Module]:
     stateful = [layer for stage in row for _, layer in named_dynamics(stage)]
     if len(set(stateful)) < len(stateful):
         return [module]

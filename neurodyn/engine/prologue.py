@@ -48,7 +48,8 @@ class Prologue:
     def __call__(self, constants: Sequence[Tensor], known: Known) -> list[Tensor]:
         for expression, target, args, kwargs in self.steps:
             if expression not in known:
-                known[expression] = target(*[_resolved(a, constants, known) for a in args], **kwargs)
+                given = {name: _resolved(value, constants, known) for name, value in kwargs.items()}
+                known[expression] = target(*[_resolved(a, constants, known) for a in args], **given)
         return [known[expression] for expression in self.values]
 
 

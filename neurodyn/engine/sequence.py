@@ -19,6 +19,10 @@ from .program import Program
 from .prologue import Known
 from .sweep import Carried, Each, Fixed, Listed, Part, Span, sweep
 
+#: Elements of values up to which they are kept for the backward pass. Where there are larger ones, such as packed
+#: weights, none is kept: to compute the small ones again takes no time there, and they would lie between what is freed.
+_SMALL = 2**12
+
 #: Outputs, final states, matrix products, and the states before each chunk.
 Ahead = tuple[list[Tensor], list[Tensor], list[Tensor], Sequence[Part]]
 
@@ -57,9 +61,9 @@ class TimeLoop(torch.autograd.Function):
     def forward(ctx: Any, program: Program, chunks: Chunks, progress: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
         laid_out = [tensor.contiguous() for tensor in tensors]  # the layout that the program was traced with
         states, constants, xs = _split(laid_out, len(program.states), len(program.constants))
-        ctx.known = {}  # for the backward pass
-        changing = [*states, *xs]
-        outs, states, products, kept = maybe_in_a_graph(program, chunks, changing, constants, ctx.known, progress)
+        changing, known = [*states, *xs], {}
+        outs, states, products, kept = maybe_in_a_graph(program, chunks, changing, constants, known, progress)
+        ctx.known = known if all(value.numel() <= _SMALL for value in known.values()) else {}
         states = [s.clone() if any(s is other for other in states[:i]) else s for i, s in enumerate(states)]
         ctx.program, ctx.chunks, ctx.kept = program, chunks, [part._replace(tensors=()) for part in kept]
         ctx.lengths = [len(kind) for kind in (xs, products, *(part.tensors for part in kept))]
@@ -75,9 +79,10 @@ class TimeLoop(torch.autograd.Function):
         changing, constants = [*(grad.contiguous() for grad in grads), *saved[n:]], saved[:n]
         wanted = ctx.needs_input_grad[-len(program.xs) :]
         back = partial(_back, program, chunks, wanted, ctx.kept, ctx.lengths)
-        worth = all(isinstance(part, Each) for part in ctx.kept) and is_worth(chunks.launches, changing)
+        stacked = all(isinstance(part, Each) for part in ctx.kept)
+        worth = stacked and is_worth(chunks.launches, changing, lambda: sum(grad.nbytes for grad in grads))
         found = in_a_graph(back, ("backward", chunks), changing, constants) if worth else None
-        grad_states, sums, grad_xs = back(changing, constants, ctx.known) if found is None else found
+        grad_states, sums, grad_xs = back(changing, constants, dict(ctx.known)) if found is None else found
         by_constant, given = dict(zip(program.learned, sums, strict=True)), iter(grad_xs)
         return (
             None,
@@ -89,6 +94,12 @@ class TimeLoop(torch.autograd.Function):
         )
 
 
+def is_for_a_graph(program: Program, chunks: Chunks, changing: list[Tensor]) -> bool:
+    """Whether `ahead` is worth a CUDA graph; this depends on sizes alone."""
+    batch, T = changing[0].shape[: len(program.batch)], len(changing[-1])
+    return is_worth(chunks.launches, changing, lambda: chunks.nbytes(program, batch, T))
+
+
 def maybe_in_a_graph(
     program: Program,
     chunks: Chunks,
@@ -98,7 +109,7 @@ def maybe_in_a_graph(
     progress: Any = Quiet(),
 ) -> Ahead:
     """`ahead`, in a CUDA graph where that is worth it."""
-    worth = is_worth(chunks.launches, changing)
+    worth = is_for_a_graph(program, chunks, changing)
     function = partial(ahead, program, chunks, worth)  # as many tensors are saved in a graph as without
     found = in_a_graph(function, ("forward", chunks), changing, constants) if worth else None
     if found is None:

@@ -127,15 +127,14 @@ class Slots:
     """
 
     def __init__(self, carry: Sequence[Tensor], n: int, keep: bool):
-        self.rows, self.n, self.keep = n + 1 if keep else 2, n, keep
+        self.rows, self.n = n + 1 if keep else 2, n
         self.stacks = [tensor.new_empty((self.rows, *tensor.shape)) for tensor in carry]
         for stack, first in zip(self.stacks, carry, strict=True):
             stack[0].copy_(first)
 
     def last(self) -> list[Tensor]:
-        """What the last chunk hands on, apart from what is kept."""
-        rows = [stack[self.n % self.rows] for stack in self.stacks]
-        return [row.clone() for row in rows] if self.keep else rows
+        """What the last chunk hands on, in a place of its own."""
+        return [stack[self.n % self.rows].clone() for stack in self.stacks]
 
     def kept(self) -> Each:
         """What each chunk got."""

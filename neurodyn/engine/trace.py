@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -47,6 +48,9 @@ class Layout(NamedTuple):
             raise BatchSpecialised
         shape = [n if e is None else -1 - symbols.index(e) for n, e in zip(value.shape, expressions, strict=True)]
         return cls(tuple(shape), value.dtype, value.device)
+
+    def nbytes(self, batch: Sequence[int]) -> int:
+        return math.prod(batch[-1 - n] if n < 0 else n for n in self.shape) * self.dtype.itemsize
 
     def empty(self, batch: Sequence[Any], *lead: int) -> Tensor:
         shape = [batch[-1 - n] if n < 0 else n for n in self.shape]
