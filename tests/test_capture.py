@@ -122,9 +122,10 @@ def test_large_constants_are_not_held(captures: list[Graph]) -> None:
     assert all(copy is not BIG for copy in graph.copies)
 
 
-def test_out_of_memory(captures: list[Graph]) -> None:
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_a_capture_that_fails(captures: list[Graph], error: type[Exception]) -> None:
     def work(changing: list[Tensor], constant: list[Tensor]) -> Any:
-        raise torch.OutOfMemoryError
+        raise error
 
     assert [capture.in_a_graph(work, "kind", *given()) for _ in range(4)] == [None] * 4
     assert not capture._graphs
@@ -134,8 +135,11 @@ def test_what_is_worth_a_graph() -> None:
     class Fake:
         device, nbytes = torch.device("cuda"), 2**20
 
-    assert capture.is_worth(4, [Fake()])
-    assert not capture.is_worth(3, [Fake()])
-    assert not capture.is_worth(4, [torch.rand(3)])
-    assert not capture.is_worth(8, [Fake()] * 65)
-    assert not capture.is_worth(10_000, [Fake()] * 129)
+    def none() -> int:
+        return 0
+
+    assert capture.is_worth(4, [Fake()], none)
+    assert not capture.is_worth(3, [Fake()], none)
+    assert not capture.is_worth(4, [torch.rand(3)], none)
+    assert not capture.is_worth(8, [Fake()] * 129, none)
+    assert not capture.is_worth(10_000, [Fake()], lambda: 2**28)

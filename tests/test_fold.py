@@ -88,6 +88,38 @@ def test_other_expressions_are_other_values(other: Any) -> None:
     assert not torch.equal(first, second)
 
 
+def test_what_is_written_in_place() -> None:
+    """To a temporary tensor, as torch does in some derivatives; its value from before is used as well."""
+
+    def step(x: Tensor, tau: Tensor) -> Tensor:
+        before = torch.exp(tau)
+        total = before + 1
+        before.sub_(tau)
+        return x * before + total
+
+    def part(x: Tensor, tau: Tensor) -> Tensor:
+        whole = torch.exp(tau)
+        whole[:1].add_(tau[:1])
+        return x * whole
+
+    x, tau = torch.rand(2, 3), torch.rand(3)
+    prologue, rest = folded(step, (3,))
+    known: dict[str, Tensor] = {}
+    for _ in range(2):
+        torch.testing.assert_close(rest(x, tau, *prologue([tau], known))[0], step(x, tau))
+    assert len(prologue.values) == 2
+    torch.testing.assert_close(run(folded(part, (3,)), x, tau), part(x, tau))
+
+
+def test_tensors_in_keywords() -> None:
+    def step(x: Tensor, edges: Tensor, order: Tensor) -> Tensor:
+        return x + torch.searchsorted(edges, edges * 0.9, sorter=order.long())
+
+    edges, order = torch.rand(3), torch.tensor([2.0, 0.0, 1.0])
+    x = torch.rand(2, 3)
+    torch.testing.assert_close(run(folded(step, (3,), (3,)), x, edges, order), step(x, edges, order))
+
+
 def test_deep_expressions() -> None:
     """Each value is used twice, which must not double the work."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import itertools
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -114,6 +115,41 @@ def test_a_parameter_that_is_learned_from_now_on() -> None:
     parameter.requires_grad_(True)
     nd.unroll(net, xs).sum().backward()
     assert parameter.grad is not None
+
+
+class Tied(nn.Module):
+    """Three linear layers in a feedback, of which some share their weight."""
+
+    def __init__(self, first: str, second: str, whole: bool):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c, self.lif = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3), nd.LIF(3)
+        if whole:
+            setattr(self, first, getattr(self, second))
+        else:
+            getattr(self, first).weight = getattr(self, second).weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lif(x + self.a(x) + 2 * self.b(x) + 3 * self.c(x))
+
+
+def test_tied_parameters() -> None:
+    for whole, names in itertools.product((True, False), (("b", "a"), ("c", "b"), ("c", "a"), ("a", "a"))):
+        net = Tied(*names, whole)
+        for later in ("b", "a", "c"):
+            torch.testing.assert_close(nd.unroll(net, XS), nd.unroll(net, XS, compile=False))
+            torch.testing.assert_close(nd.unroll(net, XS), nd.unroll(net, XS, compile=False))
+            if whole:
+                net.b = getattr(net, later)
+            else:
+                net.b.weight = getattr(net, later).weight
+
+
+def test_final_states_are_tensors_of_their_own() -> None:
+    net = nd.LIF(3)
+    _, states = nd.unroll(net, XS, return_states=True)
+    assert states["V"].untyped_storage().nbytes() == states["V"].nbytes
+    states["V"].mul_(torch.ones(2, 3, requires_grad=True))
 
 
 def test_autocast_and_dtype() -> None:

@@ -35,8 +35,14 @@ class _Same:
 
 
 def fingerprint(net: nn.Module, opened: Opened) -> Hashable:
-    """Types, plain attributes and tensor layouts of every module in `net`, without the sizes that are `opened`."""
-    return tuple([(name, _of_module(name, module, opened)) for name, module in named_modules(net)])
+    """Types, plain attributes and tensor layouts of every module in `net`, without the sizes that are `opened`.
+
+    And which modules and tensors are the same.
+    """
+    places: dict[int, int] = {}
+    names = [(name, places.setdefault(id(m), len(places))) for name, m in net.named_modules(remove_duplicate=False)]
+    modules = [_of_module(name, module, opened, places) for name, module in named_modules(net)]
+    return tuple(names), tuple(modules)
 
 
 class Snapshot:
@@ -48,7 +54,7 @@ class Snapshot:
         first: dict[int, int] = {}  # places of tensors, by which tied ones are told
         for name, module in named_modules(net):
             own, parameters, buffers = vars(module), module._parameters, module._buffers
-            self.objects += (type(module), *own.values())
+            self.objects += (type(module), *own.values(), *module._modules.values())
             self.values += (name, _has_hooks(module), *own, *parameters, len(parameters), *buffers)
             for tensor in (*parameters.values(), *buffers.values()):
                 if tensor is None:
@@ -95,16 +101,14 @@ def _has_hooks(module: nn.Module) -> bool:
     return bool(forward or module._backward_hooks or module._backward_pre_hooks)
 
 
-def _of_module(path: str, module: nn.Module, opened: Opened) -> Hashable:
-    states = getattr(type(module), "states", ())
+def _of_module(path: str, module: nn.Module, opened: Opened, places: dict[int, int]) -> Hashable:
+    states = getattr(module, "states", ())
     skipped = _SKIPPED.union(getattr(type(module), "elastic", ())) if opened else _SKIPPED
     attributes = tuple([(k, _of_value(v)) for k, v in vars(module).items() if k not in skipped])
     tensors = [*module._parameters.items(), *[(k, b) for k, b in module._buffers.items() if k not in states]]
-    if opened:
-        layouts = tuple([(k, layout(t, opened.get(f"{path}.{k}" if path else k))) for k, t in tensors])
-    else:
-        layouts = tuple([(k, layout(t)) for k, t in tensors])
-    return type(module), attributes, layouts
+    layouts = tuple([(k, layout(t, opened.get(f"{path}.{k}" if path else k))) for k, t in tensors])
+    same = tuple([t is not None and places.setdefault(id(t), len(places)) for _, t in tensors])
+    return type(module), attributes, len(module._parameters), layouts, same
 
 
 def layout(tensor: Tensor | None, opened: tuple[int, int] | None = None) -> Hashable:

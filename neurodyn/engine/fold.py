@@ -15,6 +15,7 @@ from .share import sum_last
 
 aten = torch.ops.aten
 _CHEAP = aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.neg.default, aten.abs.default
+_OUTPUTS = (aten.copy_.default,)
 _LARGE = 2**20  # elements
 
 
@@ -59,6 +60,8 @@ def computed_once(graph: Graph, constants: range) -> dict[Node, None]:
     """The inputs `constants` and what `fold` takes out: computed from them, and not cheaper to compute than to read."""
     inputs = inputs_of(graph)
     known = dict.fromkeys(inputs[i] for i in constants)  # in order, as compiled graphs are found by their text
+    if any(has_effect(node) and node.op == "call_function" and node.target not in _OUTPUTS for node in graph.nodes):
+        return known  # something is written to twice, so that the order matters
     for node in graph.nodes:
         sources = node.all_input_nodes
         if node.op != "call_function" or not sources or not isinstance(node.meta.get("val"), Tensor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ def program_of(net: nn.Module, x: Sequence[Tensor], spec: Any) -> Any:
 def _program_for() -> Callable[..., Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of Inductor's own imports
+        for package in ("sympy.combinatorics", "sympy.tensor"):  # not by two threads at once
+            importlib.import_module(package)
         from .background import warm_up
         from .linear import _kernels
         from .programs import program_for

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ..states import constants, get_states, named_dynamics, pure
+from ..states import get_states, named_dynamics, pure
 from .chunk import TRACING
 from .errors import BatchSpecialised, NotCompilable
 from .fingerprint import Snapshot, fingerprint, has_changing_parts, hooked
@@ -49,11 +49,11 @@ def _find(net: nn.Module, x: Sequence[Tensor], spec: pytree.TreeSpec, autocast: 
         raise NotCompilable(f"{name} has hooks, which have to be called at every step")
     batch = _common_batch(net)
     tensors = [*get_states(net).values(), *x]
-    opened, names = open_sizes(net), tuple(constants(net))  # of tied parameters only the first is there
+    opened = open_sizes(net)
     found: Program | str = _ONE_BATCH
     for sizes, free in ((opened, batch), ({}, batch), ({}, ())):
         if found == _ONE_BATCH:
-            key = fingerprint(net, sizes), names, spec, len(batch), autocast, _layouts(tensors, free)
+            key = fingerprint(net, sizes), spec, len(batch), autocast, _layouts(tensors, free)
             found = _lookup(key, net, x, spec, free, sizes)
     if isinstance(found, str):
         raise NotCompilable(found)

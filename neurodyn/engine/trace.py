@@ -20,9 +20,6 @@ from .errors import BatchSpecialised, NotCompilable
 
 aten = torch.ops.aten
 
-#: What torch does in place to a temporary, in the product of a vector and a matrix.
-_ON_TEMPORARIES = {aten.squeeze_.dim: aten.squeeze.dim, aten.add_.Tensor: aten.add.Tensor}
-
 
 class Layout(NamedTuple):
     """Shape, dtype and device of a tensor; a size of -1 - i stands for the i-th free size, batch dimensions first."""
@@ -80,11 +77,35 @@ def trace(function: Callable, free: Sequence[int], *inputs: Kind) -> tuple[Graph
             lambda *args: pytree.tree_leaves(function(*pytree.tree_unflatten(list(args), spec))),
             decomposition_table=select_decomp_table(),
         )(*flat)
-    for node in graph.graph.nodes:
-        node.target = _ON_TEMPORARIES.get(node.target, node.target)
+    _without_writes_to_temporaries(graph)
     if symbols and not _holds_for_every_batch(env, symbols):
         raise BatchSpecialised
     return graph, flat, symbols
+
+
+def _without_writes_to_temporaries(graph: GraphModule) -> None:
+    """What torch does in place to a tensor that it has just made, as in some derivatives, gives a new one instead."""
+    order = {node: i for i, node in enumerate(graph.graph.nodes)}
+    for node, i in order.items():
+        if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
+            continue
+        name, overload = node.target._schema.name.removeprefix("aten::"), node.target._overloadname
+        new = getattr(getattr(aten, name.removesuffix("_"), None), overload, None)
+        written: Any = node.args[0]
+        if name.endswith("_") and new is not None and _is_temporary(written, lambda user, i=i: order[user] > i):
+            node.target = new
+            written.replace_all_uses_with(node, lambda user, i=i: order[user] > i)
+
+
+def _is_temporary(node: Any, is_later: Callable[[Any], bool]) -> bool:
+    """Whether a tensor is no input, nor part of one, nor of another tensor that is used later."""
+    while isinstance(node.target, torch._ops.OpOverload):
+        if all(value.alias_info is None for value in node.target._schema.returns):
+            return True
+        node = node.args[0]
+        if any(is_later(user) for user in node.users):
+            return False
+    return False
 
 
 def _holds_for_every_batch(env: ShapeEnv, symbols: list[Any]) -> bool:
