@@ -54,7 +54,7 @@ def in_a_graph(
     tensors, device = [*changing, *constant], changing[0].device
     if kind in _refused or torch.cuda.is_current_stream_capturing() or any(t.device != device for t in tensors):
         return None
-    stream, in_place = torch.cuda.current_stream(device), [t for t in constant if t.nbytes >= _IN_PLACE]
+    stream, in_place = torch.cuda.current_stream(device), [t for t in constant if _stays(t)]
     places, precision = tuple(tensor.data_ptr() for tensor in in_place), torch.get_float32_matmul_precision()
     key = kind, stream, places, precision, tuple((tensor.shape, tensor.dtype) for tensor in tensors)
     with _lock:  # from the copies to the results, no other thread may use the graph
@@ -101,9 +101,9 @@ class _Graph:
         side = torch.cuda.Stream(stream.device)
         with torch.cuda.device(stream.device), torch.inference_mode(False), torch.no_grad():
             changing = [tensor.clone() for tensor in changing]
-            constant = [tensor if tensor.nbytes >= _IN_PLACE else tensor.clone() for tensor in constant]
+            constant = [tensor if _stays(tensor) else tensor.clone() for tensor in constant]
             # Those in place are not held: as long as there is a tensor where one was, it is read.
-            self.copies = [*changing, *(None if tensor.nbytes >= _IN_PLACE else tensor for tensor in constant)]
+            self.copies = [*changing, *(None if _stays(tensor) else tensor for tensor in constant)]
             side.wait_stream(stream)
             with torch.cuda.stream(side):
                 function(changing, constant)  # what is loaded at a first launch is not loaded in the capture
@@ -123,6 +123,11 @@ class _Graph:
         given = iter(fresh)
         values = [next(given) if isinstance(value, Tensor) else value for value in self.results]
         return pytree.tree_unflatten(values, self.spec)
+
+
+def _stays(constant: Tensor) -> bool:
+    """Whether a constant is read where it is."""
+    return constant.nbytes >= _IN_PLACE
 
 
 def _copy(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:

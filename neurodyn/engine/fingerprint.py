@@ -17,7 +17,6 @@ from ..states import named_modules
 from .opened import Opened
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, pint.Unit, enum.Enum, type)
-_PLAINEST = frozenset(_PLAIN)
 _SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written"}
 
 
@@ -120,9 +119,8 @@ def layout(tensor: Tensor | None, opened: tuple[int, int] | None = None) -> Hash
 
 
 def _of_value(value: Any) -> Hashable:
-    kind = type(value)
-    if kind in _PLAINEST or isinstance(value, _PLAIN):
-        return kind, value
+    if isinstance(value, _PLAIN):
+        return type(value), value
     if isinstance(value, (tuple, list)):
         return type(value), tuple(_of_value(v) for v in value)
     if isinstance(value, dict):

@@ -18,7 +18,6 @@ from .rows import block_length
 
 #: Steps in one compiled chunk, by the length of the chunks that `unroll` would use for the same network.
 CHUNK = {8: 20, 4: 20, 2: 10, 1: 5}
-_BYTES = 2**25  # of inputs and outputs in memory at once
 
 
 class Run:
@@ -33,8 +32,8 @@ class Run:
         self.program = self._compiled(sample) if compile else None
         self.chunk = CHUNK[self.program.steps] if self.program else 1
         on_cpu = all(x.device.type == "cpu" for x in self.states.values())
-        most = _BYTES if on_cpu else 4 * _BYTES  # a GPU waits for Python between two blocks
-        self.block = max(1, block_length((*sample, *outs.values()), most) // self.chunk) * self.chunk
+        times = 1 if on_cpu else 4  # a GPU waits for Python between two blocks
+        self.block = max(1, block_length((*sample, *outs.values()), times) // self.chunk) * self.chunk
         self.outs = {name: x.new_empty((self.block, *x.shape)) for name, x in outs.items()}
         self.fixed = [x.contiguous() for x in constants(probe).values()]
         self.values = functools.cache(lambda folded: folded.prologue(self.fixed, {}))

@@ -13,6 +13,9 @@ from ..dynamics import Dynamics
 from ..states import named_dynamics
 from .linear import linear
 
+#: For each module its stages and its layers, as they were the last time: a program is found sooner for a known layer.
+_known: weakref.WeakKeyDictionary[nn.Module, tuple[list[nn.Module], list[nn.Module]]] = weakref.WeakKeyDictionary()
+
 
 def layers(module: nn.Module) -> list[nn.Module]:
     """The modules that run over the whole sequence one after the other.
@@ -32,10 +35,6 @@ def layers(module: nn.Module) -> list[nn.Module]:
         if module not in found:  # which would keep it alive
             _known[module] = row, found
     return found
-
-
-#: For each module its stages and its layers, as they were the last time: a program is found sooner for a known layer.
-_known: weakref.WeakKeyDictionary[nn.Module, tuple[list[nn.Module], list[nn.Module]]] = weakref.WeakKeyDictionary()
 
 
 def _together(module: nn.Module, row: list[nn.Module]) -> list[nn.Module]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
@@ -69,10 +70,8 @@ def _lookup(key: Hashable, net: nn.Module, *kind: Any) -> Program | str:
                 if len(_programs) > _KEPT:
                     _programs.popitem(last=False)
             return _programs[key]
-    try:
+    with contextlib.suppress(KeyError):  # another thread may have dropped it
         _programs.move_to_end(key)
-    except KeyError:  # another thread has dropped it
-        pass
     return found
 
 

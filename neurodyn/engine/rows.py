@@ -11,9 +11,9 @@ from torch import Tensor
 _BLOCK_BYTES, _LONGEST_BLOCK = 2**25, 1000
 
 
-def block_length(row: Iterable[Tensor], most: int = _BLOCK_BYTES) -> int:
-    """How many steps are held in memory at once, at `most` so many bytes, from the tensors of one step."""
-    return max(1, min(_LONGEST_BLOCK, most // max(sum(x.nbytes for x in row), 1)))
+def block_length(row: Iterable[Tensor], times: int = 1) -> int:
+    """How many steps are held in memory at once, from the tensors of one step; `times` as many bytes as otherwise."""
+    return max(1, min(_LONGEST_BLOCK, times * _BLOCK_BYTES // max(sum(x.nbytes for x in row), 1)))
 
 
 def blocks(first: int, last: int, size: int) -> Iterator[tuple[int, int]]:
