@@ -87,7 +87,7 @@ class Stream:
         if self.plan is not None:
             new, (of_fixed, of_values) = [torch.empty_like(tensor) for tensor in states], self.addresses
             given = *map(_address, states), *of_fixed, *map(_address, x), *map(_address, outs), *of_values
-            self.plan.once((*given, *map(_address, new)))
+            self.plan.once([*given, *map(_address, new)])
         else:
             with torch.no_grad():
                 new = [state.contiguous() for state in self.step.chunk(self._given(states, x, outs))]

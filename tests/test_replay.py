@@ -15,9 +15,9 @@ def rounds(monkeypatch):
     """How many times chunks were replayed."""
     counted = []
 
-    def counting(plan, places, chunks, *options):
+    def counting(plan, starts, moves, chunks, *options):
         counted.append(len(chunks))
-        run(plan, places, chunks, *options)
+        run(plan, starts, moves, chunks, *options)
 
     run = replay.Plan.replay
     monkeypatch.setattr(replay.Plan, "replay", counting)

@@ -20,6 +20,7 @@ from .fold import fold
 from .products import PRODUCTS
 from .prologue import Prologue
 from .replay import Tape
+from .threads import Work
 
 _KNOWN = {"aten", "prims", "neurodyn"}
 
@@ -32,12 +33,14 @@ class Folded(NamedTuple):
 
     ``prologue(constants, known) -> values`` computes what depends on the constants alone, once for a whole sequence;
     ``chunk([*inputs, *values]) -> states``. `tape` calls the chunk's kernels without Python, if that can be done.
-    `launches` is about how many kernels it launches on a GPU; 0 if an operator may do anything else.
+    `work` is what it computes, if on a CPU; `launches` is about how many kernels it launches on a GPU, 0 if an operator
+    may do anything else.
     """
 
     prologue: Prologue
     chunk: Callable[[list[Tensor]], Sequence[Tensor]]
     tape: Tape | None
+    work: Work | None
     launches: int
 
 
@@ -59,8 +62,11 @@ class Pending:
         self._folded: Folded | None = None
         self.launches = _launches(graph)
         on_cpu = all(tensor.device.type == "cpu" for tensor in inputs)  # elsewhere Inductor keeps what it waits for
-        # The engine lays every input out as traced, so that sizes and strides need not be checked.
-        with inductor.patch(size_asserts=False), in_background(on_cpu) as written, torch.no_grad():
+        self.work = Work(graph, inputs) if on_cpu else None
+        # The engine lays every input out as traced, so that sizes and strides need not be checked. Loops take the threads
+        # they are given at a call; where an index can be wrong, small ones take one, which can raise an error.
+        options = {"size_asserts": False, "cpp.dynamic_threads": not _has_integers(graph)}
+        with inductor.patch(options), in_background(on_cpu) as written, torch.no_grad():
             self.written: list[Names] = written
             try:
                 with V.set_fake_mode(mode), tracing(TracingContext(mode)):
@@ -81,7 +87,8 @@ class Pending:
                 except Exception as error:
                     raise NotCompilable(_explain(error)) from error
                 chunk = getattr(self.chunk, "current_callable", None) or self.chunk  # without Inductor's bookkeeping
-                self._folded = Folded(self.prologue, _below_autograd(chunk), Tape.of(self.chunk), self.launches)
+                tape = self.work and Tape.of(self.chunk, self.work)
+                self._folded = Folded(self.prologue, _below_autograd(chunk), tape, self.work, self.launches)
         return self._folded
 
 
@@ -94,6 +101,11 @@ def _launches(graph: GraphModule) -> int:
     if not {getattr(target, "namespace", "aten") for target in targets} <= _KNOWN:
         return 0
     return 1 + 2 * sum(target in PRODUCTS or getattr(target, "namespace", "") == "neurodyn" for target in targets)
+
+
+def _has_integers(graph: GraphModule) -> bool:
+    values = [node.meta.get("val") for node in graph.graph.nodes]
+    return any(isinstance(value, Tensor) and value.dtype in (torch.int32, torch.int64) for value in values)
 
 
 def _below_autograd(chunk: Callable) -> Callable:

@@ -25,7 +25,7 @@ def _program_for() -> Callable[..., Any]:
         from .background import warm_up
         from .linear import _kernels
         from .programs import program_for
-        from .replay import _rounds
+        from .replay import _library
 
-        warm_up(_rounds, _kernels)
+        warm_up(_library, _kernels)
     return program_for

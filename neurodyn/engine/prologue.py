@@ -1,7 +1,11 @@
-"""What is computed from constants once for a whole sequence, and shared by its forward and its backward pass."""
+"""What is computed from constants once for a whole sequence, and shared by its forward and its backward pass.
+
+Values of small constants on the CPU are found again as long as these hold the same bytes, however they were set.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +16,9 @@ from torch.fx.node import map_arg
 
 #: Values by a digest of the expression that they are computed by.
 Known = dict[str, Tensor]
+
+_SMALL = 2**12  # elements of a constant
+_KEPT = 16  # sets of values
 
 
 class _Constant(NamedTuple):
@@ -44,13 +51,41 @@ class Prologue:
                 needed.update(node.all_input_nodes)
                 self.steps.insert(0, step)
         self.values = [names[node].expression for node in values]
+        used = {i for node, i in constants.items() if node in needed}
+        # A value that is part of a constant changes with it.
+        self.used = None if any(_is_view(step[1]) for step in self.steps) else sorted(used)
+        self.found: dict[tuple[bytes, ...], list[Tensor]] = {}
 
     def __call__(self, constants: Sequence[Tensor], known: Known) -> list[Tensor]:
+        if (key := self._key(constants)) is None:
+            return self._computed(constants, known)
+        if (values := self.found.get(key)) is None:
+            values = self._computed(constants, known)
+            if len(self.found) >= _KEPT:
+                self.found = {}
+            self.found[key] = values
+        return values
+
+    def _key(self, constants: Sequence[Tensor]) -> tuple[bytes, ...] | None:
+        """What the constants hold, if that is little and can be seen."""
+        if self.used is None:
+            return None
+        used = [constants[i] for i in self.used]
+        if any([x.numel() > _SMALL or not x.is_cpu or x.is_neg() for x in used]):
+            return None
+        return tuple([ctypes.string_at(x.data_ptr(), x.nbytes) for x in used])
+
+    def _computed(self, constants: Sequence[Tensor], known: Known) -> list[Tensor]:
         for expression, target, args, kwargs in self.steps:
             if expression not in known:
                 given = {name: _resolved(value, constants, known) for name, value in kwargs.items()}
                 known[expression] = target(*[_resolved(a, constants, known) for a in args], **given)
         return [known[expression] for expression in self.values]
+
+
+def _is_view(target: Any) -> bool:
+    schema = getattr(target, "_schema", None)
+    return schema is None or any(value.alias_info is not None for value in schema.returns)
 
 
 def _resolved(argument: Any, constants: Sequence[Tensor], known: Known) -> Any:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from .threads import Work
 
 #: What the function that Inductor wrote may use besides its kernels: it then does nothing but allocate and call them.
 _PLAIN = {"clear", "size", "empty_strided_cpu", "torch"}
@@ -26,22 +30,22 @@ Calls = Sequence[tuple[int, tuple[Any, ...]]]
 
 Shapes = tuple[torch.Size, ...]
 
-#: Where a tensor lies: ``(start, step, kind)`` means at ``start + turn * step``; by its kind the turn of the k-th round
-#: is the number of the chunk, ``k % period`` or ``(k + 1) % period``.
-Place = tuple[int, int, int]
+#: How a tensor moves: ``(step, kind)`` means that it lies at ``start + turn * step``; by its kind the turn of the k-th
+#: round is the number of the chunk, ``k % period`` or ``(k + 1) % period``.
+Move = tuple[int, int]
 
 
 class Tape:
     """The kernels that a compiled chunk calls, and with what."""
 
-    def __init__(self, code: Any, runner: Any, scope: dict[str, Any]):
-        self.code, self.runner, self.scope = code, runner, scope
+    def __init__(self, code: Any, runner: Any, scope: dict[str, Any], work: Work):
+        self.code, self.runner, self.scope, self.work = code, runner, scope, work
         names = [name for name in code.co_names if name.startswith("cpp_fused")]
         self.addresses = {name: _address(scope[name].__self__.__file__) for name in names}
         self.plans: dict[tuple[Shapes, Shapes], Plan | None] = {}
 
     @classmethod
-    def of(cls, chunk: Any) -> Tape | None:
+    def of(cls, chunk: Any, work: Work) -> Tape | None:
         """The tape of a chunk compiled by Inductor; None if it does anything but call CPU kernels."""
         call = getattr(chunk, "current_callable", None)
         function = getattr(call, "__func__", None)
@@ -51,7 +55,7 @@ class Tape:
         if not all(name in _PLAIN or isinstance(getattr(torch, name, None), torch.dtype) for name in names):
             return None
         try:
-            return cls(function.__code__, call.__self__, function.__globals__)  # type: ignore[union-attr]
+            return cls(function.__code__, call.__self__, function.__globals__, work)  # type: ignore[union-attr]
         except (AttributeError, KeyError, OSError):  # another kind of kernel
             return None
 
@@ -85,7 +89,7 @@ class Tape:
         alike = tuple(tensor.shape for tensor in outputs) == carried
         if not distinct or not plain or not alike or any(len(given) > _MOST for _, given in calls):
             return None
-        return Plan(calls, inputs, outputs)
+        return Plan(calls, inputs, outputs, self.work.threads(inputs))
 
 
 class Plan:
@@ -94,9 +98,11 @@ class Plan:
     Args:
         calls: one round.
         inputs, outputs: the tensors among the arguments that are given in each round; the others are temporary.
+        threads: at most so many work on a kernel.
     """
 
-    def __init__(self, calls: Calls, inputs: Sequence[Tensor], outputs: Sequence[Tensor]):
+    def __init__(self, calls: Calls, inputs: Sequence[Tensor], outputs: Sequence[Tensor], threads: int):
+        self.threads = threads
         arguments = [argument for _, given in calls for argument in given]
         given = {tensor.data_ptr(): i for i, tensor in enumerate((*inputs, *outputs))}
         others = {a.data_ptr(): a for a in arguments if isinstance(a, Tensor) and a.data_ptr() not in given}
@@ -106,43 +112,69 @@ class Plan:
         columns = [column[a.data_ptr()] if isinstance(a, Tensor) else next(numbered) for a in arguments]
         self.temporary = [tensor.nbytes for tensor in others.values()]
         self.numbers = [argument for argument in arguments if not isinstance(argument, Tensor)]
-        self.zeros = _words([0] * (first + len(self.numbers)))
-        self.calls = (
-            len(calls),
-            _words([kernel for kernel, _ in calls]),
-            _words([len(given) for _, given in calls]),
-            _words(columns),
-        )
+        self.rest = [0] * (len(others) + len(self.numbers))
+        kernels, arity = [kernel for kernel, _ in calls], [len(given) for _, given in calls]
+        self.calls = array("q", kernels), array("q", arity), array("q", columns)
+        self.still = self._moving([(0, 0)] * (len(inputs) + len(outputs)))
+        self.moving: Any = None  # with the moves of a sequence, which follow from the shapes
 
-    def replay(self, places: Iterable[Place], chunks: range, period: int, done: Callable[[], None]) -> None:
+    def replay(
+        self,
+        starts: list[int],
+        moves: Callable[[], list[Move]],
+        chunks: range,
+        period: int,
+        done: Callable[[int], None],
+    ) -> None:
         """Call the kernels once for each of `chunks`.
 
         Args:
-            places: those of the inputs and of the outputs; `Place` tells what `period` is for.
-            done: called after each round.
+            starts, moves: of the inputs and of the outputs; `Move` tells what `period` is for.
+            done: called with a number of rounds after these.
 
         Raises:
             RuntimeError: what a kernel has thrown.
         """
-        start, step, kind = zip(*places, strict=True)
-        rest = [0] * (len(self.zeros) - len(start))
-        step, kind = _words((*step, *rest)), _words((*kind, *rest))
+        if self.moving is None:
+            self.moving = self._moving(moves())
+        rooms = self._rooms()
         for k in range(0, len(chunks), _SLAB):
             last = min(k + _SLAB, len(chunks))
-            self._run((k, last, chunks.start, chunks.step, period), start, step, kind)
-            for _ in range(k, last):
-                done()
+            self._run(self.moving, (k, last, chunks.start, chunks.step, period), starts, rooms)
+            done(last - k)
 
-    def once(self, addresses: Sequence[int]) -> None:
+    def once(self, addresses: list[int]) -> None:
         """Call the kernels; `addresses` are those of the inputs and of the outputs."""
-        self._run((0, 1, 0, 0, 1), addresses, self.zeros, self.zeros)
+        self._run(self.still, (0, 1, 0, 0, 1), addresses, self._rooms())
 
-    def _run(self, rounds: tuple[int, ...], start: Sequence[int], step: Any, kind: Any) -> None:
-        room = [torch.empty(n, dtype=torch.uint8) for n in self.temporary]
-        start = _words((*start, *(x.data_ptr() for x in room), *self.numbers))
-        message = _rounds()(*rounds, start, step, kind, *self.calls)
+    def _moving(self, moves: list[Move]) -> tuple[Any, Any]:
+        """What the C++ loop needs besides addresses, and what holds it."""
+        step, kind = zip(*moves, strict=True)
+        held = array("q", (*step, *self.rest)), array("q", (*kind, *self.rest)), *self.calls
+        addresses = [words.buffer_info()[0] for words in held]
+        return _words((len(self.calls[0]), self.threads, *addresses)), held
+
+    def _rooms(self) -> list[Tensor]:
+        return [torch.empty(n, dtype=torch.uint8) for n in self.temporary]
+
+    def _run(self, plan: tuple[Any, Any], rounds: tuple[int, ...], starts: list[int], rooms: list[Tensor]) -> None:
+        start = array("q", [*starts, *[room.data_ptr() for room in rooms], *self.numbers])
+        message = _library().rounds(plan[0], *rounds, start.buffer_info()[0])
         if message is not None:
             raise RuntimeError(message.decode())
+
+
+@contextlib.contextmanager
+def limited(threads: int | None) -> Iterator[None]:
+    """Inside, no kernel and no operator of torch uses more threads than this, if given."""
+    if threads is None or threads >= torch.get_num_threads():
+        yield
+        return
+    before = _library().limit(threads)
+    try:
+        yield
+    finally:
+        _library().limit(before)
 
 
 def _words(values: Sequence[int]) -> Any:
@@ -154,10 +186,11 @@ def _address(library: str) -> int:
 
 
 @functools.cache
-def _rounds() -> Any:
+def _library() -> Any:
     from torch._inductor.codecache import CppCodeCache
 
-    function = CppCodeCache.load(_SOURCE.read_text().replace("MOST", str(_MOST))).rounds
-    number, pointer = ctypes.c_int64, ctypes.c_void_p
-    function.argtypes, function.restype = [*5 * [number], *3 * [pointer], number, *3 * [pointer]], ctypes.c_char_p
-    return function
+    library = CppCodeCache.load(_SOURCE.read_text().replace("MOST", str(_MOST)))
+    library.rounds.argtypes = [ctypes.c_void_p, *5 * [ctypes.c_int64], ctypes.c_void_p]
+    library.rounds.restype = ctypes.c_char_p
+    library.limit.argtypes, library.limit.restype = [ctypes.c_int], ctypes.c_int
+    return library

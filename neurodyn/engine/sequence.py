@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from ..progress import Quiet
 from .capture import in_a_graph, is_worth
@@ -49,7 +50,7 @@ def onward(
         x, out, product = _between(first, first + steps * n, xs, outs, products)
         written = Each(out, steps), Each(product, steps), Fixed(chunks.unsaved(batch, steps))
         parts = Carried, Fixed(constants), Span(x, steps), *written, Fixed(values(folded))
-        states, some = sweep(folded, parts, states, range(n), keep, partial(progress.update, steps))
+        states, some = sweep(folded, parts, states, range(n), keep, lambda n: progress.update(n * steps))
         kept.append(some)
     return states, kept
 
@@ -64,7 +65,6 @@ class TimeLoop(torch.autograd.Function):
         changing, known = [*states, *xs], {}
         outs, states, products, kept = maybe_in_a_graph(program, chunks, changing, constants, known, progress)
         ctx.known = known if all(value.numel() <= _SMALL for value in known.values()) else {}
-        states = [s.clone() if any(s is other for other in states[:i]) else s for i, s in enumerate(states)]
         ctx.program, ctx.chunks, ctx.kept = program, chunks, [part._replace(tensors=()) for part in kept]
         ctx.lengths = [len(kind) for kind in (xs, products, *(part.tensors for part in kept))]
         ctx.save_for_backward(*constants, *xs, *products, *(tensor for part in kept for tensor in part.tensors))
@@ -148,7 +148,8 @@ def ahead(
     )
     if stacked:
         kept = [part.stacked() if isinstance(part, Listed) else part for part in kept]
-    return outs, list(states), products, kept
+    states = [s.clone() if any(s is other for other in states[:i]) else s for i, s in enumerate(states)]
+    return outs, states, products, kept
 
 
 def _back(
@@ -198,8 +199,11 @@ def run(
 ):
     """Outputs and final states of `net` over the sequence `xs`; differentiable once."""
     tensors = (*states, *constants, *xs)
-    differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    wanted = tuple(x.requires_grad for x in xs) if differentiable else None
+    differentiable = torch.is_grad_enabled() and any([t.requires_grad for t in tensors])
+    wanted = tuple([x.requires_grad for x in xs]) if differentiable else None
     chunks = chunks_for(program, net, len(xs[0]), wanted)
+    if not differentiable and forward_ad._current_level < 0:
+        states, xs, constants = [[x.contiguous() for x in kind] for kind in (states, xs, constants)]
+        return maybe_in_a_graph(program, chunks, [*states, *xs], constants, None, progress)[:2]
     results = TimeLoop.apply(program, chunks, progress, *tensors)
     return results[: len(program.outs)], results[len(program.outs) :]

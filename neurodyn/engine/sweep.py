@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .chunk import Folded
-from .replay import Place
+from .replay import Move, limited
 
 
 class Fixed(NamedTuple):
@@ -21,8 +21,11 @@ class Fixed(NamedTuple):
     def at(self, i: int) -> Sequence[Tensor]:
         return self.tensors
 
-    def places(self) -> list[Place]:
-        return [(tensor.data_ptr(), 0, 0) for tensor in self.tensors]
+    def starts(self) -> list[int]:
+        return [tensor.data_ptr() for tensor in self.tensors]
+
+    def moves(self) -> list[Move]:
+        return [(0, 0)] * len(self.tensors)
 
 
 class Span(NamedTuple):
@@ -34,8 +37,11 @@ class Span(NamedTuple):
     def at(self, i: int) -> Sequence[Tensor]:
         return [_steps(tensor, i, self.steps) for tensor in self.tensors]
 
-    def places(self) -> list[Place]:
-        return [(tensor.data_ptr(), self.steps * _row(tensor), 0) for tensor in self.tensors]
+    def starts(self) -> list[int]:
+        return [tensor.data_ptr() for tensor in self.tensors]
+
+    def moves(self) -> list[Move]:
+        return [(self.steps * _row(tensor), 0) for tensor in self.tensors]
 
 
 class Each(NamedTuple):
@@ -48,9 +54,12 @@ class Each(NamedTuple):
         spans = [_steps(tensor, i, self.steps).unbind(0) for tensor in self.tensors]
         return spans[0] if len(spans) == 1 else [row for step in zip(*spans, strict=True) for row in step]
 
-    def places(self) -> list[Place]:
+    def starts(self) -> list[int]:
         rows = [(tensor.data_ptr(), _row(tensor)) for tensor in self.tensors]
-        return [(start + k * row, self.steps * row, 0) for k in range(self.steps) for start, row in rows]
+        return [start + k * row for k in range(self.steps) for start, row in rows]
+
+    def moves(self) -> list[Move]:
+        return [(self.steps * _row(tensor), 0) for _ in range(self.steps) for tensor in self.tensors]
 
 
 class Listed(NamedTuple):
@@ -71,7 +80,7 @@ class Carried:
     """The place of what a chunk gets from the one before."""
 
 
-#: Some of the inputs of a chunk: those of the i-th one, and where they lie if the turn is the number of the chunk.
+#: Some of the inputs of a chunk: those of the i-th one; where the first ones lie, and how they move from one to the next.
 Part = Fixed | Span | Each | Listed
 
 
@@ -81,7 +90,7 @@ def sweep(
     carry: Sequence[Tensor],
     chunks: range,
     keep: bool = False,
-    done: Callable[[], None] = lambda: None,
+    done: Callable[[int], None] = lambda n: None,
 ) -> tuple[Sequence[Tensor], Part]:
     """Call a chunk once for each index in `chunks`.
 
@@ -91,7 +100,7 @@ def sweep(
         carry: what the first call gets in the place of `Carried`.
         chunks: indices for the parts, in the order of the calls.
         keep: keep what each call got in the place of `Carried`.
-        done: called after each chunk.
+        done: called with a number of chunks after these.
 
     Returns:
         What the last call gave; what was kept, by the number of the call.
@@ -106,14 +115,24 @@ def sweep(
         plan = folded.tape.plan(fixed, tuple(tensor.shape for tensor in carry), lambda: given(chunks[0]))
     if plan is not None:
         slots = Slots(carry, len(chunks), keep)
-        places = [slots.places(1) if isinstance(part, type) else part.places() for part in placed]
-        plan.replay(itertools.chain(*places, slots.places(2)), chunks, slots.rows, done)
+        starts: list[int] = []
+        for part in placed:
+            starts += slots.starts() if isinstance(part, type) else part.starts()
+        starts += slots.starts()
+
+        def moves() -> list[Move]:
+            ways = [slots.moves(1) if isinstance(part, type) else part.moves() for part in placed]
+            return list(itertools.chain(*ways, slots.moves(2)))
+
+        plan.replay(starts, moves, chunks, slots.rows, done)
         return slots.last(), slots.kept()
     kept: list[Tensor] = []
-    for i in chunks:
-        kept += carry if keep else ()
-        carry = [new.contiguous() for new in folded.chunk(given(i))]
-        done()
+    threads = folded.work and folded.work.threads(given(chunks[0]))
+    with limited(threads):
+        for i in chunks:
+            kept += carry if keep else ()
+            carry = [new.contiguous() for new in folded.chunk(given(i))]
+            done(1)
     return carry, Listed(kept, len(carry))
 
 
@@ -137,12 +156,15 @@ class Slots:
         return [stack[self.n % self.rows].clone() for stack in self.stacks]
 
     def kept(self) -> Each:
-        """What each chunk got."""
-        return Each([stack[:-1] for stack in self.stacks], 1)
+        """What each chunk got, and what the last one handed on."""
+        return Each(self.stacks, 1)
 
-    def places(self, kind: int) -> list[Place]:
+    def starts(self) -> list[int]:
+        return [stack.data_ptr() for stack in self.stacks]
+
+    def moves(self, kind: int) -> list[Move]:
         """Of what a chunk gets, for `kind` 1, or of what it hands on, for `kind` 2."""
-        return [(stack.data_ptr(), _row(stack), kind) for stack in self.stacks]
+        return [(_row(stack), kind) for stack in self.stacks]
 
 
 def _steps(tensor: Tensor, i: int, steps: int) -> Tensor:
@@ -150,4 +172,4 @@ def _steps(tensor: Tensor, i: int, steps: int) -> Tensor:
 
 
 def _row(tensor: Tensor) -> int:
-    return tensor.stride(0) * tensor.element_size()
+    return tensor.nbytes // len(tensor)  # the stride of a single row may be anything
