@@ -215,8 +215,11 @@ class Dynamics(Parametrised):
 
     def batch_of(self, input: Any) -> tuple[int, ...]:
         """The batch shape of an input."""
+        return self.batch_in(tuple(input.shape))
+
+    def batch_in(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The batch shape of an input of that shape."""
         size = self.input_size
-        shape = tuple(input.shape)
         if shape[len(shape) - len(size) :] != size or len(shape) < len(size):
             wanted = ", ".join(["*batch", *map(str, size)])
             raise ValueError(f"{self._label()}: the input has shape {shape}, wanted ({wanted})")

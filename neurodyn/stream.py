@@ -47,7 +47,7 @@ class Stream:
         arguments = example if isinstance(example, tuple) else (example,)
         x, self.spec = pytree.tree_flatten(arguments)
         if not all(module.is_set for _, module in named_dynamics(net)):
-            reset_for(net, arguments)
+            reset_for(net, pytree.tree_map(lambda tensor: tensor.unsqueeze(0), arguments))
         states = get_states(net)
         self.kinds = {f"input {i}": _kind(tensor) for i, tensor in enumerate(x)}
         self.kinds |= {name: _kind(tensor) for name, tensor in states.items()}
@@ -55,7 +55,7 @@ class Stream:
         self.flat = all(isinstance(argument, Tensor) for argument in arguments)
         self.seen: list[Any] = []
         try:
-            self.program = program_of(net, [tensor.contiguous() for tensor in x], self.spec)
+            self.program = program_of(net, [tensor.unsqueeze(0) for tensor in x], self.spec)
             self.step = self.program.forward(net, 1).result()
             batch = next(iter(states.values())).shape[: len(self.program.batch)]
             self.outs = [layout.empty(batch) for layout in self.program.outs]
@@ -79,8 +79,8 @@ class Stream:
             with torch.no_grad():
                 self.originals, self.fixed = fixed, [tensor.contiguous() for tensor in fixed]
                 self.values, tape = self.step.prologue(self.fixed, {}), self.step.tape
-            shapes = [tuple(tensor.shape for tensor in kind) for kind in (self.fixed, states)]
-            self.plan = tape and tape.plan(*shapes, lambda: self._given(states, x, outs))
+            sizes = self.program.sizes(states, self.fixed)
+            self.plan = tape and tape.plan(sizes, states, lambda: self._given(states, x, outs))
             if self.plan is not None:
                 self.addresses = [*map(_address, self.fixed)], [*map(_address, self.values)]
             self.seen = seen

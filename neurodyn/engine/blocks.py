@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from ..progress import Quiet
 from ..states import get_states, named_dynamics, pure, set_states
 from .layers import is_stateless, layers
-from .loop import of_each, through
+from .loop import through
 from .pages import GiveBack
 from .start import reset_for
 
@@ -50,7 +50,7 @@ def start(row: Sequence[nn.Module], xs: tuple[Any, ...]) -> None:
     """Reset the states in `row` for the batch of its input."""
     if len(row) == 1:
         if not is_stateless(row[0]):
-            reset_for(row[0], of_each(lambda x: x[0], xs))
+            reset_for(row[0], xs)
         return
     with torch.no_grad(), torch.random.fork_rng():  # the later layers learn their batch from one step
         first: Any = pytree.tree_map(lambda x: x[:1], xs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,10 +63,7 @@ class Pending:
         self.launches = _launches(graph)
         on_cpu = all(tensor.device.type == "cpu" for tensor in inputs)  # elsewhere Inductor keeps what it waits for
         self.work = Work(graph, inputs) if on_cpu else None
-        # The engine lays every input out as traced, so that sizes and strides need not be checked. Loops take the threads
-        # they are given at a call; where an index can be wrong, small ones take one, which can raise an error.
-        options = {"size_asserts": False, "cpp.dynamic_threads": not _has_integers(graph)}
-        with inductor.patch(options), in_background(on_cpu) as written, torch.no_grad():
+        with inductor.patch(_options(graph)), in_background(on_cpu) as written, torch.no_grad():
             self.written: list[Names] = written
             try:
                 with V.set_fake_mode(mode), tracing(TracingContext(mode)):
@@ -103,9 +100,18 @@ def _launches(graph: GraphModule) -> int:
     return 1 + 2 * sum(target in PRODUCTS or getattr(target, "namespace", "") == "neurodyn" for target in targets)
 
 
-def _has_integers(graph: GraphModule) -> bool:
+def _options(graph: GraphModule) -> dict[str, Any]:
+    """For Inductor. The engine lays every input out as traced, so that sizes and strides need not be checked.
+
+    Loops take as many threads as a call is given. Where an index can be wrong they do not, as only a loop without other
+    threads, which a small one then is, can raise an error.
+    """
+    options: dict[str, Any] = {"size_asserts": False}
     values = [node.meta.get("val") for node in graph.graph.nodes]
-    return any(isinstance(value, Tensor) and value.dtype in (torch.int32, torch.int64) for value in values)
+    if not any(isinstance(value, Tensor) and value.dtype in (torch.int32, torch.int64) for value in values):
+        # Written for one thread, what is done once would be done by each of several.
+        options |= {"cpp.dynamic_threads": True, "cpp.threads": max(2, torch.get_num_threads())}
+    return options
 
 
 def _below_autograd(chunk: Callable) -> Callable:

@@ -13,6 +13,7 @@ import pint
 import torch
 from torch import Tensor, nn
 
+from ..dynamics import Dynamics
 from ..states import named_modules
 from .opened import Opened
 
@@ -45,22 +46,35 @@ def fingerprint(net: nn.Module, opened: Opened) -> Hashable:
 
 
 class Snapshot:
-    """How a module looks now, in little time: if it looks the same later, its fingerprint is the same."""
+    """How a module looks now, in little time: if it looks the same later, its fingerprint is the same.
+
+    Attributes:
+        states: for each state the buffers of its module and its name there, as in `neurodyn.states.places`.
+        constants: the tensors in `neurodyn.states.constants`.
+    """
 
     def __init__(self, net: nn.Module):
         self.objects: list[Any] = []  # compared by identity
         self.values: list[Any] = []
+        self.states: list[tuple[dict[str, Any], str]] = []
+        kinds: tuple[list[Tensor], list[Tensor]] = [], []
         first: dict[int, int] = {}  # places of tensors, by which tied ones are told
-        for name, module in named_modules(net):
+        for path, module in named_modules(net):
             own, parameters, buffers = vars(module), module._parameters, module._buffers
+            states = module.states if isinstance(module, Dynamics) else ()
             self.objects += (type(module), *own.values(), *module._modules.values())
-            self.values += (name, _has_hooks(module), *own, *parameters, len(parameters), *buffers)
-            for tensor in (*parameters.values(), *buffers.values()):
-                if tensor is None:
-                    self.values.append(None)
-                else:
-                    place = first.setdefault(id(tensor), len(self.values))
+            self.values += (path, _has_hooks(module), *own, *parameters, len(parameters), *buffers)
+            self.states += [(buffers, name) for name in states]
+            for constants, tensors in zip(kinds, (parameters, buffers), strict=True):
+                for name, tensor in tensors.items():
+                    if tensor is None:
+                        self.values.append(None)
+                        continue
+                    place = first.setdefault(id(tensor), n := len(self.values))
                     self.values += (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad, place)
+                    if place == n and name not in states:
+                        constants.append(tensor)
+        self.constants = kinds[0] + kinds[1]
 
     def is_now(self, now: Snapshot) -> bool:
         """Whether `now` is the same."""

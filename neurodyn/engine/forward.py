@@ -76,10 +76,10 @@ class Run:
             return pure(self.probe, states, *inputs)
 
     def _compiled(self, sample: tuple[Tensor, ...]) -> Any:
-        step = [x[0] for x in sample] or [next(iter(self.states.values())).new_empty(0)]
-        _, spec = pytree.tree_flatten(tuple(step))
+        rows = list(sample) or [next(iter(self.states.values())).new_empty(1, 0)]
+        _, spec = pytree.tree_flatten(tuple(rows))
         try:
-            return program_of(self.probe, step, spec)
+            return program_of(self.probe, rows, spec)
         except NotCompilable as reason:
             _say(reason)
             return None

@@ -11,13 +11,14 @@ from typing import Any
 from torch import Tensor, nn
 
 
-def program_of(net: nn.Module, x: Sequence[Tensor], spec: Any) -> Any:
-    """`programs.program_for`."""
-    return _program_for()(net, x, spec)
+def program_of(net: nn.Module, xs: Sequence[Tensor], spec: Any) -> Any:
+    """The program that `programs.program_for` finds."""
+    return engine()[0](net, xs, spec)[0]
 
 
 @functools.cache
-def _program_for() -> Callable[..., Any]:
+def engine() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`programs.program_for` and `sequence.run`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of Inductor's own imports
         for package in ("sympy.combinatorics", "sympy.tensor"):  # not by two threads at once
@@ -26,6 +27,7 @@ def _program_for() -> Callable[..., Any]:
         from .linear import _kernels
         from .programs import program_for
         from .replay import _library
+        from .sequence import run
 
         warm_up(_library, _kernels)
-    return program_for
+    return program_for, run

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..dynamics import in_transform
-from ..states import constants, get_states, places, pure, set_states
+from ..states import constants, get_states, pure, set_states
 from .errors import BatchSpecialised, EagerWarning, NotCompilable
-from .late import program_of
+from .late import engine
 from .layers import flattened, is_stateless
 
 #: How so many tensors in a row are arranged.
@@ -60,20 +60,18 @@ def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, bar: Any) ->
 
 
 def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, bar: Any) -> Any:
-    program = program_of(net, [leaf[0] for leaf in leaves], spec)
-    from .sequence import run
-
-    held, fixed = places(net), list(constants(net).values())
-    states: Any = [module._buffers[name] for _, module, name in held]
+    program_for, run = engine()
+    program, now = program_for(net, leaves, spec)
+    states = [buffers[name] for buffers, name in now.states]
     try:
-        outs, final = run(program, net, states, fixed, leaves, bar)
+        outs, final = run(program, net, states, now.constants, leaves, bar)
     except BatchSpecialised:
         from .programs import specialise
 
         specialise(program)
         return _compiled(net, leaves, spec, bar)
-    for (_, module, name), value in zip(held, final, strict=True):
-        module._buffers[name] = value
+    for (buffers, name), value in zip(now.states, final, strict=True):
+        buffers[name] = value
     return outs[0] if program.output_spec.is_leaf() else pytree.tree_unflatten(outs, program.output_spec)
 
 

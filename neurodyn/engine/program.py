@@ -61,6 +61,7 @@ class Program:
                 self.constants[i] = self.constants[i]._replace(shape=shape)
         self.xs = [Layout.of(value, batch) for value in x]
         self.output_spec: Any = None
+        self.open = [i for i, layout in enumerate(self.constants) if layout.shape and layout.shape[0] < 0]
         self.sequences: dict[Any, Any] = {}  # the `Chunks` for sequences, by what they depend on
         self._compiled: dict[Any, Pending] = {}
         self._failure: str | None = None
@@ -82,6 +83,10 @@ class Program:
         except BatchSpecialised:  # of sizes that are no batch dimensions
             self.products, self.kinds = [], []
         self.steps = next((steps for limit, steps in CHUNK if len(graph.graph.nodes) <= limit), 1)
+
+    def sizes(self, states: Sequence[Tensor], constants: Sequence[Tensor]) -> tuple[int, ...]:
+        """The free sizes of these tensors."""
+        return (*states[0].shape[: len(self.batch)], *[constants[i].shape[0] for i in self.open])
 
     def forward(self, net: nn.Module, steps: int, keep: bool = False) -> Pending:
         """``[*states, *constants, *xs, *outs, *kept] -> states``, writing the outs of each step in turn.

@@ -26,23 +26,27 @@ _last: weakref.WeakKeyDictionary[nn.Module, tuple[Snapshot, list[Any], Program]]
 _ONE_BATCH = "compiled for each batch size"
 
 
-def program_for(net: nn.Module, x: Sequence[Tensor], spec: pytree.TreeSpec) -> Program:
-    """The program for a module whose states are set and for the input `x` of one step; traced at its first use.
+def program_for(net: nn.Module, xs: Sequence[Tensor], spec: pytree.TreeSpec) -> tuple[Program, Snapshot]:
+    """The program for a module whose states are set and for inputs with time in front, and how the module looks.
+
+    It is traced at its first use.
 
     Raises:
         NotCompilable: with the reason.
     """
-    device = x[0].device.type
+    device = xs[0].device.type
     autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-    inputs = [spec, autocast, *[(value.shape, value.dtype, value.device) for value in x]]
-    if (last := _last.get(net)) is not None and last[1] == inputs and last[0].is_now(Snapshot(net)):
-        return last[2]
-    found = _find(net, x, spec, autocast)
+    inputs = [spec, autocast, *[(x.shape[1:], x.dtype, x.device) for x in xs]]
+    now = Snapshot(net)
+    if (last := _last.get(net)) is not None and last[1] == inputs and last[0].is_now(now):
+        return last[2], now
+    found = _find(net, [x[0] for x in xs], spec, autocast)
+    now = Snapshot(net)  # to find it may have set an attribute
     if not has_changing_parts(net):
         if len(_last) >= _KEPT:
             _last.clear()
-        _last[net] = Snapshot(net), inputs, found
-    return found
+        _last[net] = now, inputs, found
+    return found, now
 
 
 def _find(net: nn.Module, x: Sequence[Tensor], spec: pytree.TreeSpec, autocast: Any) -> Program:

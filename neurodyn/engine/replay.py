@@ -28,8 +28,6 @@ _SOURCE = Path(__file__).with_name("rounds.cpp")
 #: Addresses of kernels, and what they are called with: tensors and integers.
 Calls = Sequence[tuple[int, tuple[Any, ...]]]
 
-Shapes = tuple[torch.Size, ...]
-
 #: How a tensor moves: ``(step, kind)`` means that it lies at ``start + turn * step``; by its kind the turn of the k-th
 #: round is the number of the chunk, ``k % period`` or ``(k + 1) % period``.
 Move = tuple[int, int]
@@ -42,7 +40,7 @@ class Tape:
         self.code, self.runner, self.scope, self.work = code, runner, scope, work
         names = [name for name in code.co_names if name.startswith("cpp_fused")]
         self.addresses = {name: _address(scope[name].__self__.__file__) for name in names}
-        self.plans: dict[tuple[Shapes, Shapes], Plan | None] = {}
+        self.plans: dict[tuple[int, ...], Plan | None] = {}
 
     @classmethod
     def of(cls, chunk: Any, work: Work) -> Tape | None:
@@ -59,23 +57,25 @@ class Tape:
         except (AttributeError, KeyError, OSError):  # another kind of kernel
             return None
 
-    def plan(self, fixed: Shapes, carried: Shapes, inputs: Callable[[], Sequence[Tensor]]) -> Plan | None:
+    def plan(
+        self, sizes: tuple[int, ...], carry: Sequence[Tensor], inputs: Callable[[], Sequence[Tensor]]
+    ) -> Plan | None:
         """How to call the chunk's kernels; None if it must be called itself.
 
         Args:
-            fixed: shapes of the inputs that are the same for every chunk.
-            carried: shapes of those that the chunk before handed on, which are to be those of the outputs.
+            sizes: the free ones.
+            carry: the inputs that the chunk before handed on, whose shapes are to be those of the outputs.
             inputs: gives inputs of the chunk, which are only looked at.
         """
-        shapes = fixed, carried
-        if shapes in (plans := self.plans):
-            return plans[shapes]
+        if sizes in (plans := self.plans):
+            return plans[sizes]
         if len(plans) >= _KEPT:
             plans = self.plans = {}
-        plan = plans[shapes] = self._learn([torch.empty(x.shape, dtype=x.dtype) for x in inputs()], carried)
+        like = [torch.empty(x.shape, dtype=x.dtype) for x in inputs()]
+        plan = plans[sizes] = self._learn(like, [x.shape for x in carry])
         return plan
 
-    def _learn(self, inputs: list[Tensor], carried: Shapes) -> Plan | None:
+    def _learn(self, inputs: list[Tensor], carried: list[torch.Size]) -> Plan | None:
         """Call the chunk with kernels that do nothing."""
         calls: list[tuple[int, tuple[Any, ...]]] = []
         scope = self.scope | {
@@ -86,7 +86,7 @@ class Tape:
         addresses = {tensor.data_ptr() for tensor in (*inputs, *outputs) if tensor.numel()}
         distinct = len(addresses) == sum(tensor.numel() > 0 for tensor in (*inputs, *outputs))
         plain = all(tensor.is_contiguous() and tensor.numel() for tensor in outputs)
-        alike = tuple(tensor.shape for tensor in outputs) == carried
+        alike = [tensor.shape for tensor in outputs] == carried
         if not distinct or not plain or not alike or any(len(given) > _MOST for _, given in calls):
             return None
         return Plan(calls, inputs, outputs, self.work.threads(inputs))

@@ -44,13 +44,13 @@ def onward(
     `values` gives what the prologue of a chunk makes of the constants.
     """
     kept: list[Part] = []
-    batch, keep = states[0].shape[: len(program.batch)], bool(chunks.backward)
+    sizes, keep = program.sizes(states, constants), bool(chunks.backward)
     for first, steps, n in chunks.stretches:
         folded = chunks.forward[steps]
         x, out, product = _between(first, first + steps * n, xs, outs, products)
-        written = Each(out, steps), Each(product, steps), Fixed(chunks.unsaved(batch, steps))
+        written = Each(out, steps), Each(product, steps), Fixed(chunks.unsaved(sizes, steps))
         parts = Carried, Fixed(constants), Span(x, steps), *written, Fixed(values(folded))
-        states, some = sweep(folded, parts, states, range(n), keep, lambda n: progress.update(n * steps))
+        states, some = sweep(folded, sizes, parts, states, range(n), keep, partial(_update, progress, steps))
         kept.append(some)
     return states, kept
 
@@ -96,7 +96,7 @@ class TimeLoop(torch.autograd.Function):
 
 def is_for_a_graph(program: Program, chunks: Chunks, changing: list[Tensor]) -> bool:
     """Whether `ahead` is worth a CUDA graph; this depends on sizes alone."""
-    batch, T = changing[0].shape[: len(program.batch)], len(changing[-1])
+    batch, T = changing[0].shape[: len(program.batch)], changing[-1].shape[0]
     return is_worth(chunks.launches, changing, lambda: chunks.nbytes(program, batch, T))
 
 
@@ -133,7 +133,7 @@ def ahead(
     """
     known = {} if known is None else known
     states, xs = _split(changing, len(program.states))
-    batch, T = states[0].shape[: len(program.batch)], len(xs[0])
+    batch, T = states[0].shape[: len(program.batch)], xs[0].shape[0]
     outs, products = [huge(layout.empty(batch, T)) for layout in program.outs], chunks.saved(batch, T)
     states, kept = onward(
         program,
@@ -168,20 +168,25 @@ def _back(
     grad_outs, grad_states, xs, products, *starts, _ = _split(changing, n, len(program.states), *lengths)
     kept = [part._replace(tensors=start) for part, start in zip(kept, starts, strict=True)]
     grad_xs = [huge(torch.empty_like(x)) for x, want in zip(xs, wanted, strict=True) if want]
-    sums = [torch.zeros_like(constants[i]) for i in program.learned]
+    sums, sizes = [torch.zeros_like(constants[i]) for i in program.learned], program.sizes(grad_states, constants)
     for (first, steps, n), start in zip(reversed(chunks.stretches), reversed(kept), strict=True):
         folded = chunks.backward[steps]
         x, grad_out, grad_x, product = _between(first, first + steps * n, xs, grad_outs, grad_xs, products)
         reads = Fixed(constants), Span(x, steps)
         writes = Span(grad_out, steps), Each(grad_x, steps), Fixed(sums), Each(product, steps)
         parts = start, *reads, Carried, *writes, Fixed(folded.prologue(constants, known))
-        grad_states, _ = sweep(folded, parts, grad_states, range(n)[::-1])
+        grad_states, _ = sweep(folded, sizes, parts, grad_states, range(n)[::-1])
     return list(grad_states), sums, grad_xs
+
+
+def _update(progress: Any, steps: int, chunks: int) -> None:
+    progress.update(steps * chunks)
 
 
 def _between(first: int, last: int, *kinds: Sequence[Tensor]) -> list[list[Tensor]]:
     """The steps from `first` to `last` of tensors with time in front."""
-    return [[tensor if last - first == len(tensor) else tensor[first:last] for tensor in kind] for kind in kinds]
+    whole = last - first == kinds[0][0].shape[0]
+    return [list(kind) if whole else [tensor[first:last] for tensor in kind] for kind in kinds]
 
 
 def _split(tensors: Sequence[Tensor], *lengths: int) -> list[Sequence[Tensor]]:
@@ -201,7 +206,7 @@ def run(
     tensors = (*states, *constants, *xs)
     differentiable = torch.is_grad_enabled() and any([t.requires_grad for t in tensors])
     wanted = tuple([x.requires_grad for x in xs]) if differentiable else None
-    chunks = chunks_for(program, net, len(xs[0]), wanted)
+    chunks = chunks_for(program, net, xs[0].shape[0], wanted)
     if not differentiable and forward_ad._current_level < 0:
         states, xs, constants = [[x.contiguous() for x in kind] for kind in (states, xs, constants)]
         return maybe_in_a_graph(program, chunks, [*states, *xs], constants, None, progress)[:2]

@@ -17,23 +17,23 @@ from ..states import named_dynamics
 _seen: weakref.WeakKeyDictionary[nn.Module, dict[Any, dict[str, tuple[int, ...]]]] = weakref.WeakKeyDictionary()
 
 
-def reset_for(net: nn.Module, arguments: tuple[Any, ...]) -> None:
-    """Reset the states of `net` for the batch of one step's input.
+def reset_for(net: nn.Module, xs: tuple[Any, ...]) -> None:
+    """Reset the states of `net` for the batch of its inputs, which have time in front.
 
     A layer, or a row of layers, has the batch of its input. Inside any other module the layers may see inputs of
     other shapes, so one step is tried, without gradients and without a trace in the module.
     """
     first, found = net[0] if isinstance(net, nn.Sequential) else net, named_dynamics(net)
     if isinstance(first, Dynamics):
-        batches = dict.fromkeys((name for name, _ in found), first.batch_of(arguments[0]))
+        batches = dict.fromkeys((name for name, _ in found), first.batch_in(tuple(xs[0].shape[1:])))
     elif torch.compiler.is_exporting():  # a step cannot be tried, so the batch has the rank of the states at hand
-        shape = pytree.tree_leaves(arguments)[0].shape
+        shape = pytree.tree_leaves(xs)[0].shape[1:]
         batches = {name: tuple(shape[: len(module.batch)]) for name, module in found}
     else:
-        shapes = tuple(leaf.shape for leaf in pytree.tree_leaves(arguments))
+        shapes = tuple(leaf.shape[1:] for leaf in pytree.tree_leaves(xs))
         known = _seen.setdefault(net, {})
         if shapes not in known:
-            known[shapes] = _try_step(net, arguments)
+            known[shapes] = _try_step(net, pytree.tree_map(lambda x: x[0], xs))
         batches = known[shapes]
     for name, module in found:
         module.reset_state(*batches[name])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -80,12 +79,13 @@ class Carried:
     """The place of what a chunk gets from the one before."""
 
 
-#: Some of the inputs of a chunk: those of the i-th one; where the first ones lie, and how they move from one to the next.
+#: Some of the inputs of a chunk: those of the i-th one; where the first ones lie, and how they move on.
 Part = Fixed | Span | Each | Listed
 
 
 def sweep(
     folded: Folded,
+    sizes: tuple[int, ...],
     parts: Sequence[Part | type[Carried]],
     carry: Sequence[Tensor],
     chunks: range,
@@ -96,6 +96,7 @@ def sweep(
 
     Args:
         folded: the compiled chunk, ``inputs -> carry``.
+        sizes: the free ones, from which the shapes of all inputs follow.
         parts: its inputs.
         carry: what the first call gets in the place of `Carried`.
         chunks: indices for the parts, in the order of the calls.
@@ -107,25 +108,20 @@ def sweep(
     """
 
     def given(i: int) -> list[Tensor]:
-        return [tensor for part in parts for tensor in (carry if isinstance(part, type) else part.at(i))]
+        return [tensor for part in parts for tensor in (carry if part is Carried else part.at(i))]  # type: ignore[union-attr]
 
-    plan, placed = None, [part for part in parts if not isinstance(part, Listed)]
-    if folded.tape is not None and len(placed) == len(parts):
-        fixed = tuple(tensor.shape for part in parts if isinstance(part, Fixed) for tensor in part.tensors)
-        plan = folded.tape.plan(fixed, tuple(tensor.shape for tensor in carry), lambda: given(chunks[0]))
-    if plan is not None:
-        slots = Slots(carry, len(chunks), keep)
-        starts: list[int] = []
-        for part in placed:
-            starts += slots.starts() if isinstance(part, type) else part.starts()
-        starts += slots.starts()
+    if folded.tape is not None and not any([isinstance(part, Listed) for part in parts]):
+        plan = folded.tape.plan(sizes, carry, lambda: given(chunks[0]))
+        if plan is not None:
+            slots = Slots(carry, len(chunks), keep)
+            placed: Any = [slots if part is Carried else part for part in parts]
+            starts = [start for part in (*placed, slots) for start in part.starts()]
 
-        def moves() -> list[Move]:
-            ways = [slots.moves(1) if isinstance(part, type) else part.moves() for part in placed]
-            return list(itertools.chain(*ways, slots.moves(2)))
+            def moves() -> list[Move]:
+                return [*(move for part in placed for move in part.moves()), *slots.moves(2)]
 
-        plan.replay(starts, moves, chunks, slots.rows, done)
-        return slots.last(), slots.kept()
+            plan.replay(starts, moves, chunks, slots.rows, done)
+            return slots.last(), slots.kept()
     kept: list[Tensor] = []
     threads = folded.work and folded.work.threads(given(chunks[0]))
     with limited(threads):
@@ -162,14 +158,14 @@ class Slots:
     def starts(self) -> list[int]:
         return [stack.data_ptr() for stack in self.stacks]
 
-    def moves(self, kind: int) -> list[Move]:
+    def moves(self, kind: int = 1) -> list[Move]:
         """Of what a chunk gets, for `kind` 1, or of what it hands on, for `kind` 2."""
         return [(_row(stack), kind) for stack in self.stacks]
 
 
 def _steps(tensor: Tensor, i: int, steps: int) -> Tensor:
-    return tensor if len(tensor) == steps else tensor[i * steps : (i + 1) * steps]
+    return tensor if tensor.shape[0] == steps else tensor[i * steps : (i + 1) * steps]
 
 
 def _row(tensor: Tensor) -> int:
-    return tensor.nbytes // len(tensor)  # the stride of a single row may be anything
+    return tensor.nbytes // tensor.shape[0]  # the stride of a single row may be anything

@@ -51,13 +51,12 @@ def _operations(node: Node) -> tuple[frozenset[Symbol], int]:
     value = node.meta.get("val")
     given = [_elements(x.meta["val"]) for x in node.all_input_nodes if isinstance(x.meta.get("val"), Tensor)]
     own = [_elements(value)] if isinstance(value, Tensor) else []
-    if not given and not own or isinstance(value, torch.SymInt):
+    if not (given or own) or isinstance(value, torch.SymInt):
         return frozenset(), 0
     sizes, n = max((*given, *own), key=lambda found: (len(found[0]), found[1]))
     if (node.target in _PRODUCTS or getattr(node.target, "namespace", "") == "neurodyn") and len(given) > 1 and own:
         (_, left), (_, right) = sorted(given, key=lambda found: found[1])[-2:]
-        # of (m, k) and (k, n) to (m, n), of which a core does four where it does one addition
-        n = max(n, math.isqrt(left * right * own[0][1]) * len(given) // 8)
+        n = max(n, math.isqrt(left * right * own[0][1]) * len(given) // 2)  # of (m, k) and (k, n) to (m, n)
     return sizes, 8 * n if node.target in _SLOW else n
 
 
