@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from test_unroll import assert_same, outcome
 from torch import Tensor
-from torch.fx import GraphModule
+from torch.fx import Graph, GraphModule
 
+import neurodyn as nd
+from neurodyn import units as u
 from neurodyn.engine.fold import fold
 from neurodyn.engine.prologue import Prologue
 from neurodyn.engine.trace import Layout, trace
@@ -133,3 +136,40 @@ def test_deep_expressions() -> None:
     assert len(parts[0].steps) < 250
     x, tau = torch.rand(2, 3), torch.rand(3)
     torch.testing.assert_close(run(parts, x, tau), step(x, tau))
+
+
+def test_values_are_found_again_by_what_the_constants_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    computed = Prologue._computed
+
+    def counting(*call: Any) -> list[Tensor]:
+        counted.append(1)
+        return computed(*call)
+
+    monkeypatch.setattr(Prologue, "_computed", counting)
+    layer, xs = nd.LIF(4, tau=7 * u.ms, learn="tau"), torch.rand(19, 3, 4) * 2
+    found = [outcome(layer, xs) for _ in range(3)]
+    assert_same(found[0], found[2], tolerance=0)
+    n = len(counted)
+    outcome(layer, xs)
+    assert len(counted) == n
+    layer.raw_tau.data.add_(0.5)  # no version tells of this
+    changed = outcome(layer, xs)
+    assert len(counted) > n
+    assert not torch.equal(changed[-1], found[0][-1])
+    assert_same(changed, outcome(layer, xs, compile=False))
+    layer.raw_tau.data.sub_(0.5)
+    assert_same(outcome(layer, xs), found[0], tolerance=1e-12)
+
+
+def test_a_value_that_is_part_of_a_constant_is_not_kept() -> None:
+    graph = Graph()
+    weight = graph.placeholder("weight")
+    row = graph.call_function(torch.ops.aten.select.int, (weight, 0, 0))
+    prologue = Prologue({weight: 0}, [row], [row])
+    constant = torch.zeros(2, 3)
+    prologue([constant], {})
+    constant.add_(1)
+    assert torch.equal(prologue([constant], {})[0], torch.ones(3))
+    constant.data = torch.zeros(2, 3)
+    assert torch.equal(prologue([constant], {})[0], torch.zeros(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import warnings
@@ -21,8 +22,10 @@ def engine() -> tuple[Callable[..., Any], Callable[..., Any]]:
     """`programs.program_for` and `sequence.run`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of Inductor's own imports
-        for package in ("sympy.combinatorics", "sympy.tensor"):  # not by two threads at once
-            importlib.import_module(package)
+        # Torch imports setuptools to compile, which for a moment puts a finder before all others. A thread that imports
+        # anything in that moment may not find it, so this is done before there are two.
+        with contextlib.suppress(ImportError):
+            importlib.import_module("setuptools")
         from .background import warm_up
         from .linear import _kernels
         from .programs import program_for
