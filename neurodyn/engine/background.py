@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -50,14 +50,24 @@ def wait_for(written: Iterable[Names]) -> None:
 def warm_up(*tasks: Callable[[], object]) -> None:
     """Begin what the first compilation of a process needs: instruction sets are tried out, and the `tasks` done."""
     pool = ThreadPoolExecutor(max_workers=1)
-    for task in (_try_instruction_sets, *tasks):
+    # From the last one on: the thread that compiles begins with the first, and they meet in the middle.
+    pool.submit(try_instruction_sets, supported_vec_isa_list[::-1])
+    for task in tasks:
         pool.submit(task)
     pool.shutdown(wait=False)
 
 
-def _try_instruction_sets() -> None:
-    """Compile for each of them, as Inductor will; from the last one on, so that both meet in the middle."""
+_trying = {str(isa): threading.Lock() for isa in supported_vec_isa_list}
+
+
+def try_instruction_sets(sets: Sequence[Any] = supported_vec_isa_list) -> None:
+    """Compile for each of them, once in a process.
+
+    Inductor does so by itself, but while it does, the set has other flags, with which no other thread may compile: the
+    kernels would work, and not be found again in the cache.
+    """
     known = x86_isa_checker()
-    for isa in reversed(supported_vec_isa_list):
+    for isa in sets:
         if all(flag in known for flag in str(isa).split()):
-            bool(isa)
+            with _trying[str(isa)]:
+                bool(isa)

@@ -14,7 +14,7 @@ from torch._inductor.compile_fx import compile_fx_inner
 from torch._inductor.virtualized import V
 from torch.fx import GraphModule
 
-from .background import Names, in_background, wait_for
+from .background import Names, in_background, try_instruction_sets, wait_for
 from .errors import NotCompilable
 from .fold import fold
 from .products import PRODUCTS
@@ -63,6 +63,8 @@ class Pending:
         self.launches = _launches(graph)
         on_cpu = all(tensor.device.type == "cpu" for tensor in inputs)  # elsewhere Inductor keeps what it waits for
         self.work = Work(graph, inputs) if on_cpu else None
+        if on_cpu:
+            try_instruction_sets()
         with inductor.patch(_options(graph)), in_background(on_cpu) as written, torch.no_grad():
             self.written: list[Names] = written
             try:
