@@ -208,6 +208,8 @@ class Dynamics(Parametrised):
     def detach_state(self) -> None:
         """Cut the states from the graph that computed them."""
         before = [self._buffers[name] for name in self.states]
+        if not any([value is not None and value.requires_grad for value in before]):
+            return
         after = [None if value is None else value.detach() for value in before]
         self._buffers.update(zip(self.states, after, strict=True))
         if self._written is not None and self._written.are(before):  # type: ignore[arg-type]

@@ -21,6 +21,9 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.
 _SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written"}
 
 
+_look = operator.attrgetter("shape", "dtype", "device", "requires_grad")
+
+
 class _Same:
     """An object that is only equal to itself."""
 
@@ -71,7 +74,7 @@ class Snapshot:
                         self.values.append(None)
                         continue
                     place = first.setdefault(id(tensor), n := len(self.values))
-                    self.values += (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad, place)
+                    self.values += (*_look(tensor), place)
                     if place == n and name not in states:
                         constants.append(tensor)
         self.constants = kinds[0] + kinds[1]
