@@ -37,14 +37,15 @@ def learned(size):
     return nn.Sequential(nd.LIF(size, learn=("tau", "V_th")), nd.Expon(size, learn="tau"))
 
 
-def forget():
-    programs._programs.clear()
-    programs._last.clear()
+@pytest.fixture(autouse=True)
+def none_compiled(monkeypatch):
+    """There are no programs yet; those that were there are found again afterwards."""
+    monkeypatch.setattr(programs, "_programs", type(programs._programs)())
+    monkeypatch.setattr(programs, "_last", type(programs._last)())
 
 
 @pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])
 def test_a_program_is_right_for_other_threads_than_it_was_compiled_with(threads, first, second):
-    forget()
     net, xs = learned(96), 40 * torch.rand(17, 31, 96)
     threads(first)
     nd.unroll(net, xs[:, :2].clone().requires_grad_()).sum().backward()
@@ -55,7 +56,6 @@ def test_a_program_is_right_for_other_threads_than_it_was_compiled_with(threads,
 
 def test_threads_follow_from_the_work(given, threads):
     threads(2)
-    forget()
     layer = nd.LIF(8)
     for batch in (1, 4, 2**16):
         nd.unroll(layer, torch.rand(8, batch, 8))
