@@ -208,8 +208,6 @@ class Dynamics(Parametrised):
     def detach_state(self) -> None:
         """Cut the states from the graph that computed them."""
         before = [self._buffers[name] for name in self.states]
-        if not any([value is not None and value.requires_grad for value in before]):
-            return
         after = [None if value is None else value.detach() for value in before]
         self._buffers.update(zip(self.states, after, strict=True))
         if self._written is not None and self._written.are(before):  # type: ignore[arg-type]
@@ -217,11 +215,8 @@ class Dynamics(Parametrised):
 
     def batch_of(self, input: Any) -> tuple[int, ...]:
         """The batch shape of an input."""
-        return self.batch_in(tuple(input.shape))
-
-    def batch_in(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The batch shape of an input of that shape."""
         size = self.input_size
+        shape = tuple(input.shape)
         if shape[len(shape) - len(size) :] != size or len(shape) < len(size):
             wanted = ", ".join(["*batch", *map(str, size)])
             raise ValueError(f"{self._label()}: the input has shape {shape}, wanted ({wanted})")

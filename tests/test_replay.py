@@ -1,5 +1,9 @@
 """Chunks that are replayed without Python give what the eager loop gives."""
 
+import gc
+import warnings
+import weakref
+
 import pytest
 import torch
 from test_unroll import assert_same, outcome
@@ -7,7 +11,7 @@ from torch import nn
 
 import neurodyn as nd
 from neurodyn import units as u
-from neurodyn.engine import replay
+from neurodyn.engine import programs, replay
 
 
 @pytest.fixture
@@ -15,9 +19,9 @@ def rounds(monkeypatch):
     """How many times chunks were replayed."""
     counted = []
 
-    def counting(plan, starts, moves, chunks, *options):
+    def counting(plan, starts, moves, keep, chunks, *options):
         counted.append(len(chunks))
-        run(plan, starts, moves, chunks, *options)
+        run(plan, starts, moves, keep, chunks, *options)
 
     run = replay.Plan.replay
     monkeypatch.setattr(replay.Plan, "replay", counting)
@@ -144,3 +148,79 @@ def test_a_state_with_other_strides(T):
     step, twin = nd.Stream(layer, xs[0]), Turned((4, 4))
     for x in xs[:3]:
         torch.testing.assert_close(step(x), twin(x), rtol=1e-12, atol=1e-12)
+
+
+class OuterProduct(nd.Dynamics):
+    """A small product in a loop that Inductor writes itself: it is kept for the backward pass, if there is one."""
+
+    tau = nd.param(10 * u.ms, domain=nd.positive)
+    A = nd.state(0.1)
+
+    @property
+    def input_size(self):
+        return self.size[:1]
+
+    def step(self, x, A):
+        y = torch.tanh(torch.bmm(x.unsqueeze(1), A))
+        return y.squeeze(1), nd.relax(A, y * x.unsqueeze(2), self.tau, self.dt)
+
+
+@pytest.mark.parametrize("first", ["training", "inference"])
+def test_products_with_and_without_a_backward_pass(rounds, first, monkeypatch):
+    monkeypatch.setattr(programs, "_programs", type(programs._programs)())
+    layer, xs = OuterProduct((5, 5), learn="tau"), torch.randn(67, 3, 5)
+
+    def inference():
+        with torch.no_grad():
+            assert_same([nd.unroll(layer, xs)], [nd.unroll(layer, xs, compile=False)])
+
+    def training():
+        assert_same(outcome(layer, xs), outcome(layer, xs, compile=False))
+
+    for check in (training, inference) if first == "training" else (inference, training):
+        check()
+    assert rounds
+
+
+def test_a_state_of_constants_alone_is_new_each_time():
+    class Constant(nd.Dynamics):
+        tau = nd.param(10 * u.ms, domain=nd.positive)
+        r = nd.state(0.0)
+
+        def step(self, x, r):
+            return x + r, torch.exp(-self.tau)
+
+    layer, xs = Constant(3, tau=torch.tensor([1.0, 2.0, 3.0]) * u.ms), torch.zeros(9, 3)
+    with torch.no_grad():
+        wanted, states = nd.unroll(layer, xs, return_states=True)
+        wanted = wanted.clone()
+        states["r"].zero_()
+        assert torch.equal(nd.unroll(layer, xs), wanted)
+    assert wanted[-1].min() > 0
+
+
+def test_a_size_that_depends_on_values():
+    class Positive(nd.Dynamics):
+        r = nd.state(0.0)
+
+        def step(self, x, r):
+            return r, 0.5 * r + x[x > 0].sum()
+
+    layer, xs = Positive(4), torch.randn(19, 3, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", nd.EagerWarning)
+        assert_same([nd.unroll(layer, xs)], [nd.unroll(layer, xs, compile=False)])
+
+
+def test_what_a_layer_computed_with_is_not_kept_alive():
+    layer, xs = nd.LIF(4, learn="tau"), torch.rand(9, 3, 4)
+    with torch.no_grad():
+        nd.unroll(layer, xs)
+    other = (layer.raw_tau.detach().clone().requires_grad_() * 2).clone()
+    seen = weakref.ref(other)
+    nd.unroll(nd.Unroll(layer).module, xs)
+    torch.func.functional_call(nd.Unroll(layer), {"module.raw_tau": other}, (xs,))
+    nd.reset_states(layer, 3)
+    del other
+    gc.collect()
+    assert seen() is None

@@ -105,13 +105,13 @@ def _launches(graph: GraphModule) -> int:
 def _options(graph: GraphModule) -> dict[str, Any]:
     """For Inductor. The engine lays every input out as traced, so that sizes and strides need not be checked.
 
-    Loops take as many threads as a call is given. Where an index can be wrong they do not, as only a loop without other
-    threads, which a small one then is, can raise an error.
+    Loops take as many threads as a call is given. Where an index can be wrong they take what Inductor chooses, for
+    small ones a single one: out of a loop of several threads no error can be raised.
     """
     options: dict[str, Any] = {"size_asserts": False}
     values = [node.meta.get("val") for node in graph.graph.nodes]
     if not any(isinstance(value, Tensor) and value.dtype in (torch.int32, torch.int64) for value in values):
-        # Written for one thread, what is done once would be done by each of several.
+        # For one thread Inductor leaves out what keeps several from doing the same work each (omp single).
         options |= {"cpp.dynamic_threads": True, "cpp.threads": max(2, torch.get_num_threads())}
     return options
 

@@ -38,6 +38,8 @@ def fold(graph: GraphModule, inputs: list[Tensor], constants: range) -> tuple[Pr
         other for node in known if node.op == "call_function" for other in (*node.all_input_nodes, node)
     )
     worth = _without_cheap(known) if all(tensor.device.type == "cpu" for tensor in inputs) else _without_small(known)
+    # What the chunk returns becomes a state, so that it must be new each time.
+    worth = {n: None for n in worth if n.op != "call_function" or all(user.op != "output" for user in n.users)}
     values = [n for n in worth if n.op == "call_function" and any(user not in worth for user in n.users)]
     positions = {placeholders[index]: i for i, index in enumerate(constants)}
     prologue = Prologue(positions, [node for node in nodes if node not in positions], values)

@@ -22,7 +22,7 @@ from .program import Program
 _KEPT = 256
 _programs: OrderedDict[Hashable, Program | str] = OrderedDict()
 #: For each module how it and its inputs looked when a program was found for it the last time, and the program.
-_last: weakref.WeakKeyDictionary[nn.Module, tuple[Snapshot, list[Any], Program]] = weakref.WeakKeyDictionary()
+_last: weakref.WeakKeyDictionary[nn.Module, tuple[Any, list[Any], Program]] = weakref.WeakKeyDictionary()
 _ONE_BATCH = "compiled for each batch size"
 
 
@@ -38,14 +38,14 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: pytree.TreeSpec) -> 
     autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
     inputs = [spec, autocast, *[(x.shape[1:], x.dtype, x.device) for x in xs]]
     now = Snapshot(net)
-    if (last := _last.get(net)) is not None and last[1] == inputs and last[0].is_now(now):
+    if (last := _last.get(net)) is not None and last[1] == inputs and now.looks(last[0]):
         return last[2], now
     found = _find(net, [x[0] for x in xs], spec, autocast)
     now = Snapshot(net)  # to find it may have set an attribute
     if not has_changing_parts(net):
         if len(_last) >= _KEPT:
             _last.clear()
-        _last[net] = now, inputs, found
+        _last[net] = now.look, inputs, found
     return found, now
 
 

@@ -52,8 +52,8 @@ class Prologue:
                 self.steps.insert(0, step)
         self.values = [names[node].expression for node in values]
         used = {i for node, i in constants.items() if node in needed}
-        # A value that is part of a constant changes with it.
-        self.used = None if any(_is_view(step[1]) for step in self.steps) else sorted(used)
+        # A value that is part of a constant changes with it; one that depends on none is not worth an entry.
+        self.used = None if not used or any(_is_view(step[1]) for step in self.steps) else sorted(used)
         self.found: dict[tuple[bytes, ...], list[Tensor]] = {}
 
     def __call__(self, constants: Sequence[Tensor], known: Known) -> list[Tensor]:

@@ -116,12 +116,13 @@ class Plan:
         kernels, arity = [kernel for kernel, _ in calls], [len(given) for _, given in calls]
         self.calls = array("q", kernels), array("q", arity), array("q", columns)
         self.still = self._moving([(0, 0)] * (len(inputs) + len(outputs)))
-        self.moving: Any = None  # with the moves of a sequence, which follow from the shapes
+        self.moving: dict[bool, Any] = {}  # with the moves of a sequence
 
     def replay(
         self,
         starts: list[int],
         moves: Callable[[], list[Move]],
+        keep: bool,
         chunks: range,
         period: int,
         done: Callable[[int], None],
@@ -129,18 +130,19 @@ class Plan:
         """Call the kernels once for each of `chunks`.
 
         Args:
-            starts, moves: of the inputs and of the outputs; `Move` tells what `period` is for.
+            starts, moves: of the inputs and of the outputs; `Move` tells what `period` is for. The moves are asked for
+                once for each `keep`: without a backward pass to come, matrix products are written to one place.
             done: called with a number of rounds after these.
 
         Raises:
             RuntimeError: what a kernel has thrown.
         """
-        if self.moving is None:
-            self.moving = self._moving(moves())
+        if keep not in self.moving:
+            self.moving[keep] = self._moving(moves())
         rooms = self._rooms()
         for k in range(0, len(chunks), _SLAB):
             last = min(k + _SLAB, len(chunks))
-            self._run(self.moving, (k, last, chunks.start, chunks.step, period), starts, rooms)
+            self._run(self.moving[keep], (k, last, chunks.start, chunks.step, period), starts, rooms)
             done(last - k)
 
     def once(self, addresses: list[int]) -> None:
@@ -159,6 +161,7 @@ class Plan:
 
     def _run(self, plan: tuple[Any, Any], rounds: tuple[int, ...], starts: list[int], rooms: list[Tensor]) -> None:
         start = array("q", [*starts, *[room.data_ptr() for room in rooms], *self.numbers])
+        torch.get_num_threads()  # a new thread gets torch's number only now
         message = _library().rounds(plan[0], *rounds, start.buffer_info()[0])
         if message is not None:
             raise RuntimeError(message.decode())
@@ -166,7 +169,7 @@ class Plan:
 
 @contextlib.contextmanager
 def limited(threads: int | None) -> Iterator[None]:
-    """Inside, no kernel and no operator of torch uses more threads than this, if given."""
+    """Inside, no loop of OpenMP uses more threads than this, if given."""
     if threads is None or threads >= torch.get_num_threads():
         yield
         return

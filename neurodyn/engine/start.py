@@ -25,7 +25,7 @@ def reset_for(net: nn.Module, xs: tuple[Any, ...]) -> None:
     """
     first, found = net[0] if isinstance(net, nn.Sequential) else net, named_dynamics(net)
     if isinstance(first, Dynamics):
-        batches = dict.fromkeys((name for name, _ in found), first.batch_in(tuple(xs[0].shape[1:])))
+        batches = dict.fromkeys((name for name, _ in found), first.batch_of(xs[0][0]))
     elif torch.compiler.is_exporting():  # a step cannot be tried, so the batch has the rank of the states at hand
         shape = pytree.tree_leaves(xs)[0].shape[1:]
         batches = {name: tuple(shape[: len(module.batch)]) for name, module in found}

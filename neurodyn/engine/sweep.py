@@ -120,7 +120,7 @@ def sweep(
             def moves() -> list[Move]:
                 return [*(move for part in placed for move in part.moves()), *slots.moves(2)]
 
-            plan.replay(starts, moves, chunks, slots.rows, done)
+            plan.replay(starts, moves, keep, chunks, slots.rows, done)
             return slots.last(), slots.kept()
     kept: list[Tensor] = []
     threads = folded.work and folded.work.threads(given(chunks[0]))

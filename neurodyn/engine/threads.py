@@ -42,7 +42,7 @@ class Work:
     def threads(self, inputs: Sequence[Tensor]) -> int:
         """The most threads that are worth it for these inputs."""
         sizes = {symbol: inputs[i].shape[k] for symbol, (i, k) in self.places.items()}
-        total = sum(n * math.prod(sizes[symbol] for symbol in symbols) for symbols, n in self.terms.items())
+        total = sum(n * math.prod(sizes.get(symbol, 1) for symbol in symbols) for symbols, n in self.terms.items())
         return max(1, total // _GRAIN)
 
 
@@ -61,7 +61,7 @@ def _operations(node: Node) -> tuple[frozenset[Symbol], int]:
 
 
 def _elements(tensor: Tensor) -> tuple[frozenset[Symbol], int]:
-    """The number of elements as free sizes, and what they are to be multiplied by."""
+    """About the number of elements: free sizes, and what they are to be multiplied by."""
     symbols: set[Symbol] = set()
     n = 1
     for size in tensor.shape:
