@@ -12,7 +12,6 @@ from torch.utils import _pytree as pytree
 
 from .engine.errors import EagerWarning, NotCompilable
 from .engine.late import program_of
-from .engine.replay import limited
 from .engine.start import reset_for
 from .states import check_dt, constants, get_states, named_dynamics
 
@@ -82,7 +81,6 @@ class Stream:
                 self.values, tape = self.step.prologue(self.fixed, {}), self.step.tape
             sizes = self.program.sizes(states, self.fixed)
             self.plan = tape and tape.plan(sizes, states, lambda: self._given(states, x, outs))
-            self.threads = self.step.work and self.step.work.threads(self._given(states, x, outs))
             if self.plan is not None:
                 self.addresses = [*map(_address, self.fixed)], [*map(_address, self.values)]
             self.seen = seen
@@ -91,8 +89,9 @@ class Stream:
             given = *map(_address, states), *of_fixed, *map(_address, x), *map(_address, outs), *of_values
             self.plan.once([*given, *map(_address, new)])
         else:
-            with torch.no_grad(), limited(self.threads):
-                new = [state.contiguous() for state in self.step.chunk(self._given(states, x, outs))]
+            given = self._given(states, x, outs)
+            with torch.no_grad(), self.step.limited(given):
+                new = [state.contiguous() for state in self.step.chunk(given)]
         for (tensors, name), state in zip(self.states, new, strict=True):
             tensors[name] = state
         spec = self.program.output_spec

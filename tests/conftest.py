@@ -27,6 +27,15 @@ def _fixed() -> Iterator[None]:
     torch.set_default_dtype(before)
 
 
+@pytest.fixture
+def no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has been compiled yet; what was is found again afterwards."""
+    from neurodyn.engine import programs  # with Inductor, which takes seconds
+
+    monkeypatch.setattr(programs, "_programs", type(programs._programs)())
+    monkeypatch.setattr(programs, "_last", type(programs._last)())
+
+
 @pytest.fixture(params=MODELS, ids=lambda model: model.name)
 def model(request: pytest.FixtureRequest) -> Model:
     """Each model of the catalogue in turn."""

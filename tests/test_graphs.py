@@ -13,7 +13,7 @@ CHUNKS = {"QuaIF": 4} | dict.fromkeys(("ExpIF", "AdEx", "Izhikevich", "HH", "Mor
 
 
 @pytest.fixture
-def compiled(monkeypatch):
+def compiled(monkeypatch, no_programs):
     """The graphs that are compiled, in a process that has compiled none; they run without Inductor."""
     graphs = []
 
@@ -22,7 +22,6 @@ def compiled(monkeypatch):
         return lambda arguments: graph(*arguments)
 
     monkeypatch.setattr(chunk, "compile_fx_inner", keep)
-    monkeypatch.setattr(programs, "_programs", type(programs._programs)())
     return graphs
 
 

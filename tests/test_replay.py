@@ -11,7 +11,7 @@ from torch import nn
 
 import neurodyn as nd
 from neurodyn import units as u
-from neurodyn.engine import programs, replay
+from neurodyn.engine import replay
 
 
 @pytest.fixture
@@ -166,8 +166,7 @@ class OuterProduct(nd.Dynamics):
 
 
 @pytest.mark.parametrize("first", ["training", "inference"])
-def test_products_with_and_without_a_backward_pass(rounds, first, monkeypatch):
-    monkeypatch.setattr(programs, "_programs", type(programs._programs)())
+def test_products_with_and_without_a_backward_pass(rounds, first, no_programs):
     layer, xs = OuterProduct((5, 5), learn="tau"), torch.randn(67, 3, 5)
 
     def inference():

@@ -6,9 +6,11 @@ from test_unroll import assert_same, outcome
 from torch import nn
 
 import neurodyn as nd
-from neurodyn.engine import programs, replay
+from neurodyn.engine import replay
 from neurodyn.engine.threads import Work
 from neurodyn.engine.trace import Layout, trace
+
+pytestmark = pytest.mark.usefixtures("no_programs")
 
 
 @pytest.fixture
@@ -35,13 +37,6 @@ def given(monkeypatch):
 
 def learned(size):
     return nn.Sequential(nd.LIF(size, learn=("tau", "V_th")), nd.Expon(size, learn="tau"))
-
-
-@pytest.fixture(autouse=True)
-def none_compiled(monkeypatch):
-    """There are no programs yet; those that were there are found again afterwards."""
-    monkeypatch.setattr(programs, "_programs", type(programs._programs)())
-    monkeypatch.setattr(programs, "_last", type(programs._last)())
 
 
 @pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -17,9 +18,9 @@ from torch.fx import GraphModule
 from .background import Names, in_background, try_instruction_sets, wait_for
 from .errors import NotCompilable
 from .fold import fold
-from .products import PRODUCTS
+from .products import is_called
 from .prologue import Prologue
-from .replay import Tape
+from .replay import Tape, limited
 from .threads import Work
 
 _KNOWN = {"aten", "prims", "neurodyn"}
@@ -42,6 +43,10 @@ class Folded(NamedTuple):
     tape: Tape | None
     work: Work | None
     launches: int
+
+    def limited(self, inputs: Sequence[Tensor]) -> AbstractContextManager[None]:
+        """Inside, `chunk` takes no more threads than are worth it for these inputs."""
+        return limited(self.work and self.work.threads(inputs))
 
 
 class Pending:
@@ -99,7 +104,7 @@ def _launches(graph: GraphModule) -> int:
     targets = [node.target for node in graph.graph.nodes if node.op == "call_function"]
     if not {getattr(target, "namespace", "aten") for target in targets} <= _KNOWN:
         return 0
-    return 1 + 2 * sum(target in PRODUCTS or getattr(target, "namespace", "") == "neurodyn" for target in targets)
+    return 1 + 2 * sum(map(is_called, targets))
 
 
 def _options(graph: GraphModule) -> dict[str, Any]:

@@ -20,8 +20,7 @@ from .opened import Opened
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, pint.Unit, enum.Enum, type)
 _SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written"}
 
-
-_look = operator.attrgetter("shape", "dtype", "device", "requires_grad")
+_kind = operator.attrgetter("shape", "dtype", "device", "requires_grad")
 
 
 class _Same:
@@ -74,7 +73,7 @@ class Snapshot:
                         self.values.append(None)
                         continue
                     place = first.setdefault(id(tensor), n := len(self.values))
-                    self.values += (*_look(tensor), place)
+                    self.values += (*_kind(tensor), place)
                     if place == n and name not in states:
                         constants.append(tensor)
         self.constants = kinds[0] + kinds[1]
@@ -134,8 +133,8 @@ def layout(tensor: Tensor | None, opened: tuple[int, int] | None = None) -> Hash
     """Shape, dtype, device and whether a gradient is wanted; of an open size, its number."""
     if tensor is None:
         return None
-    shape = tensor.shape if opened is None else ("open", opened[0], *tensor.shape[1:])
-    return shape, tensor.dtype, tensor.device, tensor.requires_grad
+    shape, *rest = _kind(tensor)
+    return (shape if opened is None else ("open", opened[0], *shape[1:]), *rest)
 
 
 def _of_value(value: Any) -> Hashable:

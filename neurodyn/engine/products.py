@@ -17,6 +17,11 @@ aten = torch.ops.aten
 PRODUCTS = aten.mm.default, aten.addmm.default, aten.bmm.default, aten.convolution.default
 
 
+def is_called(target: Any) -> bool:
+    """Whether Inductor calls an operator instead of writing it: a matrix product, or one of this library."""
+    return target in PRODUCTS or getattr(target, "namespace", "") == "neurodyn"
+
+
 def products(graph: Graph, varying: Iterable[int]) -> list[Node]:
     """The products in order, but for those of constants; `varying` are the inputs that differ from step to step."""
     inputs = inputs_of(graph)

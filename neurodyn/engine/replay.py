@@ -149,20 +149,20 @@ class Plan:
         """Call the kernels; `addresses` are those of the inputs and of the outputs."""
         self._run(self.still, (0, 1, 0, 0, 1), addresses, self._rooms())
 
-    def _moving(self, moves: list[Move]) -> tuple[Any, Any]:
-        """What the C++ loop needs besides addresses, and what holds it."""
+    def _moving(self, moves: list[Move]) -> tuple[int, Any]:
+        """The address of what the C++ loop needs besides `starts`, and what holds it."""
         step, kind = zip(*moves, strict=True)
         held = array("q", (*step, *self.rest)), array("q", (*kind, *self.rest)), *self.calls
-        addresses = [words.buffer_info()[0] for words in held]
-        return _words((len(self.calls[0]), self.threads, *addresses)), held
+        plan = array("q", (len(self.calls[0]), self.threads, *map(_address_of, held)))
+        return _address_of(plan), (plan, held)
 
     def _rooms(self) -> list[Tensor]:
         return [torch.empty(n, dtype=torch.uint8) for n in self.temporary]
 
-    def _run(self, plan: tuple[Any, Any], rounds: tuple[int, ...], starts: list[int], rooms: list[Tensor]) -> None:
+    def _run(self, plan: tuple[int, Any], rounds: tuple[int, ...], starts: list[int], rooms: list[Tensor]) -> None:
         start = array("q", [*starts, *[room.data_ptr() for room in rooms], *self.numbers])
         torch.get_num_threads()  # a new thread gets torch's number only now
-        message = _library().rounds(plan[0], *rounds, start.buffer_info()[0])
+        message = _library().rounds(plan[0], *rounds, _address_of(start))
         if message is not None:
             raise RuntimeError(message.decode())
 
@@ -180,8 +180,8 @@ def limited(threads: int | None) -> Iterator[None]:
         _library().limit(before)
 
 
-def _words(values: Sequence[int]) -> Any:
-    return (ctypes.c_int64 * len(values))(*values)
+def _address_of(words: array[int]) -> int:
+    return words.buffer_info()[0]
 
 
 def _address(library: str) -> int:

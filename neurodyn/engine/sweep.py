@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .chunk import Folded
-from .replay import Move, limited
+from .replay import Move
 
 
 class Fixed(NamedTuple):
@@ -123,8 +123,7 @@ def sweep(
             plan.replay(starts, moves, keep, chunks, slots.rows, done)
             return slots.last(), slots.kept()
     kept: list[Tensor] = []
-    threads = folded.work and folded.work.threads(given(chunks[0]))
-    with limited(threads):
+    with folded.limited(given(chunks[0])):
         for i in chunks:
             kept += carry if keep else ()
             carry = [new.contiguous() for new in folded.chunk(given(i))]

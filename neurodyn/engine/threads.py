@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from .products import is_called
+
 #: Operations on single elements for each thread, some 10 us.
 _GRAIN = 2**17
 
@@ -19,7 +21,6 @@ Symbol = Any
 
 aten = torch.ops.aten
 _SLOW = {aten.exp.default, aten.expm1.default, aten.log.default, aten.log1p.default, aten.tanh.default}  # 8 operations
-_PRODUCTS = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.convolution.default}
 
 
 class Work:
@@ -54,7 +55,7 @@ def _operations(node: Node) -> tuple[frozenset[Symbol], int]:
     if not (given or own) or isinstance(value, torch.SymInt):
         return frozenset(), 0
     sizes, n = max((*given, *own), key=lambda found: (len(found[0]), found[1]))
-    if (node.target in _PRODUCTS or getattr(node.target, "namespace", "") == "neurodyn") and len(given) > 1 and own:
+    if is_called(node.target) and len(given) > 1 and own:
         (_, left), (_, right) = sorted(given, key=lambda found: found[1])[-2:]
         n = max(n, math.isqrt(left * right * own[0][1]) * len(given) // 2)  # of (m, k) and (k, n) to (m, n)
     return sizes, 8 * n if node.target in _SLOW else n
