@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,25 @@ from .pages import huge
 from .program import Program
 
 _KEPT = 256  # lengths of sequences
+_LARGE = 2**25  # bytes of inputs from which on it pays to save memory
+_STRETCH = 2**20  # bytes of the inputs of a stretch where memory is saved
+_APART = 8  # steps between two states that are kept, at least, where the others can be computed again
+
+
+class Cut(NamedTuple):
+    """How a sequence is cut.
+
+    Attributes:
+        chunks: the compiled ones.
+        stretches: ``(first step, steps of a chunk, chunks)`` one after the other.
+        again: the backward pass computes states inside a stretch again.
+        donated: it writes the gradients of the inputs in their place, stretch by stretch.
+    """
+
+    chunks: Chunks
+    stretches: Sequence[tuple[int, int, int]]
+    again: bool = False
+    donated: bool = False
 
 
 class Chunks:
@@ -26,7 +46,7 @@ class Chunks:
         long: the steps of a long chunk, if not those of the program, and then no matrix products are kept.
 
     Attributes:
-        stretches: ``(first step, steps of a chunk, chunks)`` for each length of chunks, from the longest on.
+        whole: a stretch for each length of chunks, from the longest on.
         launches: of kernels in the forward pass, about; 0 if a chunk does anything else.
     """
 
@@ -38,17 +58,41 @@ class Chunks:
         wanted: tuple[bool, ...] | None = None,
         long: int | None = None,
     ):
-        self.products = program.products if long is None else []
-        steps, on_cpu = long or program.steps, all(state.device.type == "cpu" for state in program.states)
-        self.stretches = _stretches(T, (steps, 1) if on_cpu or long else (2 * steps, steps, steps // 2, 1))
-        kinds, keeping = {steps for _, steps, _ in self.stretches}, bool(self.products)
+        self.T, self.products = T, program.products if long is None else []
+        steps = long or program.steps
+        self.on_cpu = on_cpu = all(state.device.type == "cpu" for state in program.states)
+        self.whole = Cut(self, _stretches(T, (steps, 1) if on_cpu or long else (2 * steps, steps, steps // 2, 1)))
+        kinds, keeping = {steps for _, steps, _ in self.whole.stretches}, bool(self.products)
         if on_cpu and torch.get_num_threads() > 1:
             kinds.add(1)
         forward = {n: program.forward(net, n, keeping) for n in kinds}
         backward = {n: program.backward(net, n, wanted, keeping) for n in kinds} if wanted is not None else {}
         self.forward, self.backward = ({n: kind[n].result() for n in kind} for kind in (forward, backward))
         plain = all(folded.launches for kind in (self.forward, self.backward) for folded in kind.values())
-        self.launches = plain * sum(n * self.forward[steps].launches for _, steps, n in self.stretches)
+        self.launches = plain * sum(n * self.forward[steps].launches for _, steps, n in self.whole.stretches)
+        self.again = on_cpu and program.steps < _APART and not self.products
+
+    def cut(self, program: Program, batch: tuple[int, ...], donated: bool) -> Cut:
+        """The sequence as a whole, or, where that saves much memory, in short stretches.
+
+        Only on the CPU, where a stretch is worked on in the caches. States are computed again where chunks are short and
+        have no matrix products, which are not cheap.
+        """
+        chunk = program.steps * sum(layout.nbytes(batch) for layout in program.xs)
+        donated = donated and self.on_cpu
+        if not self.backward or not (self.again or donated) or self.T * chunk < _LARGE * program.steps:
+            return self.whole
+        most = max(_STRETCH // chunk, _APART // program.steps)
+        return Cut(
+            self,
+            [
+                (first + steps * i, steps, min(most, n - i))
+                for first, steps, n in self.whole.stretches
+                for i in range(0, n, most)
+            ],
+            self.again,
+            donated,
+        )
 
     def saved(self, batch: tuple[int, ...], T: int) -> list[Tensor]:
         """Room for the matrix products of `T` steps, if a backward pass can follow."""

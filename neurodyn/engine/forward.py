@@ -53,15 +53,16 @@ class Run:
 
     def _chunks(self, program: Any, rows: tuple[Tensor, ...], n: int, outs: list[Tensor]) -> list[Tensor]:
         from .chunks import chunks_for
-        from .sequence import is_for_a_graph, maybe_in_a_graph, onward
+        from .passes import onward
+        from .sequence import is_for_a_graph, maybe_in_a_graph
 
-        chunks, first = chunks_for(program, self.probe, n, long=self.chunk), next(iter(self.states.values()))
+        cut, first = chunks_for(program, self.probe, n, long=self.chunk).whole, next(iter(self.states.values()))
         states = [x.contiguous() for x in self.states.values()]
         xs = [x.contiguous() for x in rows or (first.new_empty(n, 0),)]
-        if is_for_a_graph(program, chunks, [*states, *xs]):
-            outs, states, *_ = maybe_in_a_graph(program, chunks, [*states, *xs], self.fixed)
+        if is_for_a_graph(program, cut, [*states, *xs]):
+            outs, states, *_ = maybe_in_a_graph(program, cut, [*states, *xs], self.fixed)
         else:
-            states, _ = onward(program, chunks, states, self.fixed, xs, outs, self.values)
+            states, _ = onward(program, cut, states, self.fixed, xs, outs, self.values)
         self.states = dict(zip(self.states, states, strict=True))
         return outs
 

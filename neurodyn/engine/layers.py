@@ -73,13 +73,14 @@ def is_stateless(module: nn.Module) -> bool:
     return not isinstance(module, SynapticOutput) and not named_dynamics(module)
 
 
-def flattened(module: nn.Module, xs: Tensor, compile: bool = False) -> Tensor:
+def flattened(module: nn.Module, xs: Tensor, compile: bool = False, donated: bool = False) -> tuple[Tensor, bool]:
     """A stateless module on all steps at once, as on a batch of ``T * batch``; without a batch, T is the batch.
 
-    With `compile` a large ``nn.Linear`` is computed by the operators of `linear`.
+    With `compile` a large ``nn.Linear`` is computed by the operators of `linear`. Then nobody else has the result, which
+    is what the second value tells; `donated` tells it of `xs`.
     """
     if xs.dim() < 3:
-        return module(xs)
+        return module(xs), False
     rows = xs.flatten(0, 1)
-    ys = linear(module, rows) if compile else None
-    return (module(rows) if ys is None else ys).unflatten(0, xs.shape[:2])
+    ys = linear(module, rows, donated) if compile else None
+    return (module(rows) if ys is None else ys).unflatten(0, xs.shape[:2]), ys is not None

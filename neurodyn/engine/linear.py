@@ -22,17 +22,23 @@ from .fingerprint import hooked
 LARGE = 2**16
 #: Outputs from which on it pays to look for zeros in the input.
 WIDE = 128
+_ROWS = 2**10  # of a gradient that takes the place of its input, at a time
 _MANY = 2**24  # multiplications from which on the operators pay in a product over all steps
 
 _library = torch.library.Library("neurodyn", "FRAGMENT")
-_library.define("linear(Tensor x, Tensor weight, Tensor? bias, Tensor? columns=None, bool look=False) -> Tensor")
+_library.define(
+    "linear(Tensor x, Tensor weight, Tensor? bias, Tensor? columns=None, bool look=False, bool donated=False) -> Tensor"
+)
 _library.define("outer(Tensor[] xs, Tensor[] gs) -> Tensor")
 _library.define("packed(Tensor weight) -> Tensor")
 _ops = torch.ops.neurodyn
 
 
-def linear(module: nn.Module, x: Tensor) -> Tensor | None:
-    """What an ``nn.Linear`` makes of rows `x`; None where the module itself has to be called."""
+def linear(module: nn.Module, x: Tensor, donated: bool = False) -> Tensor | None:
+    """What an ``nn.Linear`` makes of rows `x`; None where the module itself has to be called.
+
+    If x is `donated`, so that nobody else reads it, its gradient may be written in its place.
+    """
     if (
         not torch.compiler.is_compiling()  # there the number of rows may be a symbol
         and not in_transform()
@@ -45,7 +51,7 @@ def linear(module: nn.Module, x: Tensor) -> Tensor | None:
         and not torch.is_autocast_enabled("cpu")
         and hooked(module) is None
     ):
-        return _ops.linear(x, module.weight, module.bias, look=True)
+        return _ops.linear(x, module.weight, module.bias, look=True, donated=donated)
     return None
 
 
@@ -56,7 +62,12 @@ def _is_plain(tensor: Tensor) -> bool:
 @torch.library.impl(_library, "linear", "MkldnnCPU")  # with a weight that was packed
 @torch.library.impl(_library, "linear", "CPU")
 def _linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, columns: Tensor | None = None, look: bool = False
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    columns: Tensor | None = None,
+    look: bool = False,
+    donated: bool = False,
 ) -> Tensor:
     """x @ weight.T + bias.
 
@@ -133,7 +144,7 @@ def _kernels() -> Any:
 
 
 @torch.library.register_fake("neurodyn::linear", lib=_library)
-def _(x: Tensor, weight: Tensor, bias: Tensor | None, columns: Tensor | None = None, look: bool = False) -> Tensor:
+def _(x: Tensor, weight: Tensor, *_: Any, **__: Any) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0])
 
 
@@ -149,6 +160,7 @@ def _(xs: Sequence[Tensor], gs: Sequence[Tensor]) -> Tensor:
 
 def _keep_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:2])
+    ctx.donated = inputs[5]
 
 
 def _linear_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -156,11 +168,17 @@ def _linear_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     # The latter for torch.autograd.grad(is_grads_batched=True), which has no rule for lists of tensors.
     batched = in_transform() or torch._C._functorch.is_legacy_batchedtensor(grad)  # type: ignore[attr-defined]
     of_x = of_weight = None
-    if wanted[0]:
-        of_x = grad @ weight if batched else _ops.linear(grad, weight.t(), None)
     if wanted[1]:
         of_weight = grad.t() @ x if batched else _ops.outer([x], [grad]).t().contiguous()
-    return of_x, of_weight, grad.sum(0) if wanted[2] else None, None, None
+    if wanted[0] and batched:
+        of_x = grad @ weight
+    elif wanted[0] and ctx.donated and not torch._C._autograd._get_current_graph_task_keep_graph():
+        of_x = x.detach()
+        for rows, some in zip(of_x.split(_ROWS), grad.split(_ROWS), strict=True):
+            rows.copy_(_ops.linear(some, weight.t(), None))
+    elif wanted[0]:
+        of_x = _ops.linear(grad, weight.t(), None)
+    return of_x, of_weight, grad.sum(0) if wanted[2] else None, None, None, None
 
 
 def _keep_outer(ctx: Any, inputs: tuple[list[Tensor], list[Tensor]], output: Tensor) -> None:

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from ..dynamics import in_transform
 from ..states import constants, get_states, pure, set_states
+from .donation import are_unseen
 from .errors import BatchSpecialised, EagerWarning, NotCompilable
 from .late import engine
 from .layers import flattened, is_stateless
@@ -34,42 +35,50 @@ def of_each(function: Callable[[Tensor], Any], arguments: tuple[Any, ...]) -> tu
     return pytree.tree_map(function, arguments)
 
 
-def through(row: Sequence[nn.Module], ys: Any, compile: bool, bar: Any) -> Any:
-    """The output of the last layer over all steps; those with states start from the ones in their buffers."""
+def through(row: Sequence[nn.Module], ys: Any, compile: bool, bar: Any, donated: bool = False) -> tuple[Any, bool]:
+    """The output of the last layer over all steps; those with states start from the ones in their buffers.
+
+    The second value tells whether nobody else has the output, so that it may be overwritten once it has been used;
+    `donated` tells it of the input. Hooks for saved tensors see the tensors between the layers.
+    """
     for layer in row:
         ys = ys if isinstance(ys, tuple) else (ys,)
-        ys = flattened(layer, *ys, compile=compile) if is_stateless(layer) else _run(layer, ys, compile, bar)
-    return ys
+        donated = donated and are_unseen()
+        if is_stateless(layer):
+            ys, donated = flattened(layer, *ys, compile=compile, donated=donated)
+        else:
+            ys, donated = _run(layer, ys, compile, bar, donated)
+    return ys, donated
 
 
-def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, bar: Any) -> Any:
+def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, bar: Any, donated: bool) -> tuple[Any, bool]:
     """All steps of a module with states; its new states stay in its buffers, with their graph."""
     if torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling():
-        return _scanned(net, arguments)
+        return _scanned(net, arguments), False
     if torch.compiler.is_compiling():  # write the steps out; Inductor compiles several scans in one graph wrongly
-        return _eager(net, arguments, bar)
+        return _eager(net, arguments, bar), False
     if compile and not in_transform():
         leaves, spec = flat(arguments)
         try:
-            outs = _compiled(net, leaves, spec, bar)
+            outs = _compiled(net, leaves, spec, bar, donated)
         except NotCompilable as reason:
             _say_once(net, str(reason))
         else:
-            return outs
-    return _eager(net, arguments, bar)
+            return outs, True
+    return _eager(net, arguments, bar), False
 
 
-def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, bar: Any) -> Any:
+def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, bar: Any, donated: bool) -> Any:
     program_for, run = engine()
     program, now = program_for(net, leaves, spec)
     states = [buffers[name] for buffers, name in now.states]
     try:
-        outs, final = run(program, net, states, now.constants, leaves, bar)
+        outs, final = run(program, net, states, now.constants, leaves, bar, donated)
     except BatchSpecialised:
         from .programs import specialise
 
         specialise(program)
-        return _compiled(net, leaves, spec, bar)
+        return _compiled(net, leaves, spec, bar, donated)
     for (buffers, name), value in zip(now.states, final, strict=True):
         buffers[name] = value
     return outs[0] if program.output_spec.is_leaf() else pytree.tree_unflatten(outs, program.output_spec)

@@ -86,6 +86,7 @@ def unroll(
     if watch.targets and return_states:
         raise ValueError("unroll: with record=, the final states are recording.states; leave out return_states")
     ys: Any = arguments
+    donated = False
     with _bar(module, leaves[0].shape[0], progress) as bar:
         if torch.compiler.is_compiling() or in_transform():
             checkpoint = None
@@ -95,9 +96,9 @@ def unroll(
                 start(row, ys)
             row = [watch.around(layer) for layer in row]
             if checkpoint is None or not can_repeat(row):
-                ys = through(row, ys, compile, bar)
+                ys, donated = through(row, ys, compile, bar, donated and not watch.targets)
             else:
-                ys = in_blocks(row, ys, checkpoint, compile, bar)
+                ys, donated = in_blocks(row, ys, checkpoint, compile, bar), False
             ys = watch.taken(row[-1], ys)
     final = get_states(module) if watch.targets or return_states else {}
     detach_states(module)

@@ -1,0 +1,123 @@
+"""Large sequences are worked on in stretches: states computed again, gradients in the place of inputs."""
+
+import pytest
+import torch
+from torch import nn
+
+import neurodyn as nd
+from neurodyn.engine import chunks, linear, passes
+
+
+@pytest.fixture(params=[1, 3], ids=["short", "long"])
+def stretches(request, monkeypatch):
+    """Every sequence counts as large; a stretch has this many chunks of a batch of 4."""
+    monkeypatch.setattr(chunks, "_LARGE", 0)
+    monkeypatch.setattr(chunks, "_STRETCH", request.param * 8 * 4 * 64 * 4)
+    monkeypatch.setattr(linear, "_MANY", 0)
+    monkeypatch.setattr(linear, "_ROWS", 7)
+
+
+def deep():
+    """Pieces with chunks of eight and of fewer steps, between products."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nd.STP(64), nn.Linear(64, 64), nd.LIF(64, learn="tau"), nn.Linear(64, 64), nd.HH(64), nn.Linear(64, 3)
+    ).float()
+
+
+def train(net, xs, **how):
+    net.zero_grad()
+    xs = xs.clone().requires_grad_()
+    ys = nd.unroll(net, xs, **how)
+    states = [s.clone() for s in nd.get_states(net).values()]
+    weight = torch.linspace(-1, 1, ys.numel()).view_as(ys).to(ys)
+    ys.backward(weight)
+    return [ys.detach(), xs.grad, *states, *(p.grad for p in net.parameters())]
+
+
+def spikes(T):
+    return (torch.rand(T, 4, 64, generator=torch.Generator().manual_seed(1)) < 0.3).float()
+
+
+def same(found, wanted):
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("T", [1, 23, 64])
+def test_stretches_change_nothing(T, stretches):
+    net, xs = deep(), spikes(T)
+    wanted = train(net, xs, compile=False)
+    for found, other in zip(train(net, xs), wanted, strict=True):
+        torch.testing.assert_close(found, other, rtol=2e-4, atol=2e-4 * other.abs().max().item())
+
+
+def test_states_are_the_same_to_the_last_bit(monkeypatch):
+    net, xs = nd.HH(64).float(), 10 * torch.rand(40, 4, 64, dtype=torch.float32)
+    wanted = train(net, xs)
+    calls = []
+    onward = passes.onward
+    monkeypatch.setattr(passes, "onward", lambda *given, **how: calls.append(1) or onward(*given, **how))
+    monkeypatch.setattr(chunks, "_LARGE", 0)
+    monkeypatch.setattr(chunks, "_STRETCH", 1)
+    same(train(net, xs), wanted)
+    assert len(calls) == 1 + 5  # once for the forward pass, and for each eight steps once more
+
+
+@pytest.fixture
+def copied(monkeypatch):
+    """The inputs that gave way to their gradients."""
+    found = []
+    cut = chunks.Chunks.cut
+
+    def watched(self, *given):
+        found.append(cut(self, *given).donated)
+        return cut(self, *given)
+
+    monkeypatch.setattr(chunks.Chunks, "cut", watched)
+    return found
+
+
+def test_only_what_lies_between_layers_gives_way(stretches, copied):
+    net, xs = deep(), spikes(20)
+    before = xs.clone()
+    train(net, xs)
+    assert copied == [False, True, True]
+    ys = nd.unroll(net[:3], leaf := xs.requires_grad_())
+    kept = ys.detach().clone()
+    torch.autograd.grad(nd.unroll(net[3:], ys), leaf, torch.ones(20, 4, 3))
+    assert torch.equal(ys, kept)
+    assert torch.equal(leaf, before)
+
+
+def test_a_graph_that_is_kept_can_be_used_again(stretches):
+    net, xs = deep(), spikes(20).requires_grad_()
+    ys = nd.unroll(net, xs)
+    wanted = [xs, *net.parameters()]
+    first = torch.autograd.grad(ys.sum(), wanted, retain_graph=True)
+    same(torch.autograd.grad(ys.sum(), wanted, retain_graph=True), first)
+    same(torch.autograd.grad(ys.sum(), wanted), first)
+
+
+def test_records_keep_their_values(stretches, copied):
+    net, xs = deep(), spikes(20).requires_grad_()
+    ys, recording = nd.unroll(net, xs, record=("0", "1", "2.V"))
+    before = {name: recording[name].values.detach().clone() for name in ("0", "1", "2.V")}
+    ys.sum().backward()
+    assert copied == [False] * 3
+    for name, values in before.items():
+        assert torch.equal(recording[name].values, values)
+
+
+def test_hooks_for_saved_tensors_see_what_was_saved(stretches, copied):
+    net, xs, seen = deep(), spikes(20).requires_grad_(), []
+
+    def pack(tensor):
+        seen.append((tensor, tensor.detach().clone()))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        ys = nd.unroll(net, xs)
+    ys.sum().backward()
+    assert not any(copied)
+    assert all(torch.equal(tensor, before) for tensor, before in seen)
