@@ -19,9 +19,9 @@ def rounds(monkeypatch):
     """How many times chunks were replayed."""
     counted = []
 
-    def counting(plan, starts, moves, keep, chunks, *options):
+    def counting(plan, kinds, parts, keep, chunks, *options):
         counted.append(len(chunks))
-        run(plan, starts, moves, keep, chunks, *options)
+        run(plan, kinds, parts, keep, chunks, *options)
 
     run = replay.Plan.replay
     monkeypatch.setattr(replay.Plan, "replay", counting)

@@ -47,6 +47,8 @@ class Chunks:
 
     Attributes:
         whole: a stretch for each length of chunks, from the longest on.
+        used: the constants that values computed beforehand depend on; see `Prologue`.
+        again: whether it is cheap to compute states again: chunks are short, and have no matrix products.
         launches: of kernels in the forward pass, about; 0 if a chunk does anything else.
     """
 
@@ -70,17 +72,21 @@ class Chunks:
         self.forward, self.backward = ({n: kind[n].result() for n in kind} for kind in (forward, backward))
         plain = all(folded.launches for kind in (self.forward, self.backward) for folded in kind.values())
         self.launches = plain * sum(n * self.forward[steps].launches for _, steps, n in self.whole.stretches)
+        used = [folded.prologue.used for kind in (self.forward, self.backward) for folded in kind.values()]
+        self.used = None if None in used else sorted(set().union(*used))  # type: ignore[arg-type]
         self.again = on_cpu and program.steps < _APART and not self.products
 
     def cut(self, program: Program, batch: tuple[int, ...], donated: bool) -> Cut:
         """The sequence as a whole, or, where that saves much memory, in short stretches.
 
-        Only on the CPU, where a stretch is worked on in the caches. States are computed again where chunks are short and
-        have no matrix products, which are not cheap.
+        Only on the CPU, where a stretch is worked on in the caches. States are computed again where chunks are short
+        and have no matrix products, which are not cheap.
         """
-        chunk = program.steps * sum(layout.nbytes(batch) for layout in program.xs)
         donated = donated and self.on_cpu
-        if not self.backward or not (self.again or donated) or self.T * chunk < _LARGE * program.steps:
+        if not self.backward or not (self.again or donated):
+            return self.whole
+        chunk = program.steps * sum(layout.nbytes(batch) for layout in program.xs)
+        if self.T * chunk < _LARGE * program.steps:
             return self.whole
         most = max(_STRETCH // chunk, _APART // program.steps)
         return Cut(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -36,7 +35,7 @@ class Run:
         self.block = max(1, block_length((*sample, *outs.values()), times) // self.chunk) * self.chunk
         self.outs = {name: x.new_empty((self.block, *x.shape)) for name, x in outs.items()}
         self.fixed = [x.contiguous() for x in constants(probe).values()]
-        self.values = functools.cache(lambda folded: folded.prologue(self.fixed, {}))
+        self.known: dict[str, Tensor] = {}  # of what is computed from these beforehand
 
     def __call__(self, rows: tuple[Tensor, ...], n: int) -> dict[str, Tensor]:
         outs = [out[:n] for out in self.outs.values()]
@@ -62,7 +61,7 @@ class Run:
         if is_for_a_graph(program, cut, [*states, *xs]):
             outs, states, *_ = maybe_in_a_graph(program, cut, [*states, *xs], self.fixed)
         else:
-            states, _ = onward(program, cut, states, self.fixed, xs, outs, self.values)
+            states, _ = onward(program, cut, states, self.fixed, xs, outs, self.known)
         self.states = dict(zip(self.states, states, strict=True))
         return outs
 

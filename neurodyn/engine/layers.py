@@ -70,14 +70,14 @@ def stages(module: nn.Module) -> Iterator[nn.Module]:
 
 def is_stateless(module: nn.Module) -> bool:
     """Whether `module` may run on all time steps at once."""
-    return not isinstance(module, SynapticOutput) and not named_dynamics(module)
+    return not isinstance(module, (Dynamics, SynapticOutput)) and not named_dynamics(module)
 
 
 def flattened(module: nn.Module, xs: Tensor, compile: bool = False, donated: bool = False) -> tuple[Tensor, bool]:
     """A stateless module on all steps at once, as on a batch of ``T * batch``; without a batch, T is the batch.
 
-    With `compile` a large ``nn.Linear`` is computed by the operators of `linear`. Then nobody else has the result, which
-    is what the second value tells; `donated` tells it of `xs`.
+    With `compile` a large ``nn.Linear`` is computed by the operators of `linear`. Then nobody else has the result,
+    which is what the second value tells; `donated` tells it of `xs`.
     """
     if xs.dim() < 3:
         return module(xs), False

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..dynamics import in_transform
+from .donation import for_the_last_time
 from .fingerprint import hooked
 
 #: Elements of a matrix from which on the operators pay in a step: a call costs 10 us more than one of torch.
@@ -172,7 +173,7 @@ def _linear_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         of_weight = grad.t() @ x if batched else _ops.outer([x], [grad]).t().contiguous()
     if wanted[0] and batched:
         of_x = grad @ weight
-    elif wanted[0] and ctx.donated and not torch._C._autograd._get_current_graph_task_keep_graph():
+    elif wanted[0] and ctx.donated and for_the_last_time():
         of_x = x.detach()
         for rows, some in zip(of_x.split(_ROWS), grad.split(_ROWS), strict=True):
             rows.copy_(_ops.linear(some, weight.t(), None))

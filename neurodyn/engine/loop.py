@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ..dynamics import in_transform
 from ..states import constants, get_states, pure, set_states
 from .donation import are_unseen
 from .errors import BatchSpecialised, EagerWarning, NotCompilable
@@ -38,6 +37,7 @@ def of_each(function: Callable[[Tensor], Any], arguments: tuple[Any, ...]) -> tu
 def through(row: Sequence[nn.Module], ys: Any, compile: bool, bar: Any, donated: bool = False) -> tuple[Any, bool]:
     """The output of the last layer over all steps; those with states start from the ones in their buffers.
 
+    With `compile` they run in compiled chunks, which is for the outside of torch.compile and torch.func alone.
     The second value tells whether nobody else has the output, so that it may be overwritten once it has been used;
     `donated` tells it of the input. Hooks for saved tensors see the tensors between the layers.
     """
@@ -53,18 +53,15 @@ def through(row: Sequence[nn.Module], ys: Any, compile: bool, bar: Any, donated:
 
 def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, bar: Any, donated: bool) -> tuple[Any, bool]:
     """All steps of a module with states; its new states stay in its buffers, with their graph."""
-    if torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling():
-        return _scanned(net, arguments), False
-    if torch.compiler.is_compiling():  # write the steps out; Inductor compiles several scans in one graph wrongly
-        return _eager(net, arguments, bar), False
-    if compile and not in_transform():
+    if compile:
         leaves, spec = flat(arguments)
         try:
-            outs = _compiled(net, leaves, spec, bar, donated)
+            return _compiled(net, leaves, spec, bar, donated), True
         except NotCompilable as reason:
             _say_once(net, str(reason))
-        else:
-            return outs, True
+    elif torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling():
+        return _scanned(net, arguments), False
+    # Inside torch.compile the steps are written out: Inductor compiles several scans in one graph wrongly.
     return _eager(net, arguments, bar), False
 
 

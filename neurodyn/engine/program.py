@@ -24,6 +24,7 @@ from . import products
 from .chunk import TRACING, Pending
 from .errors import BatchSpecialised, NotCompilable
 from .opened import Opened
+from .prologue import Store
 from .share import Share
 from .trace import Kind, Layout, refuse_impure, trace
 
@@ -63,6 +64,7 @@ class Program:
         self.output_spec: Any = None
         self.open = [i for i, layout in enumerate(self.constants) if layout.shape and layout.shape[0] < 0]
         self.sequences: dict[Any, Any] = {}  # the `Chunks` for sequences, by what they depend on
+        self.values = Store()  # of the prologues of all chunks
         self._compiled: dict[Any, Pending] = {}
         self._failure: str | None = None
 

@@ -1,7 +1,4 @@
-"""What is computed from constants once for a whole sequence, and shared by its forward and its backward pass.
-
-Values of small constants on the CPU are found again as long as these hold the same bytes, however they were set.
-"""
+"""What is computed from constants once for a whole sequence, and shared by its forward and its backward pass."""
 
 from __future__ import annotations
 
@@ -36,6 +33,9 @@ class Prologue:
         constants: nodes of a graph, by their position among the constants.
         nodes: functions of constants and of each other, in order, and what else they need.
         values: those whose values are wanted.
+
+    Attributes:
+        used: the constants that the values depend on; None if a value is a part of one.
     """
 
     def __init__(self, constants: Mapping[Node, int], nodes: Iterable[Node], values: Sequence[Node]):
@@ -51,29 +51,15 @@ class Prologue:
                 needed.update(node.all_input_nodes)
                 self.steps.insert(0, step)
         self.values = [names[node].expression for node in values]
-        used = {i for node, i in constants.items() if node in needed}
-        # A value that is part of a constant changes with it; one that depends on none is not worth an entry.
-        self.used = None if not used or any(_is_view(step[1]) for step in self.steps) else sorted(used)
-        self.found: dict[tuple[bytes, ...], list[Tensor]] = {}
+        # A value that is part of a constant changes with it.
+        views = any(_is_view(step[1]) for step in self.steps)
+        self.used = None if views else {i for node, i in constants.items() if node in needed}
 
     def __call__(self, constants: Sequence[Tensor], known: Known) -> list[Tensor]:
-        if (key := self._key(constants)) is None:
+        try:
+            return [known[expression] for expression in self.values]
+        except KeyError:
             return self._computed(constants, known)
-        if (values := self.found.get(key)) is None:
-            values = self._computed(constants, known)
-            if len(self.found) >= _KEPT:
-                self.found = {}
-            self.found[key] = values
-        return values
-
-    def _key(self, constants: Sequence[Tensor]) -> tuple[bytes, ...] | None:
-        """What the constants hold, if that is little and can be seen."""
-        if self.used is None:
-            return None
-        used = [constants[i] for i in self.used]
-        if any([x.numel() > _SMALL or not x.is_cpu or x.is_neg() for x in used]):
-            return None
-        return tuple([ctypes.string_at(x.data_ptr(), x.nbytes) for x in used])
 
     def _computed(self, constants: Sequence[Tensor], known: Known) -> list[Tensor]:
         for expression, target, args, kwargs in self.steps:
@@ -81,6 +67,27 @@ class Prologue:
                 given = {name: _resolved(value, constants, known) for name, value in kwargs.items()}
                 known[expression] = target(*[_resolved(a, constants, known) for a in args], **given)
         return [known[expression] for expression in self.values]
+
+
+class Store:
+    """What prologues made of small constants on the CPU, found again while these hold the same bytes, however set."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[Any, ...], Known] = {}
+
+    def known(self, used: Sequence[int] | None, constants: Sequence[Tensor]) -> Known | None:
+        """What is known where these are `used`, which grows; None if they are large, or cannot be seen."""
+        if used is None:
+            return None
+        some = [constants[i] for i in used]
+        if any([x.numel() > _SMALL or not x.is_cpu or x.is_neg() for x in some]):
+            return None
+        key = (*used, *[ctypes.string_at(x.data_ptr(), x.nbytes) for x in some])
+        if (known := self.found.get(key)) is None:
+            if len(self.found) >= _KEPT:
+                self.found = {}
+            known = self.found[key] = {}
+        return known
 
 
 def _is_view(target: Any) -> bool:

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -28,9 +28,31 @@ _SOURCE = Path(__file__).with_name("rounds.cpp")
 #: Addresses of kernels, and what they are called with: tensors and integers.
 Calls = Sequence[tuple[int, tuple[Any, ...]]]
 
-#: How a tensor moves: ``(step, kind)`` means that it lies at ``start + turn * step``; by its kind the turn of the k-th
-#: round is the number of the chunk, ``k % period`` or ``(k + 1) % period``.
-Move = tuple[int, int]
+#: Turns, each a number for the k-th round: that of the chunk, ``(k - 1) % period`` and ``k % period``.
+CHUNK, BEFORE, AFTER = range(3)
+#: Rounds in which a tensor lies elsewhere.
+NEVER, FIRST, LAST = range(3)
+
+
+class Move(NamedTuple):
+    """How a tensor moves: it lies `offset` + turn * `step` bytes behind `base`, or, `when` it is time, at `other`.
+
+    Attributes:
+        base, other: numbers among the tensors that are handed over together.
+    """
+
+    base: int
+    offset: int = 0
+    step: int = 0
+    turn: int = CHUNK
+    other: int = 0
+    when: int = NEVER
+
+
+class Moving(Protocol):
+    """How some tensors move along a sequence."""
+
+    def moves(self, tensors: Sequence[Tensor]) -> list[Move]: ...
 
 
 class Tape:
@@ -112,16 +134,16 @@ class Plan:
         columns = [column[a.data_ptr()] if isinstance(a, Tensor) else next(numbered) for a in arguments]
         self.temporary = [tensor.nbytes for tensor in others.values()]
         self.numbers = [argument for argument in arguments if not isinstance(argument, Tensor)]
-        self.rest = [0] * (len(others) + len(self.numbers))
+        self.fixed = len(others) + len(self.numbers)
         kernels, arity = [kernel for kernel, _ in calls], [len(given) for _, given in calls]
         self.calls = array("q", kernels), array("q", arity), array("q", columns)
-        self.still = self._moving([(0, 0)] * (len(inputs) + len(outputs)))
-        self.moving: dict[bool, Any] = {}  # with the moves of a sequence
+        self.still = self._moving([Move(i) for i in range(len(inputs) + len(outputs))], len(inputs) + len(outputs))
+        self.moving: dict[bool, Any] = {}  # along a sequence
 
     def replay(
         self,
-        starts: list[int],
-        moves: Callable[[], list[Move]],
+        kinds: Sequence[Moving],
+        parts: Sequence[Sequence[Tensor]],
         keep: bool,
         chunks: range,
         period: int,
@@ -130,41 +152,56 @@ class Plan:
         """Call the kernels once for each of `chunks`.
 
         Args:
-            starts, moves: of the inputs and of the outputs; `Move` tells what `period` is for. The moves are asked for
-                once for each `keep`: without a backward pass to come, matrix products are written to one place.
+            kinds, parts: the inputs and the outputs, in order. How they move is asked for once for each `keep`: without
+                a backward pass to come, matrix products are written to one place.
+            period: of the turns.
             done: called with a number of rounds after these.
 
         Raises:
             RuntimeError: what a kernel has thrown.
         """
+        bases = [tensor.data_ptr() for part in parts for tensor in part]
         if keep not in self.moving:
-            self.moving[keep] = self._moving(moves())
-        rooms = self._rooms()
+            self.moving[keep] = self._moving(_numbered(kinds, parts), len(bases))
+        words, rooms = self._words(bases)
         for k in range(0, len(chunks), _SLAB):
             last = min(k + _SLAB, len(chunks))
-            self._run(self.moving[keep], (k, last, chunks.start, chunks.step, period), starts, rooms)
+            self._run(self.moving[keep], (k, last, len(chunks), chunks.start, chunks.step, period), words)
             done(last - k)
+        del rooms
 
     def once(self, addresses: list[int]) -> None:
         """Call the kernels; `addresses` are those of the inputs and of the outputs."""
-        self._run(self.still, (0, 1, 0, 0, 1), addresses, self._rooms())
+        words, rooms = self._words(addresses)
+        self._run(self.still, (0, 1, 1, 0, 0, 1), words)
+        del rooms
 
-    def _moving(self, moves: list[Move]) -> tuple[int, Any]:
-        """The address of what the C++ loop needs besides `starts`, and what holds it."""
-        step, kind = zip(*moves, strict=True)
-        held = array("q", (*step, *self.rest)), array("q", (*kind, *self.rest)), *self.calls
-        plan = array("q", (len(self.calls[0]), self.threads, *map(_address_of, held)))
+    def _moving(self, moves: list[Move], bases: int) -> tuple[int, Any]:
+        """The address of what the C++ loop needs besides the `bases`, and what holds it."""
+        moves = moves + [Move(bases + i) for i in range(self.fixed)]
+        held = *(array("q", column) for column in zip(*moves, strict=True)), *self.calls
+        plan = array("q", (len(moves), len(self.calls[0]), self.threads, *map(_address_of, held)))
         return _address_of(plan), (plan, held)
 
-    def _rooms(self) -> list[Tensor]:
-        return [torch.empty(n, dtype=torch.uint8) for n in self.temporary]
+    def _words(self, bases: list[int]) -> tuple[array[int], list[Tensor]]:
+        """The bases, and behind them the addresses of temporary tensors, which come with them, and the numbers."""
+        rooms = [torch.empty(n, dtype=torch.uint8) for n in self.temporary]
+        return array("q", [*bases, *[room.data_ptr() for room in rooms], *self.numbers]), rooms
 
-    def _run(self, plan: tuple[int, Any], rounds: tuple[int, ...], starts: list[int], rooms: list[Tensor]) -> None:
-        start = array("q", [*starts, *[room.data_ptr() for room in rooms], *self.numbers])
+    def _run(self, plan: tuple[int, Any], rounds: tuple[int, ...], words: array[int]) -> None:
         torch.get_num_threads()  # a new thread gets torch's number only now
-        message = _library().rounds(plan[0], *rounds, _address_of(start))
+        message = _library().rounds(plan[0], *rounds, _address_of(words))
         if message is not None:
             raise RuntimeError(message.decode())
+
+
+def _numbered(kinds: Sequence[Moving], parts: Sequence[Sequence[Tensor]]) -> list[Move]:
+    """The moves of all parts, whose tensors come one after the other."""
+    found, n = [], 0
+    for kind, part in zip(kinds, parts, strict=True):
+        found += [move._replace(base=n + move.base, other=n + move.other) for move in kind.moves(part)]
+        n += len(part)
+    return found
 
 
 @contextlib.contextmanager
@@ -193,7 +230,7 @@ def _library() -> Any:
     from torch._inductor.codecache import CppCodeCache
 
     library = CppCodeCache.load(_SOURCE.read_text().replace("MOST", str(_MOST)))
-    library.rounds.argtypes = [ctypes.c_void_p, *5 * [ctypes.c_int64], ctypes.c_void_p]
+    library.rounds.argtypes = [ctypes.c_void_p, *6 * [ctypes.c_int64], ctypes.c_void_p]
     library.rounds.restype = ctypes.c_char_p
     library.limit.argtypes, library.limit.restype = [ctypes.c_int], ctypes.c_int
     return library

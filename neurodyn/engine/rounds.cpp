@@ -5,6 +5,7 @@
 #include <exception>
 #include <string>
 #include <utility>
+#include <vector>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -29,12 +30,12 @@ void dispatch(void* kernel, int64_t n, const int64_t* a, std::index_sequence<N..
     with[n](kernel, a);
 }
 
-// The kernels to call, with how many arguments, and in which columns these are found.
+// The kernels to call, with how many arguments, and in which columns these are found; and of each column how it moves.
 struct Plan {
-  int64_t count, threads;
-  const int64_t *step, *kind;
+  int64_t columns, count, threads;
+  const int64_t *base, *offset, *step, *turn, *other, *when;
   void* const* kernels;
-  const int64_t *arity, *columns;
+  const int64_t *arity, *column;
 };
 
 // From now on no more than n threads work on a kernel that this thread calls; returns what held before.
@@ -44,24 +45,37 @@ extern "C" int limit(int n) {
   return before;
 }
 
-// A round makes all calls. In round k the argument in column c is start[c] + turn[kind[c]] * step[c], where the turns are
-// first + k * stride, k % period and (k + 1) % period.
+// A round makes all calls, and there are n rounds, of which these are from k to end. In round k the argument in column c
+// is base[c] + offset[c] + turns[turn[c]] * step[c], where the turns are first + k * stride, (k - 1) % period and
+// k % period; in the first round, or in the last, it may be another base.
 // At most so many threads work on each. Returns what a kernel has thrown, such as an index out of range, or nothing.
-extern "C" const char* rounds(const Plan* plan, int64_t k, int64_t n, int64_t first, int64_t stride, int64_t period,
-                              const int64_t* start) {
-  const auto [count, threads, step, kind, kernels, arity, columns] = *plan;
+extern "C" const char* rounds(const Plan* plan, int64_t k, int64_t end, int64_t n, int64_t first, int64_t stride,
+                              int64_t period, const int64_t* bases) {
   static thread_local std::string message;
+  static thread_local std::vector<int64_t> at, by;
+  const Plan p = *plan;
+  at.resize(p.columns);
+  by.resize(p.columns);
+  const auto place = [&](bool is_first, bool is_last) {
+    for (int64_t c = 0; c < p.columns; ++c) {
+      const bool elsewhere = (p.when[c] == 1 && is_first) || (p.when[c] == 2 && is_last);
+      at[c] = elsewhere ? bases[p.other[c]] : bases[p.base[c]] + p.offset[c];
+      by[c] = elsewhere ? 0 : p.step[c];
+    }
+  };
   const int before = omp_get_max_threads();
-  if (threads < before) omp_set_num_threads(threads);
+  if (p.threads < before) omp_set_num_threads(p.threads);
   const char* thrown = nullptr;
+  place(k == 0, k == n - 1);
   try {
-    for (; k < n; ++k) {
-      const int64_t turn[] = {first + k * stride, k % period, (k + 1) % period};
-      const int64_t* c = columns;
-      for (int64_t i = 0; i < count; ++i) {
+    for (; k < end; ++k) {
+      if (k == 1 || k == n - 1) place(k == 0, k == n - 1);
+      const int64_t turns[] = {first + k * stride, (k + period - 1) % period, k % period};
+      const int64_t* c = p.column;
+      for (int64_t i = 0; i < p.count; ++i) {
         int64_t a[MOST];
-        for (int64_t j = 0; j < arity[i]; ++j, ++c) a[j] = start[*c] + turn[kind[*c]] * step[*c];
-        dispatch(kernels[i], arity[i], a, std::make_index_sequence<MOST + 1>{});
+        for (int64_t j = 0; j < p.arity[i]; ++j, ++c) a[j] = at[*c] + turns[p.turn[*c]] * by[*c];
+        dispatch(p.kernels[i], p.arity[i], a, std::make_index_sequence<MOST + 1>{});
       }
     }
   } catch (const std::exception& error) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -14,29 +15,31 @@ from ..progress import Quiet
 from .capture import in_a_graph, is_worth
 from .chunks import Cut, chunks_for
 from .donation import for_the_last_time
-from .passes import Ahead, ahead, back, split
+from .passes import Ahead, ahead, back
 from .program import Program
 from .prologue import Known
-from .sweep import Each
-
-#: Elements of values up to which they are kept for the backward pass. Where there are larger ones, such as packed
-#: weights, none is kept: to compute the small ones again takes no time there, and they would lie between what is freed.
-_SMALL = 2**12
+from .sweep import Listed
 
 
 class TimeLoop(torch.autograd.Function):
-    """``(program, cut, progress, *states, *constants, *xs) -> (*outs, *states)``."""
+    """``(program, cut, progress, constants, *states, *learned, *xs) -> (*outs, *states)``.
+
+    The learned ones are among the constants as well; those without a gradient are cheaper to hand over in a list.
+    """
 
     @staticmethod
-    def forward(ctx: Any, program: Program, cut: Cut, progress: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
-        laid_out = [tensor.contiguous() for tensor in tensors]  # the layout that the program was traced with
-        states, constants, xs = split(laid_out, len(program.states), len(program.constants))
-        changing, known = [*states, *xs], {}
+    def forward(
+        ctx: Any, program: Program, cut: Cut, progress: Any, constants: Sequence[Tensor], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        n, m = len(program.states), len(program.states) + len(program.learned)
+        changing = [x.contiguous() for x in (*tensors[:n], *tensors[m:])]  # the layout that the program was traced with
+        constants = [x.contiguous() for x in constants]
+        known = program.values.known(cut.chunks.used, constants)
         outs, states, products, kept = maybe_in_a_graph(program, cut, changing, constants, known, progress)
-        ctx.known = known if all(value.numel() <= _SMALL for value in known.values()) else {}
-        ctx.program, ctx.cut, ctx.kept = program, cut, [part._replace(tensors=()) for part in kept]
-        ctx.lengths = [len(kind) for kind in (xs, products, *(part.tensors for part in kept))]
-        ctx.save_for_backward(*constants, *xs, *products, *(tensor for part in kept for tensor in part.tensors))
+        ctx.program, ctx.cut, ctx.known, ctx.kinds = program, cut, known, [kind for kind, _ in kept]
+        parts = changing[n:], products, *[start for _, start in kept]
+        ctx.lengths = [len(part) for part in parts]
+        ctx.save_for_backward(*constants, *itertools.chain(*parts))
         return (*outs, *states)
 
     @staticmethod
@@ -45,24 +48,17 @@ class TimeLoop(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
         saved, n = [x.contiguous() for x in ctx.saved_tensors], len(program.constants)
-        changing, constants = [*(grad.contiguous() for grad in grads), *saved[n:]], saved[:n]
+        changing, constants = [*[grad.contiguous() for grad in grads], *saved[n:]], saved[:n]
         wanted = ctx.needs_input_grad[-len(program.xs) :]
         if cut.donated and not for_the_last_time():
             cut = cut._replace(donated=False)
-        function = partial(back, program, cut, wanted, ctx.kept, ctx.lengths)
-        stacked = all(isinstance(part, Each) for part in ctx.kept)
-        worth = stacked and is_worth(cut.chunks.launches, changing, lambda: sum(grad.nbytes for grad in grads))
+        function = partial(back, program, cut, wanted, ctx.kinds, ctx.lengths)
+        worth = not cut.chunks.on_cpu and not any(isinstance(kind, Listed) for kind in ctx.kinds)
+        worth = worth and is_worth(cut.chunks.launches, changing, lambda: sum(grad.nbytes for grad in grads))
         found = in_a_graph(function, ("backward", cut.chunks), changing, constants) if worth else None
-        grad_states, sums, grad_xs = function(changing, constants, dict(ctx.known)) if found is None else found
-        by_constant, given = dict(zip(program.learned, sums, strict=True)), iter(grad_xs)
-        return (
-            None,
-            None,
-            None,
-            *grad_states,
-            *(by_constant.get(i) for i in range(n)),
-            *(next(given) if want else None for want in wanted),
-        )
+        grad_states, sums, grad_xs = function(changing, constants, ctx.known) if found is None else found
+        given = iter(grad_xs)
+        return None, None, None, None, *grad_states, *sums, *[next(given) if want else None for want in wanted]
 
 
 def is_for_a_graph(program: Program, cut: Cut, changing: list[Tensor]) -> bool:
@@ -80,7 +76,7 @@ def maybe_in_a_graph(
     progress: Any = Quiet(),
 ) -> Ahead:
     """`ahead`, in a CUDA graph where that is worth it."""
-    worth = is_for_a_graph(program, cut, changing)
+    worth = not cut.chunks.on_cpu and is_for_a_graph(program, cut, changing)
     function = partial(ahead, program, cut, worth)  # as many tensors are saved in a graph as without
     found = in_a_graph(function, ("forward", cut.chunks), changing, constants) if worth else None
     if found is None:
@@ -102,13 +98,20 @@ def run(
 
     If `xs` are `donated`, so that nobody else reads them, their gradients may be written in their place.
     """
-    tensors = (*states, *constants, *xs)
-    differentiable = torch.is_grad_enabled() and any([t.requires_grad for t in tensors])
+    differentiable = torch.is_grad_enabled() and any([t.requires_grad for t in (*states, *constants, *xs)])
+    if forward_ad._current_level >= 0 and any(_has_tangent(t) for t in (*states, *constants, *xs)):
+        raise RuntimeError("unroll: the compiled loop has no forward derivatives; use unroll(..., compile=False)")
     wanted = tuple([x.requires_grad for x in xs]) if differentiable else None
     chunks = chunks_for(program, net, xs[0].shape[0], wanted)
-    if not differentiable and forward_ad._current_level < 0:
-        states, xs, constants = [[x.contiguous() for x in kind] for kind in (states, xs, constants)]
-        return maybe_in_a_graph(program, chunks.whole, [*states, *xs], constants, None, progress)[:2]
+    if not differentiable:
+        changing, constants = [x.contiguous() for x in (*states, *xs)], [x.contiguous() for x in constants]
+        known = program.values.known(chunks.used, constants)
+        return maybe_in_a_graph(program, chunks.whole, changing, constants, known, progress)[:2]
     cut = chunks.cut(program, states[0].shape[: len(program.batch)], donated)
-    results = TimeLoop.apply(program, cut, progress, *tensors)
+    learned = [constants[i] for i in program.learned]
+    results = TimeLoop.apply(program, cut, progress, constants, *states, *learned, *xs)
     return results[: len(program.outs)], results[len(program.outs) :]
+
+
+def _has_tangent(tensor: Tensor) -> bool:
+    return forward_ad.unpack_dual(tensor).tangent is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -17,6 +17,12 @@ from ..states import named_dynamics
 _seen: weakref.WeakKeyDictionary[nn.Module, dict[Any, dict[str, tuple[int, ...]]]] = weakref.WeakKeyDictionary()
 
 
+class _Step(NamedTuple):
+    """What is asked of an input of one step here."""
+
+    shape: tuple[int, ...]
+
+
 def reset_for(net: nn.Module, xs: tuple[Any, ...]) -> None:
     """Reset the states of `net` for the batch of its inputs, which have time in front.
 
@@ -25,8 +31,11 @@ def reset_for(net: nn.Module, xs: tuple[Any, ...]) -> None:
     """
     first, found = net[0] if isinstance(net, nn.Sequential) else net, named_dynamics(net)
     if isinstance(first, Dynamics):
-        batches = dict.fromkeys((name for name, _ in found), first.batch_of(xs[0][0]))
-    elif torch.compiler.is_exporting():  # a step cannot be tried, so the batch has the rank of the states at hand
+        batch = first.batch_of(_Step(xs[0].shape[1:]))
+        for _, module in found:
+            module.reset_state(*batch)
+        return
+    if torch.compiler.is_exporting():  # a step cannot be tried, so the batch has the rank of the states at hand
         shape = pytree.tree_leaves(xs)[0].shape[1:]
         batches = {name: tuple(shape[: len(module.batch)]) for name, module in found}
     else:

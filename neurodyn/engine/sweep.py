@@ -3,90 +3,112 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .chunk import Folded
-from .replay import Move
+from .replay import AFTER, BEFORE, CHUNK, FIRST, LAST, Move
 
 
-class Fixed(NamedTuple):
+@dataclass(frozen=True)
+class Fixed:
     """Tensors that are the same for every chunk."""
 
-    tensors: Sequence[Tensor]
+    def at(self, tensors: Sequence[Tensor], i: int) -> Sequence[Tensor]:
+        return tensors
 
-    def at(self, i: int) -> Sequence[Tensor]:
-        return self.tensors
-
-    def starts(self) -> list[int]:
-        return [tensor.data_ptr() for tensor in self.tensors]
-
-    def moves(self) -> list[Move]:
-        return [(0, 0)] * len(self.tensors)
+    def moves(self, tensors: Sequence[Tensor]) -> list[Move]:
+        return [Move(j) for j in range(len(tensors))]
 
 
-class Span(NamedTuple):
+@dataclass(frozen=True)
+class Span:
     """Contiguous tensors with time in front, of which a chunk sees some steps as one tensor."""
 
-    tensors: Sequence[Tensor]
     steps: int
 
-    def at(self, i: int) -> Sequence[Tensor]:
-        return [_steps(tensor, i, self.steps) for tensor in self.tensors]
+    def at(self, tensors: Sequence[Tensor], i: int) -> Sequence[Tensor]:
+        return [_steps(tensor, i, self.steps) for tensor in tensors]
 
-    def starts(self) -> list[int]:
-        return [tensor.data_ptr() for tensor in self.tensors]
-
-    def moves(self) -> list[Move]:
-        return [(self.steps * _row(tensor), 0) for tensor in self.tensors]
+    def moves(self, tensors: Sequence[Tensor]) -> list[Move]:
+        return [Move(j, step=self.steps * _row(tensor)) for j, tensor in enumerate(tensors)]
 
 
-class Each(NamedTuple):
+@dataclass(frozen=True)
+class Each:
     """The same, each step a tensor of its own."""
 
-    tensors: Sequence[Tensor]
     steps: int
 
-    def at(self, i: int) -> Sequence[Tensor]:
-        spans = [_steps(tensor, i, self.steps).unbind(0) for tensor in self.tensors]
+    def at(self, tensors: Sequence[Tensor], i: int) -> Sequence[Tensor]:
+        spans = [_steps(tensor, i, self.steps).unbind(0) for tensor in tensors]
         return spans[0] if len(spans) == 1 else [row for step in zip(*spans, strict=True) for row in step]
 
-    def starts(self) -> list[int]:
-        rows = [(tensor.data_ptr(), _row(tensor)) for tensor in self.tensors]
-        return [start + k * row for k in range(self.steps) for start, row in rows]
-
-    def moves(self) -> list[Move]:
-        return [(self.steps * _row(tensor), 0) for _ in range(self.steps) for tensor in self.tensors]
+    def moves(self, tensors: Sequence[Tensor]) -> list[Move]:
+        rows = [(j, _row(tensor)) for j, tensor in enumerate(tensors)]
+        return [Move(j, k * row, self.steps * row) for k in range(self.steps) for j, row in rows]
 
 
-class Listed(NamedTuple):
+@dataclass(frozen=True)
+class Listed:
     """Tensors that lie anywhere, `n` for each chunk."""
 
-    tensors: Sequence[Tensor]
     n: int
 
-    def at(self, i: int) -> Sequence[Tensor]:
-        return self.tensors[i * self.n : (i + 1) * self.n]
-
-    def stacked(self) -> Each:
-        """The same with a row for each chunk."""
-        return Each([torch.stack(list(self.tensors[k :: self.n])) for k in range(self.n) if self.tensors], 1)
+    def at(self, tensors: Sequence[Tensor], i: int) -> Sequence[Tensor]:
+        return tensors[i * self.n : (i + 1) * self.n]
 
 
+@dataclass(frozen=True)
 class Carried:
-    """The place of what a chunk gets from the one before."""
+    """What each chunk got from the one before: what the first one got, and as many tensors with a row for each other.
+
+    The moves are for a backward pass, which comes to the first chunk last.
+    """
+
+    def at(self, tensors: Sequence[Tensor], i: int) -> Sequence[Tensor]:
+        n = len(tensors) // 2
+        return tensors[:n] if i == 0 else [rows[i - 1] for rows in tensors[n:]]
+
+    def moves(self, tensors: Sequence[Tensor]) -> list[Move]:
+        n = len(tensors) // 2
+        rows = [tensor.nbytes for tensor in tensors[:n]]
+        return [Move(n + j, -row, row, CHUNK, j, LAST) for j, row in enumerate(rows)]
 
 
-#: Some of the inputs of a chunk: those of the i-th one; where the first ones lie, and how they move on.
-Part = Fixed | Span | Each | Listed
+@dataclass(frozen=True)
+class _Got:
+    """The same while the chunks are called, where the rows may be two in turn."""
+
+    def moves(self, tensors: Sequence[Tensor]) -> list[Move]:
+        n = len(tensors) // 2
+        return [Move(n + j, 0, tensor.nbytes, BEFORE, j, FIRST) for j, tensor in enumerate(tensors[:n])]
+
+
+@dataclass(frozen=True)
+class _HandedOn:
+    """What each chunk hands on: rows, and tensors for what the last one does."""
+
+    def moves(self, tensors: Sequence[Tensor]) -> list[Move]:
+        n = len(tensors) // 2
+        return [Move(j, 0, tensor.nbytes, AFTER, n + j, LAST) for j, tensor in enumerate(tensors[n:])]
+
+
+#: How some of the inputs of a chunk lie in tensors: which are those of the i-th chunk, and how they move on.
+Kind = Fixed | Span | Each | Listed | Carried
+#: Tensors of a kind.
+Part = tuple[Kind, Sequence[Tensor]]
+FIXED, CARRIED, _GOT, _HANDED_ON = Fixed(), Carried(), _Got(), _HandedOn()
 
 
 def sweep(
     folded: Folded,
     sizes: tuple[int, ...],
-    parts: Sequence[Part | type[Carried]],
+    kinds: tuple[Kind | None, ...],
+    parts: tuple[Sequence[Tensor], ...],
     carry: Sequence[Tensor],
     chunks: range,
     keep: bool = False,
@@ -97,69 +119,39 @@ def sweep(
     Args:
         folded: the compiled chunk, ``inputs -> carry``.
         sizes: the free ones, from which the shapes of all inputs follow.
-        parts: its inputs.
-        carry: what the first call gets in the place of `Carried`.
+        kinds: of its inputs; None for what comes from the chunk before.
+        parts: tensors of each kind, in the place of None any.
+        carry: what the first call gets in the place of None.
         chunks: indices for the parts, in the order of the calls.
-        keep: keep what each call got in the place of `Carried`.
+        keep: keep what each call got in the place of None.
         done: called with a number of chunks after these.
 
     Returns:
-        What the last call gave; what was kept, by the number of the call.
+        What the last call gave; and what was kept, by the number of the call.
     """
 
     def given(i: int) -> list[Tensor]:
-        return [tensor for part in parts for tensor in (carry if part is Carried else part.at(i))]  # type: ignore[union-attr]
+        pairs = zip(kinds, parts, strict=True)
+        return [tensor for kind, part in pairs for tensor in (carry if kind is None else kind.at(part, i))]
 
-    if folded.tape is not None and not any([isinstance(part, Listed) for part in parts]):
+    if folded.tape is not None and not isinstance(kinds[0], Listed):
         plan = folded.tape.plan(sizes, carry, lambda: given(chunks[0]))
         if plan is not None:
-            slots = Slots(carry, len(chunks), keep)
-            placed: Any = [slots if part is Carried else part for part in parts]
-            starts = [start for part in (*placed, slots) for start in part.starts()]
-
-            def moves() -> list[Move]:
-                return [*(move for part in placed for move in part.moves()), *slots.moves(2)]
-
-            plan.replay(starts, moves, keep, chunks, slots.rows, done)
-            return slots.last(), slots.kept()
+            n = len(chunks) - 1 if keep else min(len(chunks) - 1, 2)
+            rows = [tensor.new_empty((n, *tensor.shape)) for tensor in carry]
+            last = [torch.empty_like(tensor) for tensor in carry]
+            got, place = [*carry, *rows], kinds.index(None)
+            moving: Any = *kinds[:place], _GOT, *kinds[place + 1 :], _HANDED_ON
+            tensors = *parts[:place], got, *parts[place + 1 :], [*rows, *last]
+            plan.replay(moving, tensors, keep, chunks, max(n, 1), done)
+            return last, (CARRIED, got)
     kept: list[Tensor] = []
     with folded.limited(given(chunks[0])):
         for i in chunks:
             kept += carry if keep else ()
             carry = [new.contiguous() for new in folded.chunk(given(i))]
             done(1)
-    return carry, Listed(kept, len(carry))
-
-
-class Slots:
-    """Where the chunks find what the one before hands on: each in a row of its own if all is kept, or in one of two.
-
-    Args:
-        carry: what the first chunk gets.
-        n: the number of chunks.
-        keep: whether all is kept.
-    """
-
-    def __init__(self, carry: Sequence[Tensor], n: int, keep: bool):
-        self.rows, self.n = n + 1 if keep else 2, n
-        self.stacks = [tensor.new_empty((self.rows, *tensor.shape)) for tensor in carry]
-        for stack, first in zip(self.stacks, carry, strict=True):
-            stack[0].copy_(first)
-
-    def last(self) -> list[Tensor]:
-        """What the last chunk hands on, in a place of its own."""
-        return [stack[self.n % self.rows].clone() for stack in self.stacks]
-
-    def kept(self) -> Each:
-        """What each chunk got, and what the last one handed on."""
-        return Each(self.stacks, 1)
-
-    def starts(self) -> list[int]:
-        return [stack.data_ptr() for stack in self.stacks]
-
-    def moves(self, kind: int = 1) -> list[Move]:
-        """Of what a chunk gets, for `kind` 1, or of what it hands on, for `kind` 2."""
-        return [(_row(stack), kind) for stack in self.stacks]
+    return carry, (Listed(len(carry)), kept)
 
 
 def _steps(tensor: Tensor, i: int, steps: int) -> Tensor:

@@ -63,21 +63,23 @@ def unroll(
         TypeError: DistributedDataParallel, which goes around the loop.
         KeyError: a name in `record` that is neither a state nor a module.
     """
-    if isinstance(module, nn.parallel.DistributedDataParallel):
+    if nn.parallel.DistributedDataParallel in type(module).__mro__:
         raise TypeError(
             "unroll: DistributedDataParallel acts once per sequence, so it goes around the loop; "
             "use nd.distributed.ddp(nd.Unroll(net)) and call that"
         )
     arguments = (xs,) if isinstance(xs, Tensor) else tuple(xs)
     leaves, _ = flat(arguments)
-    if not leaves or not all(isinstance(x, Tensor) and x.dim() and x.shape[0] == leaves[0].shape[0] for x in leaves):
+    if not leaves or not all([isinstance(x, Tensor) and x.dim() and x.shape[0] == leaves[0].shape[0] for x in leaves]):
         raise ValueError("unroll: xs must be tensors with the same number of time steps in front")
     if leaves[0].shape[0] == 0:
         raise ValueError(f"unroll: xs has no time step, its shape is {tuple(leaves[0].shape)}")
     if checkpoint is not None and checkpoint < 1:
         raise ValueError(f"unroll: checkpoint must be a positive number of steps, got {checkpoint}")
     check_dt(module)
-    restore = hold_states(module) if exporting() or in_transform() else None  # there no tensor may stay behind
+    inside = torch.compiler.is_compiling() or in_transform()  # where nothing is compiled, and nothing computed twice
+    restore = hold_states(module) if inside and (exporting() or in_transform()) else None  # no tensor may stay behind
+    compile, checkpoint = compile and not inside, None if inside else checkpoint
     if states is not None:
         set_states(module, states)
         get_states(module)
@@ -87,19 +89,17 @@ def unroll(
         raise ValueError("unroll: with record=, the final states are recording.states; leave out return_states")
     ys: Any = arguments
     donated = False
-    with _bar(module, leaves[0].shape[0], progress) as bar:
-        if torch.compiler.is_compiling() or in_transform():
-            checkpoint = None
+    with _bar(module, leaves[0].shape[0], progress and not inside) as bar:
         for row in rows(module, checkpoint is None or bool(watch.targets)):
             ys = ys if isinstance(ys, tuple) else (ys,)
             if states is None:
                 start(row, ys)
-            row = [watch.around(layer) for layer in row]
+            row = [watch.around(layer) for layer in row] if watch.targets else row
             if checkpoint is None or not can_repeat(row):
                 ys, donated = through(row, ys, compile, bar, donated and not watch.targets)
             else:
                 ys, donated = in_blocks(row, ys, checkpoint, compile, bar), False
-            ys = watch.taken(row[-1], ys)
+            ys = watch.taken(row[-1], ys) if watch.targets else ys
     final = get_states(module) if watch.targets or return_states else {}
     detach_states(module)
     if restore is not None:
@@ -132,6 +132,6 @@ class Unroll(nn.Module):
 
 def _bar(module: nn.Module, T: int, wanted: bool) -> Any:
     """A progress bar over the steps of all layers, for sequences that can take long."""
-    if not wanted or torch.compiler.is_compiling() or T < _LONG:
+    if not wanted or T < _LONG:
         return contextlib.nullcontext(Quiet())
     return progress_bar(T * sum(not is_stateless(layer) for layer in layers(module)), after=2.0)

@@ -80,7 +80,7 @@ class Watch:
 
     def around(self, layer: nn.Module) -> nn.Module:
         """`layer`, wrapped if it runs step by step and something inside is recorded."""
-        if not self.targets or is_stateless(layer):
+        if is_stateless(layer):
             return layer
         paths = {module: path for path, module in layer.named_modules()}
         found = ((name, paths[module], state) for name, (module, state) in self.targets.items() if module in paths)
