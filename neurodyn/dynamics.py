@@ -208,7 +208,7 @@ class Dynamics(Parametrised):
     def detach_state(self) -> None:
         """Cut the states from the graph that computed them."""
         before = [self._buffers[name] for name in self.states]
-        after = [None if value is None else value.detach() for value in before]
+        after = [value.detach() if value is not None and value.requires_grad else value for value in before]
         self._buffers.update(zip(self.states, after, strict=True))
         if self._written is not None and self._written.are(before):  # type: ignore[arg-type]
             self._written = Written(after, self._written.task)  # type: ignore[arg-type]

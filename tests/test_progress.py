@@ -15,7 +15,7 @@ from neurodyn import progress
 from neurodyn import units as u
 from neurodyn.engine import unroll as engine_unroll
 from neurodyn.engine.blocks import in_blocks
-from neurodyn.engine.loop import through
+from neurodyn.engine.loop import How, through
 
 
 class Terminal(io.StringIO):
@@ -86,7 +86,7 @@ def test_the_compiled_loop_counts_its_steps() -> None:
     count = Count()
     lif = nd.LIF(2)
     lif.reset_state()
-    through([lif], torch.ones(32, 2), True, count)
+    through([lif], torch.ones(32, 2), How(True, count))
     assert count.steps == 32
     in_blocks([lif], (torch.ones(32, 2, requires_grad=True),), 10, True, count).sum().backward()
     assert count.steps == 64  # what the backward pass computes again is not counted

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from ..progress import Quiet
 from ..states import get_states, named_dynamics, pure, set_states
 from .layers import is_stateless, layers
-from .loop import through
+from .loop import How, through
 from .pages import GiveBack
 from .start import reset_for
 
@@ -57,7 +57,7 @@ def start(row: Sequence[nn.Module], xs: tuple[Any, ...]) -> None:
         for layer in row:
             first = first if isinstance(first, tuple) else (first,)
             start([layer], first)
-            first, _ = through([layer], first, False, Quiet())
+            first, _ = through([layer], first, How(False, Quiet()))
     for layer in row:
         for _, module in named_dynamics(layer):
             module.reset_state(*module.batch)
@@ -71,7 +71,7 @@ class _Row(nn.Module):
         self.row, self.compiled, self.bar = nn.ModuleList(row), compile, Quiet()
 
     def forward(self, *xs: Any) -> Any:
-        return through(list(self.row), xs, self.compiled, self.bar)[0]
+        return through(list(self.row), xs, How(self.compiled, self.bar))[0]
 
 
 def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, compile: bool, bar: Any) -> Any:

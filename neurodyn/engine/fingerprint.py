@@ -59,24 +59,21 @@ class Snapshot:
         self.objects: list[Any] = []  # compared by identity
         self.values: list[Any] = []
         self.states: list[tuple[dict[str, Any], str]] = []
-        kinds: tuple[list[Tensor], list[Tensor]] = [], []
-        first: dict[int, int] = {}  # places of tensors, by which tied ones are told
+        parameters: list[Tensor | None] = []
+        fixed: list[Tensor | None] = []
         for path, module in named_modules(net):
-            own, parameters, buffers = vars(module), module._parameters, module._buffers
-            states = module.states if isinstance(module, Dynamics) else ()
+            own, states = vars(module), module.states if isinstance(module, Dynamics) else ()
             self.objects += (type(module), *own.values(), *module._modules.values())
-            self.values += (path, _has_hooks(module), *own, *parameters, len(parameters), *buffers)
-            self.states += [(buffers, name) for name in states]
-            for constants, tensors in zip(kinds, (parameters, buffers), strict=True):
-                for name, tensor in tensors.items():
-                    if tensor is None:
-                        self.values.append(None)
-                        continue
-                    place = first.setdefault(id(tensor), n := len(self.values))
-                    self.values += (*_kind(tensor), place)
-                    if place == n and name not in states:
-                        constants.append(tensor)
-        self.constants = kinds[0] + kinds[1]
+            self.values += (path, _has_hooks(module), *own, *module._parameters, len(module._parameters))
+            self.values += module._buffers
+            self.states += [(module._buffers, name) for name in states]
+            parameters += module._parameters.values()
+            fixed += [tensor for name, tensor in module._buffers.items() if name not in states]
+        constants = [tensor for tensor in (*parameters, *fixed) if tensor is not None]
+        tensors = [*parameters, *fixed, *[buffers[name] for buffers, name in self.states]]
+        self.values += [None if tensor is None else _kind(tensor) for tensor in tensors]
+        self.values.append(_ties(tensors))
+        self.constants = list({id(tensor): tensor for tensor in constants}.values())
 
     @property
     def look(self) -> tuple[list[Any], list[Any]]:
@@ -88,6 +85,12 @@ class Snapshot:
         objects, values = look
         same = self.values == values and len(self.objects) == len(objects)
         return same and all(map(operator.is_, self.objects, objects))
+
+
+def _ties(tensors: list[Tensor | None]) -> list[int] | None:
+    """The place of each tensor, if one is at two."""
+    places = [id(tensor) for tensor in tensors if tensor is not None]
+    return None if len(set(places)) == len(places) else [places.index(place) for place in places]
 
 
 def has_changing_parts(net: nn.Module) -> bool:

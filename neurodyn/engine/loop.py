@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,10 +34,23 @@ def of_each(function: Callable[[Tensor], Any], arguments: tuple[Any, ...]) -> tu
     return pytree.tree_map(function, arguments)
 
 
-def through(row: Sequence[nn.Module], ys: Any, compile: bool, bar: Any, donated: bool = False) -> tuple[Any, bool]:
+class How(NamedTuple):
+    """How to run over time.
+
+    Attributes:
+        compile: in compiled chunks, which is for the outside of torch.compile and torch.func alone.
+        bar: for the progress.
+        attached: the final states carry their graph.
+    """
+
+    compile: bool
+    bar: Any
+    attached: bool = True
+
+
+def through(row: Sequence[nn.Module], ys: Any, how: How, donated: bool = False) -> tuple[Any, bool]:
     """The output of the last layer over all steps; those with states start from the ones in their buffers.
 
-    With `compile` they run in compiled chunks, which is for the outside of torch.compile and torch.func alone.
     The second value tells whether nobody else has the output, so that it may be overwritten once it has been used;
     `donated` tells it of the input. Hooks for saved tensors see the tensors between the layers.
     """
@@ -45,37 +58,37 @@ def through(row: Sequence[nn.Module], ys: Any, compile: bool, bar: Any, donated:
         ys = ys if isinstance(ys, tuple) else (ys,)
         donated = donated and are_unseen()
         if is_stateless(layer):
-            ys, donated = flattened(layer, *ys, compile=compile, donated=donated)
+            ys, donated = flattened(layer, *ys, compile=how.compile, donated=donated)
         else:
-            ys, donated = _run(layer, ys, compile, bar, donated)
+            ys, donated = _run(layer, ys, how, donated)
     return ys, donated
 
 
-def _run(net: nn.Module, arguments: tuple[Any, ...], compile: bool, bar: Any, donated: bool) -> tuple[Any, bool]:
-    """All steps of a module with states; its new states stay in its buffers, with their graph."""
-    if compile:
+def _run(net: nn.Module, arguments: tuple[Any, ...], how: How, donated: bool) -> tuple[Any, bool]:
+    """All steps of a module with states; its new states stay in its buffers."""
+    if how.compile:
         leaves, spec = flat(arguments)
         try:
-            return _compiled(net, leaves, spec, bar, donated), True
+            return _compiled(net, leaves, spec, how, donated), True
         except NotCompilable as reason:
             _say_once(net, str(reason))
     elif torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling():
         return _scanned(net, arguments), False
     # Inside torch.compile the steps are written out: Inductor compiles several scans in one graph wrongly.
-    return _eager(net, arguments, bar), False
+    return _eager(net, arguments, how.bar), False
 
 
-def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, bar: Any, donated: bool) -> Any:
+def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, how: How, donated: bool) -> Any:
     program_for, run = engine()
     program, now = program_for(net, leaves, spec)
     states = [buffers[name] for buffers, name in now.states]
     try:
-        outs, final = run(program, net, states, now.constants, leaves, bar, donated)
+        outs, final = run(program, net, states, now.constants, leaves, how.bar, how.attached, donated)
     except BatchSpecialised:
         from .programs import specialise
 
         specialise(program)
-        return _compiled(net, leaves, spec, bar, donated)
+        return _compiled(net, leaves, spec, how, donated)
     for (buffers, name), value in zip(now.states, final, strict=True):
         buffers[name] = value
     return outs[0] if program.output_spec.is_leaf() else pytree.tree_unflatten(outs, program.output_spec)

@@ -22,14 +22,21 @@ from .sweep import Listed
 
 
 class TimeLoop(torch.autograd.Function):
-    """``(program, cut, progress, constants, *states, *learned, *xs) -> (*outs, *states)``.
+    """``(program, cut, progress, final, constants, *states, *learned, *xs) -> (*outs, *states)``.
 
-    The learned ones are among the constants as well; those without a gradient are cheaper to hand over in a list.
+    The learned ones are among the constants as well; those without a gradient are cheaper to hand over in a list. So is
+    what nobody will ask a gradient of: the final states are added to the list `final`, if there is one.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, program: Program, cut: Cut, progress: Any, constants: Sequence[Tensor], *tensors: Tensor
+        ctx: Any,
+        program: Program,
+        cut: Cut,
+        progress: Any,
+        final: list[Tensor] | None,
+        constants: Sequence[Tensor],
+        *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         n, m = len(program.states), len(program.states) + len(program.learned)
         changing = [x.contiguous() for x in (*tensors[:n], *tensors[m:])]  # the layout that the program was traced with
@@ -37,10 +44,14 @@ class TimeLoop(torch.autograd.Function):
         known = program.values.known(cut.chunks.used, constants)
         outs, states, products, kept = maybe_in_a_graph(program, cut, changing, constants, known, progress)
         ctx.program, ctx.cut, ctx.known, ctx.kinds = program, cut, known, [kind for kind, _ in kept]
+        ctx.batch = tensors[0].shape[: len(program.batch)]
         parts = changing[n:], products, *[start for _, start in kept]
         ctx.lengths = [len(part) for part in parts]
         ctx.save_for_backward(*constants, *itertools.chain(*parts))
-        return (*outs, *states)
+        if final is None:
+            return (*outs, *states)
+        final += states
+        return tuple(outs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
@@ -48,7 +59,10 @@ class TimeLoop(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
         saved, n = [x.contiguous() for x in ctx.saved_tensors], len(program.constants)
-        changing, constants = [*[grad.contiguous() for grad in grads], *saved[n:]], saved[:n]
+        changing, constants = [grad.contiguous() for grad in grads], saved[:n]
+        if len(grads) == len(program.outs):  # the final states have no gradient
+            changing += [layout.empty(ctx.batch).zero_() for layout in program.states]
+        changing += saved[n:]
         wanted = ctx.needs_input_grad[-len(program.xs) :]
         if cut.donated and not for_the_last_time():
             cut = cut._replace(donated=False)
@@ -58,7 +72,7 @@ class TimeLoop(torch.autograd.Function):
         found = in_a_graph(function, ("backward", cut.chunks), changing, constants) if worth else None
         grad_states, sums, grad_xs = function(changing, constants, ctx.known) if found is None else found
         given = iter(grad_xs)
-        return None, None, None, None, *grad_states, *sums, *[next(given) if want else None for want in wanted]
+        return *[None] * 5, *grad_states, *sums, *[next(given) if want else None for want in wanted]
 
 
 def is_for_a_graph(program: Program, cut: Cut, changing: list[Tensor]) -> bool:
@@ -92,9 +106,10 @@ def run(
     constants: list[Tensor],
     xs: list[Tensor],
     progress: Any,
+    attached: bool,
     donated: bool,
 ):
-    """Outputs and final states of `net` over the sequence `xs`; differentiable once.
+    """Outputs and final states of `net` over the sequence `xs`; differentiable once, the states if `attached`.
 
     If `xs` are `donated`, so that nobody else reads them, their gradients may be written in their place.
     """
@@ -109,8 +124,9 @@ def run(
         return maybe_in_a_graph(program, chunks.whole, changing, constants, known, progress)[:2]
     cut = chunks.cut(program, states[0].shape[: len(program.batch)], donated)
     learned = [constants[i] for i in program.learned]
-    results = TimeLoop.apply(program, cut, progress, constants, *states, *learned, *xs)
-    return results[: len(program.outs)], results[len(program.outs) :]
+    final: list[Tensor] | None = None if attached else []
+    results = TimeLoop.apply(program, cut, progress, final, constants, *states, *learned, *xs)
+    return results[: len(program.outs)], results[len(program.outs) :] if final is None else final
 
 
 def _has_tangent(tensor: Tensor) -> bool:

@@ -15,7 +15,7 @@ from ..progress import bar as progress_bar
 from ..states import check_dt, detach_states, get_states, hold_states, set_states
 from .blocks import can_repeat, in_blocks, rows, start
 from .layers import is_stateless, layers
-from .loop import flat, through
+from .loop import How, flat, through
 from .watch import Watch
 
 #: Shorter sequences show no progress bar.
@@ -90,13 +90,14 @@ def unroll(
     ys: Any = arguments
     donated = False
     with _bar(module, leaves[0].shape[0], progress and not inside) as bar:
+        how = How(compile, bar, attached=return_states or bool(watch.targets))
         for row in rows(module, checkpoint is None or bool(watch.targets)):
             ys = ys if isinstance(ys, tuple) else (ys,)
             if states is None:
                 start(row, ys)
             row = [watch.around(layer) for layer in row] if watch.targets else row
             if checkpoint is None or not can_repeat(row):
-                ys, donated = through(row, ys, compile, bar, donated and not watch.targets)
+                ys, donated = through(row, ys, how, donated and not watch.targets)
             else:
                 ys, donated = in_blocks(row, ys, checkpoint, compile, bar), False
             ys = watch.taken(row[-1], ys) if watch.targets else ys
