@@ -68,9 +68,12 @@ def exporting() -> bool:
 
 def in_transform() -> bool:
     """Whether this runs inside a transform of torch.func."""
-    if torch.compiler.is_compiling():
-        return False
-    return torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[attr-defined]
+    return not torch.compiler.is_compiling() and inside_torch()
+
+
+def inside_torch() -> bool:
+    """Whether torch.compile, torch.export or a transform of torch.func runs this."""
+    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[attr-defined]
 
 
 class UnsetState(RuntimeError):
@@ -208,7 +211,9 @@ class Dynamics(Parametrised):
     def detach_state(self) -> None:
         """Cut the states from the graph that computed them."""
         before = [self._buffers[name] for name in self.states]
-        after = [value.detach() if value is not None and value.requires_grad else value for value in before]
+        if not any([value is not None and value.requires_grad for value in before]):
+            return
+        after = [None if value is None else value.detach() for value in before]
         self._buffers.update(zip(self.states, after, strict=True))
         if self._written is not None and self._written.are(before):  # type: ignore[arg-type]
             self._written = Written(after, self._written.task)  # type: ignore[arg-type]

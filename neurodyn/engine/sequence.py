@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,23 +21,26 @@ from .prologue import Known
 from .sweep import Listed
 
 
-class TimeLoop(torch.autograd.Function):
-    """``(program, cut, progress, final, constants, *states, *learned, *xs) -> (*outs, *states)``.
+class Call(NamedTuple):
+    """What a call depends on besides its tensors, and those that need no gradient.
 
-    The learned ones are among the constants as well; those without a gradient are cheaper to hand over in a list. So is
-    what nobody will ask a gradient of: the final states are added to the list `final`, if there is one.
+    Attributes:
+        final: a list for the final states, if nobody will ask for their gradient.
     """
 
+    program: Program
+    cut: Cut
+    constants: Sequence[Tensor]
+    progress: Any
+    final: list[Tensor] | None
+
+
+class TimeLoop(torch.autograd.Function):
+    """``(call, *states, *learned, *xs) -> (*outs, *states)``; the learned ones are among the constants as well."""
+
     @staticmethod
-    def forward(
-        ctx: Any,
-        program: Program,
-        cut: Cut,
-        progress: Any,
-        final: list[Tensor] | None,
-        constants: Sequence[Tensor],
-        *tensors: Tensor,
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
+        program, cut, constants, progress, final = call
         n, m = len(program.states), len(program.states) + len(program.learned)
         changing = [x.contiguous() for x in (*tensors[:n], *tensors[m:])]  # the layout that the program was traced with
         constants = [x.contiguous() for x in constants]
@@ -67,12 +70,13 @@ class TimeLoop(torch.autograd.Function):
         if cut.donated and not for_the_last_time():
             cut = cut._replace(donated=False)
         function = partial(back, program, cut, wanted, ctx.kinds, ctx.lengths)
-        worth = not cut.chunks.on_cpu and not any(isinstance(kind, Listed) for kind in ctx.kinds)
-        worth = worth and is_worth(cut.chunks.launches, changing, lambda: sum(grad.nbytes for grad in grads))
-        found = in_a_graph(function, ("backward", cut.chunks), changing, constants) if worth else None
+        found = None
+        if not cut.chunks.on_cpu and not any(isinstance(kind, Listed) for kind in ctx.kinds):
+            if is_worth(cut.chunks.launches, changing, lambda: sum(grad.nbytes for grad in grads)):
+                found = in_a_graph(function, ("backward", cut.chunks), changing, constants)
         grad_states, sums, grad_xs = function(changing, constants, ctx.known) if found is None else found
         given = iter(grad_xs)
-        return *[None] * 5, *grad_states, *sums, *[next(given) if want else None for want in wanted]
+        return None, *grad_states, *sums, *[next(given) if want else None for want in wanted]
 
 
 def is_for_a_graph(program: Program, cut: Cut, changing: list[Tensor]) -> bool:
@@ -125,7 +129,7 @@ def run(
     cut = chunks.cut(program, states[0].shape[: len(program.batch)], donated)
     learned = [constants[i] for i in program.learned]
     final: list[Tensor] | None = None if attached else []
-    results = TimeLoop.apply(program, cut, progress, final, constants, *states, *learned, *xs)
+    results = TimeLoop.apply(Call(program, cut, constants, progress, final), *states, *learned, *xs)
     return results[: len(program.outs)], results[len(program.outs) :] if final is None else final
 
 

@@ -140,7 +140,7 @@ def sweep(
             n = len(chunks) - 1 if keep else min(len(chunks) - 1, 2)
             rows = [tensor.new_empty((n, *tensor.shape)) for tensor in carry]
             last = [torch.empty_like(tensor) for tensor in carry]
-            got, place = [*carry, *rows], kinds.index(None)
+            got, place = [*carry, *rows], [kind is None for kind in kinds].index(True)
             moving: Any = *kinds[:place], _GOT, *kinds[place + 1 :], _HANDED_ON
             tensors = *parts[:place], got, *parts[place + 1 :], [*rows, *last]
             plan.replay(moving, tensors, keep, chunks, max(n, 1), done)

@@ -6,10 +6,9 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ..dynamics import exporting, in_transform
+from ..dynamics import exporting, in_transform, inside_torch
 from ..progress import Quiet
 from ..progress import bar as progress_bar
 from ..states import check_dt, detach_states, get_states, hold_states, set_states
@@ -77,7 +76,7 @@ def unroll(
     if checkpoint is not None and checkpoint < 1:
         raise ValueError(f"unroll: checkpoint must be a positive number of steps, got {checkpoint}")
     check_dt(module)
-    inside = torch.compiler.is_compiling() or in_transform()  # where nothing is compiled, and nothing computed twice
+    inside = inside_torch()  # where nothing is compiled, and nothing computed twice
     restore = hold_states(module) if inside and (exporting() or in_transform()) else None  # no tensor may stay behind
     compile, checkpoint = compile and not inside, None if inside else checkpoint
     if states is not None:
