@@ -90,6 +90,16 @@ def test_only_what_lies_between_layers_gives_way(stretches, copied):
     assert torch.equal(leaf, before)
 
 
+@pytest.mark.parametrize("between", [nn.Identity(), nn.Sigmoid(), nn.Flatten(1)], ids=lambda m: type(m).__name__)
+def test_what_another_layer_gives_does_not_give_way(stretches, copied, between):
+    net, xs = nn.Sequential(between, nd.LIF(64)).float(), spikes(20).requires_grad_()
+    before = xs.detach().clone()
+    found = torch.autograd.grad(nd.unroll(net, xs), xs, torch.ones(20, 4, 64))
+    torch.testing.assert_close(found, torch.autograd.grad(nd.unroll(net, xs, compile=False), xs, torch.ones(20, 4, 64)))
+    assert torch.equal(xs, before)
+    assert not any(copied)
+
+
 def test_a_graph_that_is_kept_can_be_used_again(stretches):
     net, xs = deep(), spikes(20).requires_grad_()
     ys = nd.unroll(net, xs)
