@@ -20,6 +20,8 @@ def named_modules(net: nn.Module) -> list[tuple[str, nn.Module]]:
 
 def named_dynamics(net: nn.Module) -> list[tuple[str, Dynamics]]:
     """Every `Dynamics` among them."""
+    if not net._modules:
+        return [("", net)] if isinstance(net, Dynamics) else []
     return [(name, module) for name, module in named_modules(net) if isinstance(module, Dynamics)]
 
 

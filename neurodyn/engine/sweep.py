@@ -13,7 +13,6 @@ from .chunk import Folded
 from .replay import AFTER, BEFORE, CHUNK, FIRST, LAST, Move
 
 
-@dataclass(frozen=True)
 class Fixed:
     """Tensors that are the same for every chunk."""
 
@@ -62,7 +61,6 @@ class Listed:
         return tensors[i * self.n : (i + 1) * self.n]
 
 
-@dataclass(frozen=True)
 class Carried:
     """What each chunk got from the one before: what the first one got, and as many tensors with a row for each other.
 
@@ -79,7 +77,6 @@ class Carried:
         return [Move(n + j, -row, row, CHUNK, j, LAST) for j, row in enumerate(rows)]
 
 
-@dataclass(frozen=True)
 class _Got:
     """The same while the chunks are called, where the rows may be two in turn."""
 
@@ -88,7 +85,6 @@ class _Got:
         return [Move(n + j, 0, tensor.nbytes, BEFORE, j, FIRST) for j, tensor in enumerate(tensors[:n])]
 
 
-@dataclass(frozen=True)
 class _HandedOn:
     """What each chunk hands on: rows, and tensors for what the last one does."""
 

@@ -19,6 +19,7 @@ from .watch import Watch
 
 #: Shorter sequences show no progress bar.
 _LONG = 1000
+_NO_BAR = contextlib.nullcontext(Quiet())
 
 
 def unroll(
@@ -133,5 +134,5 @@ class Unroll(nn.Module):
 def _bar(module: nn.Module, T: int, wanted: bool) -> Any:
     """A progress bar over the steps of all layers, for sequences that can take long."""
     if not wanted or T < _LONG:
-        return contextlib.nullcontext(Quiet())
+        return _NO_BAR
     return progress_bar(T * sum(not is_stateless(layer) for layer in layers(module)), after=2.0)
