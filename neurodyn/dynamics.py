@@ -177,6 +177,7 @@ class Dynamics(Parametrised):
         if dtype != states[0].dtype and isinstance(input, Tensor):
             input = input.to(states[0].dtype)
         output, *new = self.step(input, *states, **inputs)
+        new = [value.clone() if value is input else value for value in new]  # which somebody may write to
         new = [value.to(old.dtype) for value, old in zip(new, states, strict=True)]  # under autocast it may differ
         return (output.to(dtype) if dtype.is_floating_point else output, *new)
 

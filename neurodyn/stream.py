@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from .engine.donation import apart
 from .engine.errors import EagerWarning, NotCompilable
 from .engine.late import program_of
 from .engine.start import reset_for
@@ -91,7 +92,7 @@ class Stream:
         else:
             given = self._given(states, x, outs)
             with torch.no_grad(), self.step.limited(given):
-                new = [state.contiguous() for state in self.step.chunk(given)]
+                new = apart([state.contiguous() for state in self.step.chunk(given)], given)
         for (tensors, name), state in zip(self.states, new, strict=True):
             tensors[name] = state
         spec = self.program.output_spec

@@ -134,6 +134,21 @@ def test_compiled_is_the_same() -> None:
         assert (found - wanted).abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("how", ["call", "stream", "eager", "compiled"])
+def test_an_input_may_be_written_to_afterwards(how: str) -> None:
+    delay, x = nd.Delay(3, 2 * u.ms), torch.empty(3)
+    stream, found = nd.Stream(delay, x), []
+    states: dict[str, torch.Tensor] | None = None
+    for value in range(6):
+        x.fill_(value)
+        if how in ("call", "stream"):
+            y = delay(x) if how == "call" else stream(x)
+        else:
+            y, states = nd.unroll(delay, x[None], states=states, return_states=True, compile=how == "compiled")
+        found.append(y.flatten()[0].item())
+    assert found == [0, 0, 0, 1, 2, 3]
+
+
 def test_memory_is_one_input_for_each_step_of_the_longest_delay() -> None:
     delay = nd.Delay(7, torch.linspace(1, 5, 7).round() * u.ms)
     delay.reset_state(2)

@@ -152,6 +152,49 @@ def test_final_states_stay_detached_and_can_be_continued():
     assert not torch.allclose(c[0], a[0])
 
 
+@pytest.mark.parametrize("compile", [True, False])
+def test_returned_states_are_apart_from_the_module(compile):
+    layer, xs = nd.LIF(3), torch.rand(9, 2, 3)
+    with torch.no_grad():
+        _, states = nd.unroll(layer, xs, return_states=True, compile=compile)
+    states["V"].requires_grad_()
+    assert not layer.V.requires_grad
+
+
+def test_given_states_may_change_before_the_backward_pass():
+    layer, xs = nd.LIF(3), torch.rand(20, 2, 3, requires_grad=True)
+    V = torch.rand(2, 3)
+    (wanted,) = torch.autograd.grad(nd.unroll(layer, xs, states={"V": V.clone()}).sum(), xs)
+    ys = nd.unroll(layer, xs, states={"V": V})
+    V.fill_(5)
+    assert torch.equal(torch.autograd.grad(ys.sum(), xs)[0], wanted)
+
+
+def test_states_of_inference_start_a_training_step():
+    layer, xs = nd.LIF(3), torch.rand(20, 2, 3)
+    with torch.inference_mode():
+        nd.unroll(layer, xs)
+    grads = []
+    for compile in (True, False):
+        leaf = xs.clone().requires_grad_()
+        states = {"V": nd.get_states(layer)["V"].clone() if grads else layer.V}
+        ys = nd.unroll(layer, leaf, states=states, compile=compile)
+        grads.append(torch.autograd.grad(ys.sum(), leaf)[0])
+        states = None
+        with torch.inference_mode():
+            nd.unroll(layer, xs)
+    assert_same(grads[:1], grads[1:])
+
+
+def test_a_batch_that_the_layer_finds_itself():
+    class Own(nd.LIF):
+        def batch_of(self, input):
+            assert input.dim() == 3
+            return super().batch_of(input)
+
+    assert nd.unroll(Own(3), torch.rand(4, 2, 5, 3)).shape == (4, 2, 5, 3)
+
+
 def test_unroll_as_a_module():
     net = nn.Sequential(nn.Linear(5, 4), nd.Unroll(nd.LIF(4)), nn.Linear(4, 2))
     xs = torch.rand(9, 3, 5) * 4
@@ -380,3 +423,25 @@ def test_one_module_under_two_names():
             assert torch.equal(nd.unroll(net, xs), nd.unroll(net, xs, compile=False))
     assert linear.weight is weight
     assert neuron.raw_tau is tau
+
+
+def test_one_tensor_as_a_buffer_and_later_as_a_parameter():
+    class Weighted(nd.Dynamics):
+        V = nd.state(0.0)
+
+        def __init__(self, weight, offset):
+            super().__init__(3)
+            self.register_buffer("offset", torch.full((3,), offset))
+            if isinstance(weight, nn.Parameter) and offset > 8:
+                self.weight = weight
+            else:
+                self.register_buffer("weight", weight)
+
+        def step(self, x, V):
+            V = 0.5 * V + x * self.weight + self.offset
+            return V, V
+
+    weight = nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
+    net, xs = nn.Sequential(Weighted(weight, 7.0), Weighted(weight, 11.0)), torch.rand(16, 2, 3)
+    found, wanted = outcome(net, xs), outcome(net, xs, compile=False)
+    assert_same(found, wanted)

@@ -59,21 +59,22 @@ class Snapshot:
         self.objects: list[Any] = []  # compared by identity
         self.values: list[Any] = []
         self.states: list[tuple[dict[str, Any], str]] = []
-        parameters: list[Tensor | None] = []
-        fixed: list[Tensor | None] = []
+        tensors: list[Tensor | None] = []
+        kinds: tuple[dict[int, Tensor], dict[int, Tensor]] = {}, {}
         for path, module in named_modules(net):
             own, states = vars(module), module.states if isinstance(module, Dynamics) else ()
             self.objects += (type(module), *own.values(), *module._modules.values())
             self.values += (path, _has_hooks(module), *own, *module._parameters, len(module._parameters))
             self.values += module._buffers
             self.states += [(module._buffers, name) for name in states]
-            parameters += module._parameters.values()
-            fixed += [tensor for name, tensor in module._buffers.items() if name not in states]
-        constants = [tensor for tensor in (*parameters, *fixed) if tensor is not None]
-        tensors = [*parameters, *fixed, *[buffers[name] for buffers, name in self.states]]
+            fixed = [tensor for name, tensor in module._buffers.items() if name not in states]
+            for found, other, some in (*kinds, module._parameters.values()), (*kinds[::-1], fixed):
+                found |= {id(tensor): tensor for tensor in some if tensor is not None and id(tensor) not in other}
+                tensors += some
+        tensors += [buffers[name] for buffers, name in self.states]
         self.values += [None if tensor is None else _kind(tensor) for tensor in tensors]
         self.values.append(_ties(tensors))
-        self.constants = list({id(tensor): tensor for tensor in constants}.values())
+        self.constants = [*kinds[0].values(), *kinds[1].values()]
 
     @property
     def look(self) -> tuple[list[Any], list[Any]]:

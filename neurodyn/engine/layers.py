@@ -70,7 +70,9 @@ def stages(module: nn.Module) -> Iterator[nn.Module]:
 
 def is_stateless(module: nn.Module) -> bool:
     """Whether `module` may run on all time steps at once."""
-    return not isinstance(module, (Dynamics, SynapticOutput)) and not named_dynamics(module)
+    if isinstance(module, (Dynamics, SynapticOutput)):
+        return False
+    return not named_dynamics(module)
 
 
 def flattened(module: nn.Module, xs: Tensor, compile: bool = False, donated: bool = False) -> tuple[Tensor, bool]:

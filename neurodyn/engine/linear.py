@@ -38,12 +38,11 @@ _ops = torch.ops.neurodyn
 def linear(module: nn.Module, x: Tensor, donated: bool = False) -> Tensor | None:
     """What an ``nn.Linear`` makes of rows `x`; None where the module itself has to be called.
 
-    If x is `donated`, so that nobody else reads it, its gradient may be written in its place.
+    If x is `donated`, so that nobody else reads it, its gradient may be written in its place. Not for the inside of
+    torch.compile, where the number of rows may be a symbol, and of torch.func.
     """
     if (
-        not torch.compiler.is_compiling()  # there the number of rows may be a symbol
-        and not in_transform()
-        and type(module) is nn.Linear
+        type(module) is nn.Linear
         and x.dim() == 2
         and len(x) * module.weight.numel() >= _MANY
         and x.shape[1] == module.in_features

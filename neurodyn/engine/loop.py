@@ -38,14 +38,16 @@ class How(NamedTuple):
     """How to run over time.
 
     Attributes:
-        compile: in compiled chunks, which is for the outside of torch.compile and torch.func alone.
+        compile: in compiled chunks; False inside torch.compile and torch.func.
         bar: for the progress.
         attached: the final states carry their graph.
+        given: the first states are somebody's, who may write to them before the backward pass.
     """
 
     compile: bool
     bar: Any
     attached: bool = True
+    given: bool = False
 
 
 def through(row: Sequence[nn.Module], ys: Any, how: How, donated: bool = False) -> tuple[Any, bool]:
@@ -81,7 +83,7 @@ def _run(net: nn.Module, arguments: tuple[Any, ...], how: How, donated: bool) ->
 def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, how: How, donated: bool) -> Any:
     program_for, run = engine()
     program, now = program_for(net, leaves, spec)
-    states = [buffers[name] for buffers, name in now.states]
+    states = [buffers[name].clone() if how.given else buffers[name] for buffers, name in now.states]
     try:
         outs, final = run(program, net, states, now.constants, leaves, how.bar, how.attached, donated)
     except BatchSpecialised:

@@ -83,8 +83,6 @@ def ahead(
     states, kept = onward(program, cut, states, constants, xs, outs, known, products, progress)
     if stacked:
         kept = [_stacked(*start) for start in kept]
-    if len(states) > 1:
-        states = [s.clone() if any(s is other for other in states[:i]) else s for i, s in enumerate(states)]
     return outs, list(states), products, kept
 
 
@@ -113,7 +111,7 @@ def back(
         changing: the gradients, xs, products, and these tensors.
     """
     known = {} if known is None else known
-    grad_outs, grad_states, xs, products, *starts = split(changing, len(program.outs), len(program.states), *lengths)
+    grad_outs, grad_states, xs, products, *starts = _split(changing, len(program.outs), len(program.states), *lengths)
     selected = [x for x, want in zip(xs, wanted, strict=True) if want]
     grad_xs = [x.detach() if cut.donated else huge(torch.empty_like(x)) for x in selected]
     sums, sizes = [torch.zeros_like(constants[i]) for i in program.learned], program.sizes(grad_states, constants)
@@ -145,7 +143,7 @@ def _between(first: int, last: int, *kinds: Sequence[Tensor]) -> list[Sequence[T
     return [[tensor[first:last] for tensor in kind] for kind in kinds]
 
 
-def split(tensors: Sequence[Tensor], *lengths: int) -> list[Sequence[Tensor]]:
+def _split(tensors: Sequence[Tensor], *lengths: int) -> list[Sequence[Tensor]]:
     """`tensors` in parts of so many."""
     ends = [0, *itertools.accumulate(lengths)]
     return [tensors[start:end] for start, end in itertools.pairwise(ends)]

@@ -77,7 +77,7 @@ class Store:
 
     def known(self, used: Sequence[int] | None, constants: Sequence[Tensor]) -> Known | None:
         """What is known where these are `used`, which grows; None if they are large, or cannot be seen."""
-        if used is None:
+        if not used:
             return None
         some = [constants[i] for i in used]
         if any([x.numel() > _SMALL or not x.is_cpu or x.is_neg() for x in some]):

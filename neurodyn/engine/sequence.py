@@ -126,7 +126,7 @@ def run(
         changing, constants = [x.contiguous() for x in (*states, *xs)], [x.contiguous() for x in constants]
         known = program.values.known(chunks.used, constants)
         return maybe_in_a_graph(program, chunks.whole, changing, constants, known, progress)[:2]
-    cut = chunks.cut(program, states[0].shape[: len(program.batch)], donated)
+    cut = chunks.cut(program, states[0].shape[: len(program.batch)], donated and any(wanted or ()))
     learned = [constants[i] for i in program.learned]
     final: list[Tensor] | None = None if attached else []
     results = TimeLoop.apply(Call(program, cut, constants, progress, final), *states, *learned, *xs)

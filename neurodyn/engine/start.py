@@ -18,7 +18,7 @@ _seen: weakref.WeakKeyDictionary[nn.Module, dict[Any, dict[str, tuple[int, ...]]
 
 
 class _Step(NamedTuple):
-    """What is asked of an input of one step here."""
+    """What `Dynamics.batch_of` asks of an input, without a step of the graph for it."""
 
     shape: tuple[int, ...]
 
@@ -31,7 +31,8 @@ def reset_for(net: nn.Module, xs: tuple[Any, ...]) -> None:
     """
     first, found = net[0] if isinstance(net, nn.Sequential) else net, named_dynamics(net)
     if isinstance(first, Dynamics):
-        batch = first.batch_of(_Step(xs[0].shape[1:]))
+        plain = type(first).batch_of is Dynamics.batch_of
+        batch = first.batch_of(_Step(xs[0].shape[1:]) if plain else xs[0][0])
         for _, module in found:
             module.reset_state(*batch)
         return

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .chunk import Folded
+from .donation import apart
 from .replay import AFTER, BEFORE, CHUNK, FIRST, LAST, Move
 
 
@@ -78,7 +79,7 @@ class Carried:
 
 
 class _Got:
-    """The same while the chunks are called, where the rows may be two in turn."""
+    """Where each chunk reads what it got: as in `Carried`, but the rows may be two in turn."""
 
     def moves(self, tensors: Sequence[Tensor]) -> list[Move]:
         n = len(tensors) // 2
@@ -86,7 +87,7 @@ class _Got:
 
 
 class _HandedOn:
-    """What each chunk hands on: rows, and tensors for what the last one does."""
+    """Where each chunk writes what it hands on: the same rows, and tensors for what the last one does."""
 
     def moves(self, tensors: Sequence[Tensor]) -> list[Move]:
         n = len(tensors) // 2
@@ -115,8 +116,8 @@ def sweep(
     Args:
         folded: the compiled chunk, ``inputs -> carry``.
         sizes: the free ones, from which the shapes of all inputs follow.
-        kinds: of its inputs; None for what comes from the chunk before.
-        parts: tensors of each kind, in the place of None any.
+        kinds: of its inputs; None for what comes from the chunk before. `Listed` only in front.
+        parts: the tensors of each kind; those at None are not looked at.
         carry: what the first call gets in the place of None.
         chunks: indices for the parts, in the order of the calls.
         keep: keep what each call got in the place of None.
@@ -147,7 +148,7 @@ def sweep(
             kept += carry if keep else ()
             carry = [new.contiguous() for new in folded.chunk(given(i))]
             done(1)
-    return carry, (Listed(len(carry)), kept)
+    return apart(carry, given(chunks[-1])), (Listed(len(carry)), kept)
 
 
 def _steps(tensor: Tensor, i: int, steps: int) -> Tensor:

@@ -19,7 +19,6 @@ from .watch import Watch
 
 #: Shorter sequences show no progress bar.
 _LONG = 1000
-_NO_BAR = contextlib.nullcontext(Quiet())
 
 
 def unroll(
@@ -63,7 +62,7 @@ def unroll(
         TypeError: DistributedDataParallel, which goes around the loop.
         KeyError: a name in `record` that is neither a state nor a module.
     """
-    if nn.parallel.DistributedDataParallel in type(module).__mro__:
+    if nn.parallel.DistributedDataParallel in type(module).__mro__:  # isinstance would ask its abstract base
         raise TypeError(
             "unroll: DistributedDataParallel acts once per sequence, so it goes around the loop; "
             "use nd.distributed.ddp(nd.Unroll(net)) and call that"
@@ -90,7 +89,7 @@ def unroll(
     ys: Any = arguments
     donated = False
     with _bar(module, leaves[0].shape[0], progress and not inside) as bar:
-        how = How(compile, bar, attached=return_states or bool(watch.targets))
+        how = How(compile, bar, attached=return_states or bool(watch.targets), given=states is not None)
         for row in rows(module, checkpoint is None or bool(watch.targets)):
             ys = ys if isinstance(ys, tuple) else (ys,)
             if states is None:
@@ -102,6 +101,7 @@ def unroll(
                 ys, donated = in_blocks(row, ys, checkpoint, compile, bar), False
             ys = watch.taken(row[-1], ys) if watch.targets else ys
     final = get_states(module) if watch.targets or return_states else {}
+    final = {name: value if value.requires_grad else value.detach() for name, value in final.items()}
     detach_states(module)
     if restore is not None:
         restore()
@@ -134,5 +134,5 @@ class Unroll(nn.Module):
 def _bar(module: nn.Module, T: int, wanted: bool) -> Any:
     """A progress bar over the steps of all layers, for sequences that can take long."""
     if not wanted or T < _LONG:
-        return _NO_BAR
+        return contextlib.nullcontext(Quiet())
     return progress_bar(T * sum(not is_stateless(layer) for layer in layers(module)), after=2.0)
