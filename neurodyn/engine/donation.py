@@ -21,7 +21,8 @@ def for_the_last_time() -> bool:
 
 def apart(tensors: Iterable[Tensor], others: Iterable[Tensor]) -> list[Tensor]:
     """The tensors, each in memory that belongs to none of the others, nor to one before it."""
-    places, found = {other.untyped_storage().data_ptr() for other in others}, []
+    strided = [other for other in others if other.layout is torch.strided]  # not so is a packed weight
+    places, found = {other.untyped_storage().data_ptr() for other in strided}, []
     for tensor in tensors:
         place = tensor.untyped_storage().data_ptr()
         found.append(tensor.clone() if place in places else tensor)
