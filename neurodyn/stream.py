@@ -92,7 +92,7 @@ class Stream:
         else:
             given = self._given(states, x, outs)
             with torch.no_grad(), self.step.limited(given):
-                new = apart([state.contiguous() for state in self.step.chunk(given)], given)
+                new = apart([state.contiguous() for state in self.step.chunk([*given])], given)  # emptied there
         for (tensors, name), state in zip(self.states, new, strict=True):
             tensors[name] = state
         spec = self.program.output_spec

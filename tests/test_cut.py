@@ -149,13 +149,13 @@ def test_a_frozen_layer_in_front(stretches, monkeypatch):
 
 
 class Input(nd.Dynamics):
-    """Its states are what came in, and a part of it."""
+    """Its states are what came in, and a view of it."""
 
     a = nd.state(0.0)
     b = nd.state(0.0)
 
     def step(self, x, a, b):
-        return x + a + b, x, x.flip(-1).flip(-1)[...]
+        return x + a + b, x, x.view_as(x)
 
 
 @pytest.mark.parametrize("layer", [nd.Delay(64, 2 * u.ms), Input(64)], ids=["delay", "views"])
@@ -170,6 +170,32 @@ def test_states_that_were_inputs_keep_their_values(stretches, layer):
         assert torch.equal(value, before[name])
         torch.testing.assert_close(value, wanted[name], rtol=1e-5, atol=1e-5)
         assert value.untyped_storage().nbytes() == value.nbytes
+
+
+def test_states_of_a_stream_that_were_inputs_keep_their_values():
+    layer, x = Input(64), torch.rand(64)
+    stream = nd.Stream(layer, x)
+    stream(x)
+    kept = x.clone()
+    x.zero_()
+    assert torch.equal(layer.a, kept)
+    assert torch.equal(layer.b, kept)
+
+
+def test_a_state_that_stays_as_it_was_is_not_the_one_that_was_given():
+    class Held(nd.Dynamics):
+        a = nd.state(0.0)
+        b = nd.state(0.0)
+
+        def step(self, x, a, b):
+            return x + a, a, b + x
+
+    given = {"a": torch.rand(2, 3), "b": torch.zeros(2, 3)}
+    with torch.no_grad():
+        _, states = nd.unroll(Held(3), torch.rand(9, 2, 3), states=given, return_states=True)
+    kept = states["a"].clone()
+    given["a"].zero_()
+    assert torch.equal(states["a"], kept)
 
 
 def test_a_graph_of_the_gradient(stretches):

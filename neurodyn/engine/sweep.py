@@ -143,12 +143,14 @@ def sweep(
             plan.replay(moving, tensors, keep, chunks, max(n, 1), done)
             return last, (CARRIED, got)
     kept: list[Tensor] = []
-    with folded.limited(given(chunks[0])):
+    inputs = given(chunks[0])
+    with folded.limited(inputs):
         for i in chunks:
+            inputs = given(i)
             kept += carry if keep else ()
-            carry = [new.contiguous() for new in folded.chunk(given(i))]
+            carry = [new.contiguous() for new in folded.chunk([*inputs])]  # which empties its list
             done(1)
-    return apart(carry, given(chunks[-1])), (Listed(len(carry)), kept)
+    return apart(carry, inputs), (Listed(len(carry)), kept)
 
 
 def _steps(tensor: Tensor, i: int, steps: int) -> Tensor:
