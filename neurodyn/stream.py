@@ -55,6 +55,7 @@ class Stream:
         self.states, self.constants = [_places(net, names) for names in (states, constants(net))]
         self.flat = all(isinstance(argument, Tensor) for argument in arguments)
         self.seen: list[Any] = []
+        self.plan: Any = None
         try:
             self.program = program_of(net, [tensor.unsqueeze(0) for tensor in x], self.spec)
             self.step = self.program.forward(net, 1).result()
@@ -79,17 +80,10 @@ class Stream:
         if seen != self.seen:
             with torch.no_grad():
                 self.originals, self.fixed = fixed, [tensor.contiguous() for tensor in fixed]
-                self.values, tape = self.step.prologue(self.fixed, {}), self.step.tape
-            sizes = self.program.sizes(states, self.fixed)
-            self.plan = tape and tape.plan(sizes, states, lambda: self._given(states, x, outs))
-            if self.plan is not None:
-                self.addresses = [*map(_address, self.fixed)], [*map(_address, self.values)]
-            self.seen = seen
-        if self.plan is not None:
-            new, (of_fixed, of_values) = [torch.empty_like(tensor) for tensor in states], self.addresses
-            given = *map(_address, states), *of_fixed, *map(_address, x), *map(_address, outs), *of_values
-            self.plan.once([*given, *map(_address, new)])
-        else:
+                self.values = self.step.prologue(self.fixed, {})
+            self.plan, self.seen = None, seen
+        new = self._replayed(states, x, outs)
+        if new is None:
             given = self._given(states, x, outs)
             with torch.no_grad(), self.step.limited(given):
                 new = apart([state.contiguous() for state in self.step.chunk([*given])], given)  # emptied there
@@ -97,6 +91,19 @@ class Stream:
             tensors[name] = state
         spec = self.program.output_spec
         return outs[0] if spec.is_leaf() else pytree.tree_unflatten(outs, spec)
+
+    def _replayed(self, states: list[Tensor], x: Sequence[Tensor], outs: list[Tensor]) -> list[Tensor] | None:
+        """The new states, by calling the kernels of the step alone; None if that cannot be done."""
+        if self.plan is None and self.step.tape is not None:
+            sizes = self.program.sizes(states, self.fixed)
+            self.plan = self.step.tape.plan(sizes, states, lambda: self._given(states, x, outs))
+            if self.plan is not None:
+                self.addresses = [*map(_address, self.fixed)], [*map(_address, self.values)]
+        if self.plan is None:
+            return None
+        new, (of_fixed, of_values) = [torch.empty_like(tensor) for tensor in states], self.addresses
+        given = *map(_address, states), *of_fixed, *map(_address, x), *map(_address, outs), *of_values
+        return new if self.plan.once([*given, *map(_address, new)]) else None
 
     def _given(self, states: list[Tensor], x: Sequence[Tensor], outs: list[Tensor]) -> list[Tensor]:
         return [*states, *self.fixed, *(tensor.unsqueeze(0) for tensor in x), *outs, *self.values]

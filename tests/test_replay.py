@@ -21,7 +21,7 @@ def rounds(monkeypatch):
 
     def counting(plan, kinds, parts, keep, chunks, *options):
         counted.append(len(chunks))
-        run(plan, kinds, parts, keep, chunks, *options)
+        return run(plan, kinds, parts, keep, chunks, *options)
 
     run = replay.Plan.replay
     monkeypatch.setattr(replay.Plan, "replay", counting)

@@ -29,7 +29,7 @@ def given(monkeypatch):
     class Seen(replay.Plan):
         def replay(self, *arguments):
             found.append(self.threads)
-            super().replay(*arguments)
+            return super().replay(*arguments)
 
     monkeypatch.setattr(replay, "Plan", Seen)
     return found

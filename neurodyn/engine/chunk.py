@@ -20,7 +20,8 @@ from .errors import NotCompilable
 from .fold import fold
 from .products import is_called
 from .prologue import Prologue
-from .replay import Tape, limited
+from .replay import Tape
+from .rounds import limited
 from .threads import Work
 
 _KNOWN = {"aten", "prims", "neurodyn"}
@@ -91,7 +92,7 @@ class Pending:
                 except Exception as error:
                     raise NotCompilable(_explain(error)) from error
                 chunk = getattr(self.chunk, "current_callable", None) or self.chunk  # without Inductor's bookkeeping
-                tape = self.work and Tape.of(self.chunk, self.work)
+                tape = Tape.of(self.chunk, self.work)
                 self._folded = Folded(self.prologue, _below_autograd(chunk), tape, self.work, self.launches)
         return self._folded
 

@@ -29,8 +29,8 @@ def engine() -> tuple[Callable[..., Any], Callable[..., Any]]:
         from .background import warm_up
         from .linear import _kernels
         from .programs import program_for
-        from .replay import _library
+        from .rounds import library
         from .sequence import run
 
-        warm_up(_library, _kernels)
+        warm_up(library, _kernels)
     return program_for, run

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import functools
+import inspect
 import itertools
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from .kernels import Call, Cpp, NotReady, Triton, kernels_of, launcher
+from .rounds import MOST, NOT_STARTED, library
 from .threads import Work
 
-#: What the function that Inductor wrote may use besides its kernels: it then does nothing but allocate and call them.
-_PLAIN = {"clear", "size", "empty_strided_cpu", "torch"}
-
-_MOST = 96  # arguments of a kernel
 _KEPT = 64  # plans for one chunk
 _SLAB = 64  # rounds between two looks at the keyboard
-_SOURCE = Path(__file__).with_name("rounds.cpp")
-
-#: Addresses of kernels, and what they are called with: tensors and integers.
-Calls = Sequence[tuple[int, tuple[Any, ...]]]
+_ALIGNED = 16  # bytes: Triton's kernels are compiled for tensors that begin at a multiple of these
 
 #: Turns, each a number for the k-th round: that of the chunk, ``(k - 1) % period`` and ``k % period``.
 CHUNK, BEFORE, AFTER = range(3)
@@ -56,27 +48,31 @@ class Moving(Protocol):
 
 
 class Tape:
-    """The kernels that a compiled chunk calls, and with what."""
+    """The kernels that a compiled chunk calls, and with what.
 
-    def __init__(self, code: Any, runner: Any, scope: dict[str, Any], work: Work):
-        self.code, self.runner, self.scope, self.work = code, runner, scope, work
-        names = [name for name in code.co_names if name.startswith("cpp_fused")]
-        self.addresses = {name: _address(scope[name].__self__.__file__) for name in names}
+    Args:
+        function: what Inductor wrote, and `runner` its first argument.
+        kernels: those that it calls.
+        work: what it computes, if on a CPU.
+    """
+
+    def __init__(self, function: Any, runner: Any, kernels: dict[str, Cpp | Triton], work: Work | None):
+        self.code, self.scope, self.runner = function.__code__, function.__globals__, runner
+        self.kernels, self.work = kernels, work
         self.plans: dict[tuple[int, ...], Plan | None] = {}
 
     @classmethod
-    def of(cls, chunk: Any, work: Work) -> Tape | None:
-        """The tape of a chunk compiled by Inductor; None if it does anything but call CPU kernels."""
-        call = getattr(chunk, "current_callable", None)
-        function = getattr(call, "__func__", None)
-        if function is None:
-            return None
-        names = [name for name in function.__code__.co_names if not name.startswith("cpp_fused")]
-        if not all(name in _PLAIN or isinstance(getattr(torch, name, None), torch.dtype) for name in names):
-            return None
+    def of(cls, chunk: Any, work: Work | None) -> Tape | None:
+        """The tape of a chunk compiled by Inductor; None if it does anything but call kernels on one device."""
         try:
-            return cls(function.__code__, call.__self__, function.__globals__, work)  # type: ignore[union-attr]
-        except (AttributeError, KeyError, OSError):  # another kind of kernel
+            call = chunk.current_callable
+            if inspect.isfunction(call):  # around it, one that copies inputs which lie at an odd address
+                call = inspect.getclosurevars(call).nonlocals["model"]
+            kernels = kernels_of(call.__code__, call.__globals__)
+            if kernels is None or {type(kernel) for kernel in kernels.values()} != {Triton if work is None else Cpp}:
+                return None
+            return cls(call, call.__self__, kernels, work)
+        except (AttributeError, KeyError, OSError):  # another kind of code
             return None
 
     def plan(
@@ -93,25 +89,28 @@ class Tape:
             return plans[sizes]
         if len(plans) >= _KEPT:
             plans = self.plans = {}
-        like = [torch.empty(x.shape, dtype=x.dtype) for x in inputs()]
-        plan = plans[sizes] = self._learn(like, [x.shape for x in carry])
+        like = [torch.empty((), dtype=x.dtype, device=x.device).expand(x.shape) for x in inputs()]
+        try:
+            plan = plans[sizes] = self._learn(like, [x.shape for x in carry])
+        except NotReady:
+            return None
         return plan
 
     def _learn(self, inputs: list[Tensor], carried: list[torch.Size]) -> Plan | None:
         """Call the chunk with kernels that do nothing."""
-        calls: list[tuple[int, tuple[Any, ...]]] = []
-        scope = self.scope | {
-            name: lambda *arguments, kernel=kernel: calls.append((kernel, arguments))
-            for name, kernel in self.addresses.items()
-        }
-        outputs = FunctionType(self.code, scope)(self.runner, list(inputs))
+        calls: list[Call] = []
+        scope = self.scope | {name: kernel.recorder(calls) for name, kernel in self.kernels.items()}
+        try:
+            outputs = FunctionType(self.code, scope)(self.runner, list(inputs))
+        except (AttributeError, KeyError, TypeError, ValueError):  # kernels that are launched in another way
+            return None
         addresses = {tensor.data_ptr() for tensor in (*inputs, *outputs) if tensor.numel()}
         distinct = len(addresses) == sum(tensor.numel() > 0 for tensor in (*inputs, *outputs))
         plain = all(tensor.is_contiguous() and tensor.numel() for tensor in outputs)
         alike = [tensor.shape for tensor in outputs] == carried
-        if not distinct or not plain or not alike or any(len(given) > _MOST for _, given in calls):
+        if not distinct or not plain or not alike or any(len(call.arguments) > MOST for call in calls):
             return None
-        return Plan(calls, inputs, outputs, self.work.threads(inputs))
+        return Plan(calls, inputs, outputs, self.work.threads(inputs) if self.work else None)
 
 
 class Plan:
@@ -120,12 +119,12 @@ class Plan:
     Args:
         calls: one round.
         inputs, outputs: the tensors among the arguments that are given in each round; the others are temporary.
-        threads: at most so many work on a kernel.
+        threads: at most so many work on a kernel; None on a GPU.
     """
 
-    def __init__(self, calls: Calls, inputs: Sequence[Tensor], outputs: Sequence[Tensor], threads: int):
-        self.threads = threads
-        arguments = [argument for _, given in calls for argument in given]
+    def __init__(self, calls: Sequence[Call], inputs: Sequence[Tensor], outputs: Sequence[Tensor], threads: int | None):
+        self.threads, self.device = threads, outputs[0].device
+        arguments = [argument for call in calls for argument in call.arguments]
         given = {tensor.data_ptr(): i for i, tensor in enumerate((*inputs, *outputs))}
         others = {a.data_ptr(): a for a in arguments if isinstance(a, Tensor) and a.data_ptr() not in given}
         column = given | {address: len(inputs) + len(outputs) + i for i, address in enumerate(others)}
@@ -135,10 +134,11 @@ class Plan:
         self.temporary = [tensor.nbytes for tensor in others.values()]
         self.numbers = [argument for argument in arguments if not isinstance(argument, Tensor)]
         self.fixed = len(others) + len(self.numbers)
-        kernels, arity = [kernel for kernel, _ in calls], [len(given) for _, given in calls]
-        self.calls = array("q", kernels), array("q", arity), array("q", columns)
+        kernels, arity = [call.kernel for call in calls], [len(call.arguments) for call in calls]
+        launches = [number for call in calls for number in call.launch]
+        self.calls = array("q", kernels), array("q", arity), array("q", columns), array("q", launches)
         self.still = self._moving([Move(i) for i in range(len(inputs) + len(outputs))], len(inputs) + len(outputs))
-        self.moving: dict[bool, Any] = {}  # along a sequence
+        self.moving: dict[bool, Route] = {}  # along a sequence
 
     def replay(
         self,
@@ -148,7 +148,7 @@ class Plan:
         chunks: range,
         period: int,
         done: Callable[[int], None],
-    ) -> None:
+    ) -> bool:
         """Call the kernels once for each of `chunks`.
 
         Args:
@@ -157,42 +157,68 @@ class Plan:
             period: of the turns.
             done: called with a number of rounds after these.
 
+        Returns:
+            False if nothing was done: on a GPU, for tensors at odd addresses, or in a thread that has not used it yet.
+
         Raises:
             RuntimeError: what a kernel has thrown.
         """
         bases = [tensor.data_ptr() for part in parts for tensor in part]
         if keep not in self.moving:
             self.moving[keep] = self._moving(_numbered(kinds, parts), len(bases))
-        words, rooms = self._words(bases)
-        for k in range(0, len(chunks), _SLAB):
-            last = min(k + _SLAB, len(chunks))
-            self._run(self.moving[keep], (k, last, len(chunks), chunks.start, chunks.step, period), words)
-            done(last - k)
-        del rooms
+        return self._run(self.moving[keep], bases, chunks, period, done)
 
-    def once(self, addresses: list[int]) -> None:
-        """Call the kernels; `addresses` are those of the inputs and of the outputs."""
-        words, rooms = self._words(addresses)
-        self._run(self.still, (0, 1, 1, 0, 0, 1), words)
-        del rooms
+    def once(self, addresses: list[int]) -> bool:
+        """Call the kernels, as in `replay`; `addresses` are those of the inputs and of the outputs."""
+        return self._run(self.still, addresses, range(1), 1, lambda n: None)
 
-    def _moving(self, moves: list[Move], bases: int) -> tuple[int, Any]:
-        """The address of what the C++ loop needs besides the `bases`, and what holds it."""
+    def _moving(self, moves: list[Move], bases: int) -> Route:
+        """What the C++ loop needs besides so many `bases`."""
+        aligned = all(move.offset % _ALIGNED == 0 and move.step % _ALIGNED == 0 for move in moves)
         moves = moves + [Move(bases + i) for i in range(self.fixed)]
         held = *(array("q", column) for column in zip(*moves, strict=True)), *self.calls
-        plan = array("q", (len(moves), len(self.calls[0]), self.threads, *map(_address_of, held)))
-        return _address_of(plan), (plan, held)
+        launch, threads = (launcher(), 0) if self.threads is None else (0, self.threads)
+        plan = array("q", (len(moves), len(self.calls[0]), threads, launch, *map(_address_of, held)))
+        return Route(_address_of(plan), (plan, held), aligned)
 
-    def _words(self, bases: list[int]) -> tuple[array[int], list[Tensor]]:
-        """The bases, and behind them the addresses of temporary tensors, which come with them, and the numbers."""
-        rooms = [torch.empty(n, dtype=torch.uint8) for n in self.temporary]
-        return array("q", [*bases, *[room.data_ptr() for room in rooms], *self.numbers]), rooms
+    def _run(self, route: Route, bases: list[int], chunks: range, period: int, done: Callable[[int], None]) -> bool:
+        if self.threads is not None:
+            return self._rounds(route, bases, chunks, period, done, 0)
+        if not (route.aligned and all([base % _ALIGNED == 0 for base in bases])):
+            return False
+        with torch.cuda._DeviceGuard(self.device.index):  # type: ignore[attr-defined]
+            stream = torch._C._cuda_getCurrentRawStream(self.device.index)
+            return self._rounds(route, bases, chunks, period, done, stream)
 
-    def _run(self, plan: tuple[int, Any], rounds: tuple[int, ...], words: array[int]) -> None:
-        torch.get_num_threads()  # a new thread gets torch's number only now
-        message = _library().rounds(plan[0], *rounds, _address_of(words))
-        if message is not None:
-            raise RuntimeError(message.decode())
+    def _rounds(
+        self, route: Route, bases: list[int], chunks: range, period: int, done: Callable[[int], None], stream: int
+    ) -> bool:
+        rooms = [torch.empty(n, dtype=torch.uint8, device=self.device) for n in self.temporary]
+        words = array("q", [*bases, *[room.data_ptr() for room in rooms], *self.numbers])
+        for k in range(0, len(chunks), _SLAB):
+            torch.get_num_threads()  # a new thread gets torch's number only now
+            last = min(k + _SLAB, len(chunks))
+            rounds = k, last, len(chunks), chunks.start, chunks.step, period
+            message = library().rounds(route.plan, *rounds, _address_of(words), stream)
+            if message == NOT_STARTED:
+                return False
+            if message is not None:
+                raise RuntimeError(message.decode())
+            done(last - k)
+        return True
+
+
+class Route(NamedTuple):
+    """How the arguments of a plan move.
+
+    Attributes:
+        plan: the address of what the C++ loop needs, which lies in `held`.
+        aligned: whether tensors that begin at a multiple of 16 bytes stay at such.
+    """
+
+    plan: int
+    held: Any
+    aligned: bool
 
 
 def _numbered(kinds: Sequence[Moving], parts: Sequence[Sequence[Tensor]]) -> list[Move]:
@@ -204,33 +230,5 @@ def _numbered(kinds: Sequence[Moving], parts: Sequence[Sequence[Tensor]]) -> lis
     return found
 
 
-@contextlib.contextmanager
-def limited(threads: int | None) -> Iterator[None]:
-    """Inside, no loop of OpenMP uses more threads than this, if given."""
-    if threads is None or threads >= torch.get_num_threads():
-        yield
-        return
-    before = _library().limit(threads)
-    try:
-        yield
-    finally:
-        _library().limit(before)
-
-
 def _address_of(words: array[int]) -> int:
     return words.buffer_info()[0]
-
-
-def _address(library: str) -> int:
-    return ctypes.cast(ctypes.CDLL(library)["kernel"], ctypes.c_void_p).value  # type: ignore[return-value]
-
-
-@functools.cache
-def _library() -> Any:
-    from torch._inductor.codecache import CppCodeCache
-
-    library = CppCodeCache.load(_SOURCE.read_text().replace("MOST", str(_MOST)))
-    library.rounds.argtypes = [ctypes.c_void_p, *6 * [ctypes.c_int64], ctypes.c_void_p]
-    library.rounds.restype = ctypes.c_char_p
-    library.limit.argtypes, library.limit.restype = [ctypes.c_int], ctypes.c_int
-    return library

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,12 +31,17 @@ void dispatch(void* kernel, int64_t n, const int64_t* a, std::index_sequence<N..
     with[n](kernel, a);
 }
 
+// CUDA's function that launches a kernel.
+using Launch = int (*)(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**);
+
 // The kernels to call, with how many arguments, and in which columns these are found; and of each column how it moves.
+// With a function to launch them, kernels are those of a GPU: blocks in three directions, threads of one, shared bytes.
 struct Plan {
   int64_t columns, count, threads;
+  Launch launch;
   const int64_t *base, *offset, *step, *turn, *other, *when;
   void* const* kernels;
-  const int64_t *arity, *column;
+  const int64_t *arity, *column, *launches;
 };
 
 // From now on no more than n threads work on a kernel that this thread calls; returns what held before.
@@ -48,9 +54,10 @@ extern "C" int limit(int n) {
 // A round makes all calls, and there are n rounds, of which these are from k to end. In round k the argument in column c
 // is base[c] + offset[c] + turns[turn[c]] * step[c], where the turns are first + k * stride, (k - 1) % period and
 // k % period; in the first round, or in the last, it may be another base.
-// At most so many threads work on each. Returns what a kernel has thrown, such as an index out of range, or nothing.
+// At most so many threads work on each. Returns what a kernel has thrown, such as an index out of range, or nothing. On a
+// GPU the kernels are launched on this stream; if not even the first could be, that is told.
 extern "C" const char* rounds(const Plan* plan, int64_t k, int64_t end, int64_t n, int64_t first, int64_t stride,
-                              int64_t period, const int64_t* bases) {
+                              int64_t period, const int64_t* bases, void* stream) {
   static thread_local std::string message;
   static thread_local std::vector<int64_t> at, by;
   const Plan p = *plan;
@@ -64,7 +71,7 @@ extern "C" const char* rounds(const Plan* plan, int64_t k, int64_t end, int64_t 
     }
   };
   const int before = omp_get_max_threads();
-  if (p.threads < before) omp_set_num_threads(p.threads);
+  if (!p.launch && p.threads < before) omp_set_num_threads(p.threads);
   const char* thrown = nullptr;
   place(k == 0, k == n - 1);
   try {
@@ -75,13 +82,23 @@ extern "C" const char* rounds(const Plan* plan, int64_t k, int64_t end, int64_t 
       for (int64_t i = 0; i < p.count; ++i) {
         int64_t a[MOST];
         for (int64_t j = 0; j < p.arity[i]; ++j, ++c) a[j] = at[*c] + turns[p.turn[*c]] * by[*c];
-        dispatch(p.kernels[i], p.arity[i], a, std::make_index_sequence<MOST + 1>{});
+        if (!p.launch) {
+          dispatch(p.kernels[i], p.arity[i], a, std::make_index_sequence<MOST + 1>{});
+          continue;
+        }
+        void* at_each[MOST];
+        for (int64_t j = 0; j < p.arity[i]; ++j) at_each[j] = &a[j];
+        const int64_t* l = p.launches + 5 * i;
+        if (const int error = p.launch(p.kernels[i], l[0], l[1], l[2], l[3], 1, 1, l[4], stream, at_each, nullptr)) {
+          if (k == 0 && i == 0) return "not started";
+          throw std::runtime_error("a kernel was not launched: CUDA error " + std::to_string(error));
+        }
       }
     }
   } catch (const std::exception& error) {
     message = error.what();
     thrown = message.c_str();
   }
-  omp_set_num_threads(before);
+  if (!p.launch) omp_set_num_threads(before);
   return thrown;
 }

@@ -140,8 +140,8 @@ def sweep(
             got, place = [*carry, *rows], [kind is None for kind in kinds].index(True)
             moving: Any = *kinds[:place], _GOT, *kinds[place + 1 :], _HANDED_ON
             tensors = *parts[:place], got, *parts[place + 1 :], [*rows, *last]
-            plan.replay(moving, tensors, keep, chunks, max(n, 1), done)
-            return last, (CARRIED, got)
+            if plan.replay(moving, tensors, keep, chunks, max(n, 1), done):
+                return last, (CARRIED, got)
     kept: list[Tensor] = []
     inputs = given(chunks[0])
     with folded.limited(inputs):
