@@ -56,6 +56,7 @@ class Stream:
         self.flat = all(isinstance(argument, Tensor) for argument in arguments)
         self.seen: list[Any] = []
         self.plan: Any = None
+        self.program: Any = None
         try:
             self.program = program_of(net, [tensor.unsqueeze(0) for tensor in x], self.spec)
             self.step = self.program.forward(net, 1).result()

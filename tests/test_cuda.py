@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import composed
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 import neurodyn as nd
 from neurodyn import units as u
-from neurodyn.engine import capture, rows
+from neurodyn.engine import capture, replay, rows
 from neurodyn.examples import vogels_abbott
 
 #: A generator of the CPU and one of the GPU draw different masks.
@@ -49,13 +50,45 @@ def assert_same(found: list[Tensor], wanted: list[Tensor], tolerance: float = 1e
 
 
 def assert_as_on_the_cpu(net: nn.Module, xs: Tensor, **options: Any) -> None:
-    there = copy.deepcopy(net).cuda()
-    assert_same(outcome(there, xs.cuda(), **options), outcome(net, xs, compile=False))
+    """By the first call, in which torch launches kernels, and by later ones, which launch them without Python."""
+    there, wanted = copy.deepcopy(net).cuda(), outcome(net, xs, compile=False)
+    for _ in range(3):
+        assert_same(outcome(there, xs.cuda(), **options), wanted)
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """For each stretch whose kernels were to be launched without Python, whether they were."""
+    found, run = [], replay.Plan.replay
+
+    def replayed(*arguments: Any) -> bool:
+        found.append(run(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(replay.Plan, "replay", replayed)
+    return found
 
 
 def test_every_model(model: Model) -> None:
     learned = [name for name, p in model(5).params.items() if p.learnable and name not in model.fixed]
-    assert_as_on_the_cpu(model(5, learn=tuple(learned)), model.input(8, 3, 5))
+    assert_as_on_the_cpu(model(5, learn=tuple(learned)), model.input(8, 2, 5))
+
+
+@pytest.mark.parametrize(("size", "aligned"), [(8, True), (5, False)])
+def test_kernels_are_launched_without_python(launched: list[bool], size: int, aligned: bool) -> None:
+    """Unless a step begins in the middle of 16 bytes."""
+    net = nn.Sequential(nd.Expon(size, learn="tau"), nd.LIF(size, learn=("tau", "V_th")))
+    assert_as_on_the_cpu(net, 4 * torch.rand(17, 3, size))
+    assert launched
+    assert all(each == aligned for each in launched)
+
+
+def test_kernels_from_another_thread(launched: list[bool]) -> None:
+    net, xs = nd.LIF(8, learn="tau"), 4 * torch.rand(8, 4, 8)
+    assert_as_on_the_cpu(net, xs)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(assert_as_on_the_cpu, net, xs).result()
+    assert any(launched)
 
 
 @pytest.mark.parametrize("model", REPEATABLE, ids=lambda model: model.name)

@@ -132,6 +132,12 @@ def test_what_torch_hands_to_cuda(triton):
     assert (function, n, scratch, launch) == (1234, 300, 0, (3, 1, 1, 128, 16))
 
 
+def test_nothing_is_launched_without_a_block(triton):
+    calls = []
+    triton(compiled("OOl")).recorder(calls).run(None, None, 0, 128, stream=0)
+    assert not calls
+
+
 def test_kernels_that_are_not_launched_so(triton):
     with pytest.raises(kernels.NotReady):
         triton(compiled("OOl", launchers=2)).recorder([]).run(None, None, 1, 1, stream=0)

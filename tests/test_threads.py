@@ -6,7 +6,7 @@ from test_unroll import assert_same, outcome
 from torch import nn
 
 import neurodyn as nd
-from neurodyn.engine import replay
+from neurodyn.engine import replay, tape
 from neurodyn.engine.threads import Work
 from neurodyn.engine.trace import Layout, trace
 
@@ -31,7 +31,7 @@ def given(monkeypatch):
             found.append(self.threads)
             return super().replay(*arguments)
 
-    monkeypatch.setattr(replay, "Plan", Seen)
+    monkeypatch.setattr(tape, "Plan", Seen)
     return found
 
 

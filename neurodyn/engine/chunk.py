@@ -20,8 +20,8 @@ from .errors import NotCompilable
 from .fold import fold
 from .products import is_called
 from .prologue import Prologue
-from .replay import Tape
 from .rounds import limited
+from .tape import Tape
 from .threads import Work
 
 _KNOWN = {"aten", "prims", "neurodyn"}

@@ -1,22 +1,18 @@
-"""Compiled chunks of kernels, called again and again without Python in between: kernels move along their tensors."""
+"""Kernels called again and again without Python in between: they move along their tensors."""
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from array import array
 from collections.abc import Callable, Sequence
-from types import FunctionType
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from .kernels import Call, Cpp, NotReady, Triton, kernels_of, launcher
-from .rounds import MOST, NOT_STARTED, library
-from .threads import Work
+from .kernels import Call, launcher
+from .rounds import NOT_STARTED, library
 
-_KEPT = 64  # plans for one chunk
 _SLAB = 64  # rounds between two looks at the keyboard
 _ALIGNED = 16  # bytes: Triton's kernels are compiled for tensors that begin at a multiple of these
 
@@ -45,72 +41,6 @@ class Moving(Protocol):
     """How some tensors move along a sequence."""
 
     def moves(self, tensors: Sequence[Tensor]) -> list[Move]: ...
-
-
-class Tape:
-    """The kernels that a compiled chunk calls, and with what.
-
-    Args:
-        function: what Inductor wrote, and `runner` its first argument.
-        kernels: those that it calls.
-        work: what it computes, if on a CPU.
-    """
-
-    def __init__(self, function: Any, runner: Any, kernels: dict[str, Cpp | Triton], work: Work | None):
-        self.code, self.scope, self.runner = function.__code__, function.__globals__, runner
-        self.kernels, self.work = kernels, work
-        self.plans: dict[tuple[int, ...], Plan | None] = {}
-
-    @classmethod
-    def of(cls, chunk: Any, work: Work | None) -> Tape | None:
-        """The tape of a chunk compiled by Inductor; None if it does anything but call kernels on one device."""
-        try:
-            call = chunk.current_callable
-            if inspect.isfunction(call):  # around it, one that copies inputs which lie at an odd address
-                call = inspect.getclosurevars(call).nonlocals["model"]
-            kernels = kernels_of(call.__code__, call.__globals__)
-            if kernels is None or {type(kernel) for kernel in kernels.values()} != {Triton if work is None else Cpp}:
-                return None
-            return cls(call, call.__self__, kernels, work)
-        except (AttributeError, KeyError, OSError):  # another kind of code
-            return None
-
-    def plan(
-        self, sizes: tuple[int, ...], carry: Sequence[Tensor], inputs: Callable[[], Sequence[Tensor]]
-    ) -> Plan | None:
-        """How to call the chunk's kernels; None if it must be called itself.
-
-        Args:
-            sizes: the free ones.
-            carry: the inputs that the chunk before handed on, whose shapes are to be those of the outputs.
-            inputs: gives inputs of the chunk, which are only looked at.
-        """
-        if sizes in (plans := self.plans):
-            return plans[sizes]
-        if len(plans) >= _KEPT:
-            plans = self.plans = {}
-        like = [torch.empty((), dtype=x.dtype, device=x.device).expand(x.shape) for x in inputs()]
-        try:
-            plan = plans[sizes] = self._learn(like, [x.shape for x in carry])
-        except NotReady:
-            return None
-        return plan
-
-    def _learn(self, inputs: list[Tensor], carried: list[torch.Size]) -> Plan | None:
-        """Call the chunk with kernels that do nothing."""
-        calls: list[Call] = []
-        scope = self.scope | {name: kernel.recorder(calls) for name, kernel in self.kernels.items()}
-        try:
-            outputs = FunctionType(self.code, scope)(self.runner, list(inputs))
-        except (AttributeError, KeyError, TypeError, ValueError):  # kernels that are launched in another way
-            return None
-        addresses = {tensor.data_ptr() for tensor in (*inputs, *outputs) if tensor.numel()}
-        distinct = len(addresses) == sum(tensor.numel() > 0 for tensor in (*inputs, *outputs))
-        plain = all(tensor.is_contiguous() and tensor.numel() for tensor in outputs)
-        alike = [tensor.shape for tensor in outputs] == carried
-        if not distinct or not plain or not alike or any(len(call.arguments) > MOST for call in calls):
-            return None
-        return Plan(calls, inputs, outputs, self.work.threads(inputs) if self.work else None)
 
 
 class Plan:
