@@ -12,8 +12,7 @@ from torch._inductor.codecache import CppCodeCache
 from torch._inductor.runtime.static_triton_launcher import StaticallyLaunchedCudaKernel
 
 import neurodyn as nd
-from neurodyn.engine import kernels, replay
-from neurodyn.engine.threads import Work
+from neurodyn.engine import kernels, replay, tape
 
 pytestmark = pytest.mark.usefixtures("no_programs")
 
@@ -54,7 +53,7 @@ def gpu(monkeypatch):
 
     monkeypatch.setattr(replay, "launcher", lambda: address)
     monkeypatch.setattr(kernels.Cpp, "recorder", recorder)
-    monkeypatch.setattr(Work, "threads", lambda work, inputs: None)
+    monkeypatch.setattr(tape, "Plan", lambda calls, inputs, outputs, threads: replay.GpuPlan(calls, inputs, outputs))
     monkeypatch.setattr(torch.cuda, "_DeviceGuard", lambda device: contextlib.nullcontext())
     monkeypatch.setattr(torch._C, "_cuda_getCurrentRawStream", lambda device: 5, raising=False)
     return SimpleNamespace(**counts)

@@ -61,7 +61,7 @@ class Run:
         if is_for_a_graph(program, cut, [*states, *xs]):
             outs, states, *_ = maybe_in_a_graph(program, cut, [*states, *xs], self.fixed)
         else:
-            states, _ = onward(program, cut, states, self.fixed, xs, outs, self.known)
+            states, _ = onward(cut, program.sizes(states, self.fixed), states, self.fixed, xs, outs, self.known)
         self.states = dict(zip(self.states, states, strict=True))
         return outs
 

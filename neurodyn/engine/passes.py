@@ -35,8 +35,8 @@ def _backward(steps: int, start: Kind) -> tuple[Kind | None, ...]:
 
 
 def onward(
-    program: Program,
     cut: Cut,
+    sizes: tuple[int, ...],
     states: Sequence[Tensor],
     constants: Sequence[Tensor],
     xs: Sequence[Tensor],
@@ -48,16 +48,18 @@ def onward(
     """Write the outputs of all steps: the final states, and for each stretch those that a backward pass starts from.
 
     These are the states before each chunk, or, if `cut` says that they are computed again, before the first one.
-    `known` takes what is computed from the constants beforehand.
+    `sizes` are the free ones; `known` takes what is computed from the constants beforehand.
     """
     kept: list[Part] = []
-    chunks, sizes = cut.chunks, program.sizes(states, constants)
+    chunks, done = cut.chunks, None
     keep = bool(chunks.backward) and not cut.again
     for first, steps, n in cut.stretches:
         folded, before = chunks.forward[steps], states
         x, out, product = _between(first, first + steps * n, xs, outs, products)
-        parts = (), constants, x, out, product, chunks.unsaved(sizes, steps), folded.prologue(constants, known)
-        done = partial(_update, progress, steps)
+        room = chunks.unsaved(sizes, steps) if chunks.products else ()
+        parts = (), constants, x, out, product, room, folded.prologue(constants, known)
+        if type(progress) is not Quiet:
+            done = partial(_update, progress, steps)
         states, got = sweep(folded, sizes, _forward(steps), parts, states, range(n), keep, done)
         kept.append((Listed(len(before)), before) if cut.again else got)
     return states, kept
@@ -78,9 +80,10 @@ def ahead(
     """
     known = {} if known is None else known
     states, xs = changing[: len(program.states)], changing[len(program.states) :]
-    batch, T = states[0].shape[: len(program.batch)], xs[0].shape[0]
-    outs, products = [huge(layout.empty(batch, T)) for layout in program.outs], cut.chunks.saved(batch, T)
-    states, kept = onward(program, cut, states, constants, xs, outs, known, products, progress)
+    sizes, T = program.sizes(states, constants), xs[0].shape[0]
+    outs = [huge(layout.empty(sizes, T)) for layout in program.outs]
+    products = cut.chunks.saved(sizes, T) if cut.chunks.products else []
+    states, kept = onward(cut, sizes, states, constants, xs, outs, known, products, progress)
     if stacked:
         kept = [_stacked(*start) for start in kept]
     return outs, list(states), products, kept
@@ -121,7 +124,7 @@ def back(
         if cut.again:
             outs = [layout.empty(sizes, steps * n) for layout in program.outs]
             alone = Cut(cut.chunks, [(0, steps, n)])
-            _, ((kind, start),) = onward(program, alone, start, constants, x, outs, known)
+            _, ((kind, start),) = onward(alone, sizes, start, constants, x, outs, known)
         written = [torch.empty_like(grad) for grad in grad_x] if cut.donated else grad_x
         values = folded.prologue(constants, known)
         parts = start, constants, x, (), grad_out, written, sums, product, values

@@ -57,7 +57,7 @@ class Prologue:
 
     def __call__(self, constants: Sequence[Tensor], known: Known) -> list[Tensor]:
         try:
-            return [known[expression] for expression in self.values]
+            return list(map(known.__getitem__, self.values))
         except KeyError:
             return self._computed(constants, known)
 

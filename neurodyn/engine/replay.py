@@ -49,10 +49,12 @@ class Plan:
     Args:
         calls: one round.
         inputs, outputs: the tensors among the arguments that are given in each round; the others are temporary.
-        threads: at most so many work on a kernel; None on a GPU.
+        threads: at most so many work on a kernel of the CPU.
     """
 
-    def __init__(self, calls: Sequence[Call], inputs: Sequence[Tensor], outputs: Sequence[Tensor], threads: int | None):
+    launch = 0
+
+    def __init__(self, calls: Sequence[Call], inputs: Sequence[Tensor], outputs: Sequence[Tensor], threads: int = 0):
         self.threads, self.device = threads, outputs[0].device
         arguments = [argument for call in calls for argument in call.arguments]
         given = {tensor.data_ptr(): i for i, tensor in enumerate((*inputs, *outputs))}
@@ -77,7 +79,7 @@ class Plan:
         keep: bool,
         chunks: range,
         period: int,
-        done: Callable[[int], None],
+        done: Callable[[int], None] | None,
     ) -> bool:
         """Call the kernels once for each of `chunks`.
 
@@ -88,54 +90,77 @@ class Plan:
             done: called with a number of rounds after these.
 
         Returns:
-            False if nothing was done: on a GPU, for tensors at odd addresses, or in a thread that has not used it yet.
+            False if nothing was done, as `GpuPlan` may choose.
 
         Raises:
             RuntimeError: what a kernel has thrown.
         """
-        bases = [tensor.data_ptr() for part in parts for tensor in part]
+        bases = list(map(Tensor.data_ptr, itertools.chain.from_iterable(parts)))
         if keep not in self.moving:
             self.moving[keep] = self._moving(_numbered(kinds, parts), len(bases))
         return self._run(self.moving[keep], bases, chunks, period, done)
 
     def once(self, addresses: list[int]) -> bool:
         """Call the kernels, as in `replay`; `addresses` are those of the inputs and of the outputs."""
-        return self._run(self.still, addresses, range(1), 1, lambda n: None)
+        return self._run(self.still, addresses, range(1), 1, None)
 
     def _moving(self, moves: list[Move], bases: int) -> Route:
         """What the C++ loop needs besides so many `bases`."""
         aligned = all(move.offset % _ALIGNED == 0 and move.step % _ALIGNED == 0 for move in moves)
         moves = moves + [Move(bases + i) for i in range(self.fixed)]
         held = *(array("q", column) for column in zip(*moves, strict=True)), *self.calls
-        launch, threads = (launcher(), 0) if self.threads is None else (0, self.threads)
-        plan = array("q", (len(moves), len(self.calls[0]), threads, launch, *map(_address_of, held)))
+        plan = array("q", (len(moves), len(self.calls[0]), self.threads, self.launch, *map(_address_of, held)))
         return Route(_address_of(plan), (plan, held), aligned)
 
-    def _run(self, route: Route, bases: list[int], chunks: range, period: int, done: Callable[[int], None]) -> bool:
-        if self.threads is not None:
-            return self._rounds(route, bases, chunks, period, done, 0)
-        if not (route.aligned and all([base % _ALIGNED == 0 for base in bases])):
-            return False
-        with torch.cuda._DeviceGuard(self.device.index):  # type: ignore[attr-defined]
-            stream = torch._C._cuda_getCurrentRawStream(self.device.index)
-            return self._rounds(route, bases, chunks, period, done, stream)
-
-    def _rounds(
-        self, route: Route, bases: list[int], chunks: range, period: int, done: Callable[[int], None], stream: int
+    def _run(
+        self,
+        route: Route,
+        bases: list[int],
+        chunks: range,
+        period: int,
+        done: Callable[[int], None] | None,
+        stream: int = 0,
     ) -> bool:
         rooms = [torch.empty(n, dtype=torch.uint8, device=self.device) for n in self.temporary]
-        words = array("q", [*bases, *[room.data_ptr() for room in rooms], *self.numbers])
+        words = array("q", [*bases, *map(Tensor.data_ptr, rooms), *self.numbers])
+        torch.get_num_threads()  # a new thread gets torch's number only now
         for k in range(0, len(chunks), _SLAB):
-            torch.get_num_threads()  # a new thread gets torch's number only now
             last = min(k + _SLAB, len(chunks))
             rounds = k, last, len(chunks), chunks.start, chunks.step, period
-            message = library().rounds(route.plan, *rounds, _address_of(words), stream)
+            message = library().rounds(route.plan, *rounds, words.buffer_info()[0], stream)
             if message == NOT_STARTED:
                 return False
             if message is not None:
                 raise RuntimeError(message.decode())
-            done(last - k)
+            if done is not None:
+                done(last - k)
         return True
+
+
+class GpuPlan(Plan):
+    """The same for kernels of Triton.
+
+    They are not called for tensors that begin in the middle of 16 bytes, nor in a thread that has not used the GPU yet.
+    """
+
+    @property
+    def launch(self) -> int:  # type: ignore[override]
+        return launcher()
+
+    def _run(
+        self,
+        route: Route,
+        bases: list[int],
+        chunks: range,
+        period: int,
+        done: Callable[[int], None] | None,
+        stream: int | None = None,
+    ) -> bool:
+        if not (route.aligned and all([base % _ALIGNED == 0 for base in bases])):
+            return False
+        with torch.cuda._DeviceGuard(self.device.index):  # type: ignore[attr-defined]
+            stream = torch._C._cuda_getCurrentRawStream(self.device.index)
+            return super()._run(route, bases, chunks, period, done, stream)
 
 
 class Route(NamedTuple):

@@ -20,6 +20,8 @@ from .program import Program
 from .prologue import Known
 from .sweep import Listed
 
+_contiguous = Tensor.contiguous
+
 
 class Call(NamedTuple):
     """What a call depends on besides its tensors, and those that need no gradient.
@@ -42,8 +44,8 @@ class TimeLoop(torch.autograd.Function):
     def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
         program, cut, constants, progress, final = call
         n, m = len(program.states), len(program.states) + len(program.learned)
-        changing = [x.contiguous() for x in (*tensors[:n], *tensors[m:])]  # the layout that the program was traced with
-        constants = [x.contiguous() for x in constants]
+        changing = list(map(_contiguous, (*tensors[:n], *tensors[m:])))  # the layout that the program was traced with
+        constants = list(map(_contiguous, constants))
         known = program.values.known(cut.chunks.used, constants)
         outs, states, products, kept = maybe_in_a_graph(program, cut, changing, constants, known, progress)
         ctx.program, ctx.cut, ctx.known, ctx.kinds = program, cut, known, [kind for kind, _ in kept]
@@ -61,8 +63,8 @@ class TimeLoop(torch.autograd.Function):
         program, cut = ctx.program, ctx.cut
         if torch.is_grad_enabled():
             raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
-        saved, n = [x.contiguous() for x in ctx.saved_tensors], len(program.constants)
-        changing, constants = [grad.contiguous() for grad in grads], saved[:n]
+        saved, n = list(map(_contiguous, ctx.saved_tensors)), len(program.constants)
+        changing, constants = list(map(_contiguous, grads)), saved[:n]
         if len(grads) == len(program.outs):  # the final states have no gradient
             changing += [layout.empty(ctx.batch).zero_() for layout in program.states]
         changing += saved[n:]
@@ -123,7 +125,7 @@ def run(
     wanted = tuple([x.requires_grad for x in xs]) if differentiable else None
     chunks = chunks_for(program, net, xs[0].shape[0], wanted)
     if not differentiable:
-        changing, constants = [x.contiguous() for x in (*states, *xs)], [x.contiguous() for x in constants]
+        changing, constants = list(map(_contiguous, (*states, *xs))), list(map(_contiguous, constants))
         known = program.values.known(chunks.used, constants)
         return maybe_in_a_graph(program, chunks.whole, changing, constants, known, progress)[:2]
     cut = chunks.cut(program, states[0].shape[: len(program.batch)], donated and any(wanted or ()))

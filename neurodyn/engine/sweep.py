@@ -24,7 +24,7 @@ class Fixed:
         return [Move(j) for j in range(len(tensors))]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Span:
     """Contiguous tensors with time in front, of which a chunk sees some steps as one tensor."""
 
@@ -37,7 +37,7 @@ class Span:
         return [Move(j, step=self.steps * _row(tensor)) for j, tensor in enumerate(tensors)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Each:
     """The same, each step a tensor of its own."""
 
@@ -52,7 +52,7 @@ class Each:
         return [Move(j, k * row, self.steps * row) for k in range(self.steps) for j, row in rows]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Listed:
     """Tensors that lie anywhere, `n` for each chunk."""
 
@@ -109,7 +109,7 @@ def sweep(
     carry: Sequence[Tensor],
     chunks: range,
     keep: bool = False,
-    done: Callable[[int], None] = lambda n: None,
+    done: Callable[[int], None] | None = None,
 ) -> tuple[Sequence[Tensor], Part]:
     """Call a chunk once for each index in `chunks`.
 
@@ -136,8 +136,8 @@ def sweep(
         if plan is not None:
             n = len(chunks) - 1 if keep else min(len(chunks) - 1, 2)
             rows = [tensor.new_empty((n, *tensor.shape)) for tensor in carry]
-            last = [torch.empty_like(tensor) for tensor in carry]
-            got, place = [*carry, *rows], [kind is None for kind in kinds].index(True)
+            last = list(map(torch.empty_like, carry))
+            got, place = [*carry, *rows], kinds.index(None)
             moving: Any = *kinds[:place], _GOT, *kinds[place + 1 :], _HANDED_ON
             tensors = *parts[:place], got, *parts[place + 1 :], [*rows, *last]
             if plan.replay(moving, tensors, keep, chunks, max(n, 1), done):
@@ -149,7 +149,8 @@ def sweep(
             inputs = given(i)
             kept += carry if keep else ()
             carry = [new.contiguous() for new in folded.chunk([*inputs])]  # which empties its list
-            done(1)
+            if done is not None:
+                done(1)
     return apart(carry, inputs), (Listed(len(carry)), kept)
 
 

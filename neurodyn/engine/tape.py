@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .kernels import Call, Cpp, NotReady, Triton, kernels_of
-from .replay import Plan
+from .replay import GpuPlan, Plan
 from .rounds import MOST
 from .threads import Work
 
@@ -81,4 +81,6 @@ class Tape:
         alike = [tensor.shape for tensor in outputs] == carried
         if not distinct or not plain or not alike or any(len(call.arguments) > MOST for call in calls):
             return None
-        return Plan(calls, inputs, outputs, self.work.threads(inputs) if self.work else None)
+        if self.work is None:
+            return GpuPlan(calls, inputs, outputs)
+        return Plan(calls, inputs, outputs, self.work.threads(inputs))
