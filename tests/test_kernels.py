@@ -2,7 +2,7 @@
 
 import contextlib
 import ctypes
-from types import SimpleNamespace
+from types import FunctionType, MethodType, SimpleNamespace
 
 import pytest
 import torch
@@ -140,5 +140,62 @@ def test_nothing_is_launched_without_a_block(triton):
 def test_kernels_that_are_not_launched_so(triton):
     with pytest.raises(kernels.NotReady):
         triton(compiled("OOl", launchers=2)).recorder([]).run(None, None, 1, 1, stream=0)
-    with pytest.raises(ValueError, match="OOf"):
-        triton(compiled("OOf")).recorder([]).run(None, None, 1.5, 1, stream=0)
+    for kinds, number in ("OOf", 1.5), ("OOi", 2**31):
+        with pytest.raises(ValueError, match="an argument"):
+            triton(compiled(kinds)).recorder([]).run(None, None, number, 1, stream=0)
+
+
+class Runner:
+    """As Inductor writes code for a GPU, where temporary tensors may have room between their rows."""
+
+    def call(self, args):
+        (x,) = args
+        args.clear()
+        x_size = x.size()
+        x = copy_if_misaligned(x)  # noqa: F821
+        with torch.cuda._DeviceGuard(0):
+            torch.cuda.set_device(0)
+            buf0 = empty_strided_cuda((x_size[0], 2), (40, 1), torch.float64)  # noqa: F821
+            triton_poi_fused_0.run(x, buf0, 8, 128, stream=get_raw_stream(0))  # noqa: F821
+            buf1 = empty_strided_cuda((x_size[0], 2), (2, 1), torch.float64)  # noqa: F821
+            triton_poi_fused_0.run(buf0, buf1, 8, 128, stream=get_raw_stream(0))  # noqa: F821
+            del buf0
+        return (buf1,)
+
+
+@pytest.fixture
+def written(monkeypatch, triton):
+    """A chunk of this code, with tensors on the CPU."""
+    monkeypatch.setattr(replay, "launcher", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "_DeviceGuard", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    scope = {
+        "torch": torch,
+        "copy_if_misaligned": lambda tensor: tensor,
+        "empty_strided_cuda": lambda size, stride, dtype: torch.empty_strided(size, stride, dtype=dtype),
+        "get_raw_stream": lambda device: 0,
+        "triton_poi_fused_0": compiled("OOl"),
+    }
+    call = FunctionType(Runner.call.__code__, scope)
+    return lambda **others: SimpleNamespace(current_callable=MethodType(FunctionType(call.__code__, scope | others), 1))
+
+
+def test_code_for_a_gpu(written):
+    chunk = written()
+    assert tape.Tape.of(chunk, SimpleNamespace(threads=1)) is None  # on a CPU
+    found = tape.Tape.of(chunk, None)
+    plan = found.plan((3,), [torch.empty(3, 2)], lambda: [torch.empty(3, 2)])
+    assert isinstance(plan, replay.GpuPlan)
+    assert plan.temporary == [8 * (40 + 40 + 2)]
+    assert plan.numbers == [8, 0, 8, 0]
+    assert list(plan.calls[0]) == [1234, 1234]
+
+
+def test_code_that_does_anything_else(written):
+    found = tape.Tape.of(written(triton_poi_fused_0=compiled("OOl", launchers=2)), None)
+    assert found.plan((3,), [torch.empty(3, 2)], lambda: [torch.empty(3, 2)]) is None
+    assert not found.plans  # asked again, when the kernel has run
+    found = tape.Tape.of(written(triton_poi_fused_0=compiled("OOf")), None)
+    assert found.plan((3,), [torch.empty(3, 2)], lambda: [torch.empty(3, 2)]) is None
+    assert found.plans == {(3,): None}
+    assert tape.Tape.of(SimpleNamespace(current_callable=lambda args: args.zero_()), None) is None

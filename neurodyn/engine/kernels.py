@@ -10,12 +10,13 @@ from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 #: What the function that Inductor wrote may use besides its kernels: it then does nothing but allocate and call them.
 _PLAIN = {"clear", "size", "torch", "empty_strided_cpu", "run", "cuda", "_DeviceGuard", "set_device"}
-_PLAIN |= {"empty_strided_cuda", "get_raw_stream"}
+_PLAIN |= {"empty_strided_cuda", "get_raw_stream", "copy_misaligned", "copy_if_misaligned"}
 _WARP = 32  # threads
-_WORDS = set("OlKiI")  # what Triton's arguments may be: pointers and integers, each of which fits in a word
+_WORDS = {"O": 2**63, "l": 2**63, "K": 2**63, "i": 2**31, "I": 2**31}  # arguments of Triton, and what they stay below
 
 
 class Call(NamedTuple):
@@ -53,6 +54,7 @@ class Triton:
 
     def __init__(self, kernel: Any):
         self.kernel = kernel
+        self.held: list[Any] = []  # what is dropped is unloaded
         launcher()
 
     def recorder(self, calls: list[Call]) -> Any:
@@ -80,9 +82,13 @@ class Triton:
         scope = written.__globals__ | {"runner": partial(type(kernel).run, told)}
         FunctionType(written.__code__, scope)(*arguments, stream=0)
         ((function, x, y, z, warps, shared, kinds, values, _),) = heard
-        if not set(kinds) <= _WORDS:
-            raise ValueError(kinds)
-        return Call(function, tuple(0 if v is None else v for v in values), (x, y, z, _WARP * warps, shared))
+        numbers = tuple(0 if value is None else value for value in values)
+        for kind, number in zip(kinds + "iii", (*numbers, x, y, z), strict=True):
+            if kind not in _WORDS or not (isinstance(number, Tensor) or -_WORDS[kind] <= number < _WORDS[kind]):
+                raise ValueError(f"an argument {number} of kind {kind}")
+        if kernel not in self.held:
+            self.held.append(kernel)
+        return Call(function, numbers, (x, y, z, _WARP * warps, shared))
 
 
 def kernels_of(code: Any, scope: dict[str, Any]) -> dict[str, Cpp | Triton] | None:
@@ -105,4 +111,6 @@ def launcher() -> int:
     Raises:
         OSError, AttributeError: there is none.
     """
+    if torch.version.hip is not None:
+        raise OSError("libcuda is not what launches kernels of ROCm")
     return ctypes.cast(ctypes.CDLL("libcuda.so.1").cuLaunchKernel, ctypes.c_void_p).value  # type: ignore[return-value]

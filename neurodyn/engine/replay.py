@@ -63,7 +63,7 @@ class Plan:
         first = len(inputs) + len(outputs) + len(others)
         numbered = itertools.count(first)
         columns = [column[a.data_ptr()] if isinstance(a, Tensor) else next(numbered) for a in arguments]
-        self.temporary = [tensor.nbytes for tensor in others.values()]
+        self.temporary = [tensor.untyped_storage().nbytes() for tensor in others.values()]  # gaps too
         self.numbers = [argument for argument in arguments if not isinstance(argument, Tensor)]
         self.fixed = len(others) + len(self.numbers)
         kernels, arity = [call.kernel for call in calls], [len(call.arguments) for call in calls]
@@ -140,7 +140,8 @@ class Plan:
 class GpuPlan(Plan):
     """The same for kernels of Triton.
 
-    They are not called for tensors that begin in the middle of 16 bytes, nor in a thread that has not used the GPU yet.
+    They are not called for tensors that begin in the middle of 16 bytes, in a thread that has not used the GPU yet, and
+    without room for all temporary tensors at once.
     """
 
     @property
@@ -160,7 +161,10 @@ class GpuPlan(Plan):
             return False
         with torch.cuda._DeviceGuard(self.device.index):  # type: ignore[attr-defined]
             stream = torch._C._cuda_getCurrentRawStream(self.device.index)
-            return super()._run(route, bases, chunks, period, done, stream)
+            try:
+                return super()._run(route, bases, chunks, period, done, stream)
+            except torch.OutOfMemoryError:
+                return False
 
 
 class Route(NamedTuple):

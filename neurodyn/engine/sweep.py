@@ -24,7 +24,7 @@ class Fixed:
         return [Move(j) for j in range(len(tensors))]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Span:
     """Contiguous tensors with time in front, of which a chunk sees some steps as one tensor."""
 
@@ -37,7 +37,7 @@ class Span:
         return [Move(j, step=self.steps * _row(tensor)) for j, tensor in enumerate(tensors)]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Each:
     """The same, each step a tensor of its own."""
 
@@ -52,7 +52,7 @@ class Each:
         return [Move(j, k * row, self.steps * row) for k in range(self.steps) for j, row in rows]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Listed:
     """Tensors that lie anywhere, `n` for each chunk."""
 
@@ -142,6 +142,7 @@ def sweep(
             tensors = *parts[:place], got, *parts[place + 1 :], [*rows, *last]
             if plan.replay(moving, tensors, keep, chunks, max(n, 1), done):
                 return last, (CARRIED, got)
+            del rows, last, got, tensors  # nobody has written to them
     kept: list[Tensor] = []
     inputs = given(chunks[0])
     with folded.limited(inputs):

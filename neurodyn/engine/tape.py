@@ -43,7 +43,7 @@ class Tape:
             if kernels is None or {type(kernel) for kernel in kernels.values()} != {Triton if work is None else Cpp}:
                 return None
             return cls(call, call.__self__, kernels, work)
-        except (AttributeError, KeyError, OSError):  # another kind of code
+        except (AttributeError, KeyError, TypeError, ValueError, OSError):  # another kind of code
             return None
 
     def plan(
@@ -62,19 +62,18 @@ class Tape:
             plans = self.plans = {}
         like = [torch.empty((), dtype=x.dtype, device=x.device).expand(x.shape) for x in inputs()]
         try:
-            plan = plans[sizes] = self._learn(like, [x.shape for x in carry])
-        except NotReady:
+            plans[sizes] = self._learn(like, [x.shape for x in carry])
+        except (NotReady, torch.OutOfMemoryError):
             return None
-        return plan
+        except Exception:  # what torch keeps to itself is not as it was
+            plans[sizes] = None
+        return plans[sizes]
 
     def _learn(self, inputs: list[Tensor], carried: list[torch.Size]) -> Plan | None:
         """Call the chunk with kernels that do nothing."""
         calls: list[Call] = []
         scope = self.scope | {name: kernel.recorder(calls) for name, kernel in self.kernels.items()}
-        try:
-            outputs = FunctionType(self.code, scope)(self.runner, list(inputs))
-        except (AttributeError, KeyError, TypeError, ValueError):  # kernels that are launched in another way
-            return None
+        outputs = FunctionType(self.code, scope)(self.runner, list(inputs))
         addresses = {tensor.data_ptr() for tensor in (*inputs, *outputs) if tensor.numel()}
         distinct = len(addresses) == sum(tensor.numel() > 0 for tensor in (*inputs, *outputs))
         plain = all(tensor.is_contiguous() and tensor.numel() for tensor in outputs)
