@@ -176,8 +176,8 @@ def written(monkeypatch, triton):
         "get_raw_stream": lambda device: 0,
         "triton_poi_fused_0": compiled("OOl"),
     }
-    call = FunctionType(Runner.call.__code__, scope)
-    return lambda **others: SimpleNamespace(current_callable=MethodType(FunctionType(call.__code__, scope | others), 1))
+    code = Runner.call.__code__
+    return lambda **others: SimpleNamespace(current_callable=MethodType(FunctionType(code, scope | others), 1))
 
 
 def test_code_for_a_gpu(written):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
 from functools import partial
 from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -13,8 +12,11 @@ import torch
 from torch import Tensor
 
 #: What the function that Inductor wrote may use besides its kernels: it then does nothing but allocate and call them.
-_PLAIN = {"clear", "size", "torch", "empty_strided_cpu", "run", "cuda", "_DeviceGuard", "set_device"}
-_PLAIN |= {"empty_strided_cuda", "get_raw_stream", "copy_misaligned", "copy_if_misaligned"}
+_PLAIN = {
+    *("clear", "size", "torch", "empty_strided_cpu"),
+    *("run", "cuda", "_DeviceGuard", "set_device", "get_raw_stream", "empty_strided_cuda"),
+    *("copy_misaligned", "copy_if_misaligned"),  # torch 2.12 and 2.13, for inputs at odd addresses
+}
 _WARP = 32  # threads
 _WORDS = {"O": 2**63, "l": 2**63, "K": 2**63, "i": 2**31, "I": 2**31}  # arguments of Triton, and what they stay below
 
@@ -93,12 +95,12 @@ class Triton:
 
 def kernels_of(code: Any, scope: dict[str, Any]) -> dict[str, Cpp | Triton] | None:
     """Those that a function written by Inductor calls, by name; None if it does anything else."""
-    kinds: dict[str, Callable[[Any], Cpp | Triton]] = {"cpp_fused": Cpp, "triton_": Triton}
-    found = {}
+    found: dict[str, Cpp | Triton] = {}
     for name in code.co_names:
-        kind = next((kind for start, kind in kinds.items() if name.startswith(start)), None)
-        if kind is not None and name in scope:
-            found[name] = kind(scope[name])
+        if name.startswith("cpp_fused"):
+            found[name] = Cpp(scope[name])
+        elif name.startswith("triton_"):
+            found[name] = Triton(scope[name])
         elif name not in _PLAIN and not isinstance(getattr(torch, name, None), torch.dtype):
             return None
     return found

@@ -51,15 +51,13 @@ def onward(
     `sizes` are the free ones; `known` takes what is computed from the constants beforehand.
     """
     kept: list[Part] = []
-    chunks, done = cut.chunks, None
+    chunks = cut.chunks
     keep = bool(chunks.backward) and not cut.again
     for first, steps, n in cut.stretches:
         folded, before = chunks.forward[steps], states
         x, out, product = _between(first, first + steps * n, xs, outs, products)
-        room = chunks.unsaved(sizes, steps) if chunks.products else ()
-        parts = (), constants, x, out, product, room, folded.prologue(constants, known)
-        if type(progress) is not Quiet:
-            done = partial(_update, progress, steps)
+        parts = (), constants, x, out, product, chunks.unsaved(sizes, steps), folded.prologue(constants, known)
+        done = partial(_update, progress, steps)
         states, got = sweep(folded, sizes, _forward(steps), parts, states, range(n), keep, done)
         kept.append((Listed(len(before)), before) if cut.again else got)
     return states, kept
@@ -81,8 +79,7 @@ def ahead(
     known = {} if known is None else known
     states, xs = changing[: len(program.states)], changing[len(program.states) :]
     sizes, T = program.sizes(states, constants), xs[0].shape[0]
-    outs = [huge(layout.empty(sizes, T)) for layout in program.outs]
-    products = cut.chunks.saved(sizes, T) if cut.chunks.products else []
+    outs, products = [huge(layout.empty(sizes, T)) for layout in program.outs], cut.chunks.saved(sizes, T)
     states, kept = onward(cut, sizes, states, constants, xs, outs, known, products, progress)
     if stacked:
         kept = [_stacked(*start) for start in kept]

@@ -79,7 +79,7 @@ class Plan:
         keep: bool,
         chunks: range,
         period: int,
-        done: Callable[[int], None] | None,
+        done: Callable[[int], None],
     ) -> bool:
         """Call the kernels once for each of `chunks`.
 
@@ -98,11 +98,11 @@ class Plan:
         bases = list(map(Tensor.data_ptr, itertools.chain.from_iterable(parts)))
         if keep not in self.moving:
             self.moving[keep] = self._moving(_numbered(kinds, parts), len(bases))
-        return self._run(self.moving[keep], bases, chunks, period, done)
+        return self._run(self.moving[keep], bases, Rounds(chunks, period, done))
 
     def once(self, addresses: list[int]) -> bool:
         """Call the kernels, as in `replay`; `addresses` are those of the inputs and of the outputs."""
-        return self._run(self.still, addresses, range(1), 1, None)
+        return self._run(self.still, addresses, _ONCE)
 
     def _moving(self, moves: list[Move], bases: int) -> Route:
         """What the C++ loop needs besides so many `bases`."""
@@ -112,28 +112,20 @@ class Plan:
         plan = array("q", (len(moves), len(self.calls[0]), self.threads, self.launch, *map(_address_of, held)))
         return Route(_address_of(plan), (plan, held), aligned)
 
-    def _run(
-        self,
-        route: Route,
-        bases: list[int],
-        chunks: range,
-        period: int,
-        done: Callable[[int], None] | None,
-        stream: int = 0,
-    ) -> bool:
+    def _run(self, route: Route, bases: list[int], rounds: Rounds, stream: int = 0) -> bool:
+        chunks, period, done = rounds
         rooms = [torch.empty(n, dtype=torch.uint8, device=self.device) for n in self.temporary]
         words = array("q", [*bases, *map(Tensor.data_ptr, rooms), *self.numbers])
         torch.get_num_threads()  # a new thread gets torch's number only now
         for k in range(0, len(chunks), _SLAB):
             last = min(k + _SLAB, len(chunks))
-            rounds = k, last, len(chunks), chunks.start, chunks.step, period
-            message = library().rounds(route.plan, *rounds, words.buffer_info()[0], stream)
+            these = k, last, len(chunks), chunks.start, chunks.step, period
+            message = library().rounds(route.plan, *these, _address_of(words), stream)
             if message == NOT_STARTED:
                 return False
             if message is not None:
                 raise RuntimeError(message.decode())
-            if done is not None:
-                done(last - k)
+            done(last - k)
         return True
 
 
@@ -148,23 +140,26 @@ class GpuPlan(Plan):
     def launch(self) -> int:  # type: ignore[override]
         return launcher()
 
-    def _run(
-        self,
-        route: Route,
-        bases: list[int],
-        chunks: range,
-        period: int,
-        done: Callable[[int], None] | None,
-        stream: int | None = None,
-    ) -> bool:
+    def _run(self, route: Route, bases: list[int], rounds: Rounds, stream: int = 0) -> bool:
         if not (route.aligned and all([base % _ALIGNED == 0 for base in bases])):
             return False
         with torch.cuda._DeviceGuard(self.device.index):  # type: ignore[attr-defined]
             stream = torch._C._cuda_getCurrentRawStream(self.device.index)
             try:
-                return super()._run(route, bases, chunks, period, done, stream)
+                return super()._run(route, bases, rounds, stream)
             except torch.OutOfMemoryError:
                 return False
+
+
+class Rounds(NamedTuple):
+    """For which chunks kernels are called, with the period of the turns, and what is told after some of them."""
+
+    chunks: range
+    period: int
+    done: Callable[[int], None]
+
+
+_ONCE = Rounds(range(1), 1, lambda n: None)
 
 
 class Route(NamedTuple):

@@ -44,6 +44,14 @@ struct Plan {
   const int64_t *arity, *column, *launches;
 };
 
+// Launches the i-th kernel; gives CUDA's number of what went wrong, or 0.
+int launch(const Plan& p, int64_t i, int64_t* arguments, void* stream) {
+  void* at[MOST];
+  for (int64_t j = 0; j < p.arity[i]; ++j) at[j] = &arguments[j];
+  const int64_t* l = p.launches + 5 * i;
+  return p.launch(p.kernels[i], l[0], l[1], l[2], l[3], 1, 1, l[4], stream, at, nullptr);
+}
+
 // From now on no more than n threads work on a kernel that this thread calls; returns what held before.
 extern "C" int limit(int n) {
   const int before = omp_get_max_threads();
@@ -84,12 +92,7 @@ extern "C" const char* rounds(const Plan* plan, int64_t k, int64_t end, int64_t 
         for (int64_t j = 0; j < p.arity[i]; ++j, ++c) a[j] = at[*c] + turns[p.turn[*c]] * by[*c];
         if (!p.launch) {
           dispatch(p.kernels[i], p.arity[i], a, std::make_index_sequence<MOST + 1>{});
-          continue;
-        }
-        void* at_each[MOST];
-        for (int64_t j = 0; j < p.arity[i]; ++j) at_each[j] = &a[j];
-        const int64_t* l = p.launches + 5 * i;
-        if (const int error = p.launch(p.kernels[i], l[0], l[1], l[2], l[3], 1, 1, l[4], stream, at_each, nullptr)) {
+        } else if (const int error = launch(p, i, a, stream)) {
           if (k == 0 && i == 0) return "not started";
           throw std::runtime_error("a kernel was not launched: CUDA error " + std::to_string(error));
         }

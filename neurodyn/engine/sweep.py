@@ -109,7 +109,7 @@ def sweep(
     carry: Sequence[Tensor],
     chunks: range,
     keep: bool = False,
-    done: Callable[[int], None] | None = None,
+    done: Callable[[int], None] = lambda n: None,
 ) -> tuple[Sequence[Tensor], Part]:
     """Call a chunk once for each index in `chunks`.
 
@@ -147,11 +147,10 @@ def sweep(
     inputs = given(chunks[0])
     with folded.limited(inputs):
         for i in chunks:
-            inputs = given(i)
+            inputs = inputs if i == chunks[0] else given(i)
             kept += carry if keep else ()
             carry = [new.contiguous() for new in folded.chunk([*inputs])]  # which empties its list
-            if done is not None:
-                done(1)
+            done(1)
     return apart(carry, inputs), (Listed(len(carry)), kept)
 
 
