@@ -58,14 +58,14 @@ def assert_as_on_the_cpu(net: nn.Module, xs: Tensor, **options: Any) -> None:
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """For each stretch whose kernels were to be launched without Python, whether they were."""
-    found, run = [], replay.Plan.replay
+    """For each time that kernels were to be launched without Python, whether they were."""
+    found, call = [], replay.GpuPlan.call
 
-    def replayed(*arguments: Any) -> bool:
-        found.append(run(*arguments))
+    def called(*arguments: Any) -> bool:
+        found.append(call(*arguments))
         return found[-1]
 
-    monkeypatch.setattr(replay.Plan, "replay", replayed)
+    monkeypatch.setattr(replay.GpuPlan, "call", called)
     return found
 
 

@@ -19,12 +19,12 @@ def rounds(monkeypatch):
     """How many times chunks were replayed."""
     counted = []
 
-    def counting(plan, kinds, parts, keep, chunks, *options):
-        counted.append(len(chunks))
-        return run(plan, kinds, parts, keep, chunks, *options)
+    def counting(plan, sweeps, *rest):
+        counted.extend(len(rounds.chunks) for _, rounds in sweeps)
+        return call(plan, sweeps, *rest)
 
-    run = replay.Plan.replay
-    monkeypatch.setattr(replay.Plan, "replay", counting)
+    call = replay.Plan.call
+    monkeypatch.setattr(replay.Plan, "call", counting)
     return counted
 
 

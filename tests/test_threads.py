@@ -27,9 +27,9 @@ def given(monkeypatch):
     found = []
 
     class Seen(replay.Plan):
-        def replay(self, *arguments):
+        def call(self, *arguments):
             found.append(self.threads)
-            return super().replay(*arguments)
+            return super().call(*arguments)
 
     monkeypatch.setattr(tape, "Plan", Seen)
     return found

@@ -15,6 +15,7 @@ from .donation import are_unseen
 from .errors import BatchSpecialised, EagerWarning, NotCompilable
 from .late import engine
 from .layers import flattened, is_stateless
+from .start import reset_for
 
 #: How so many tensors in a row are arranged.
 _IN_A_ROW = [pytree.tree_flatten((0,) * n)[1] for n in range(9)]
@@ -42,12 +43,14 @@ class How(NamedTuple):
         bar: for the progress.
         attached: the final states carry their graph.
         given: the first states are somebody's, who may write to them before the backward pass.
+        reset: the states have still to be reset.
     """
 
     compile: bool
     bar: Any
     attached: bool = True
     given: bool = False
+    reset: bool = False
 
 
 def through(row: Sequence[nn.Module], ys: Any, how: How, donated: bool = False) -> tuple[Any, bool]:
@@ -74,6 +77,8 @@ def _run(net: nn.Module, arguments: tuple[Any, ...], how: How, donated: bool) ->
             return _compiled(net, leaves, spec, how, donated), True
         except NotCompilable as reason:
             _say_once(net, str(reason))
+            if how.reset:
+                reset_for(net, arguments)
     elif torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling():
         return _scanned(net, arguments), False
     # Inside torch.compile the steps are written out: Inductor compiles several scans in one graph wrongly.
@@ -82,10 +87,18 @@ def _run(net: nn.Module, arguments: tuple[Any, ...], how: How, donated: bool) ->
 
 def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, how: How, donated: bool) -> Any:
     program_for, run = engine()
-    program, now = program_for(net, leaves, spec)
-    states = [buffers[name].clone() if how.given else buffers[name] for buffers, name in now.states]
+
+    def reset() -> None:
+        if how.reset:
+            reset_for(net, pytree.tree_unflatten(leaves, spec))
+
+    def start() -> list[Tensor]:
+        reset()
+        return [buffers[name].clone() if how.given else buffers[name] for buffers, name in now.states]
+
+    program, now = program_for(net, leaves, spec, reset)
     try:
-        outs, final = run(program, net, states, now.constants, leaves, how.bar, how.attached, donated)
+        outs, final = run(program, net, start, how.reset, now.constants, leaves, how.bar, how.attached, donated)
     except BatchSpecialised:
         from .programs import specialise
 

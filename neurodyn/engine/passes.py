@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..progress import Quiet
+from .chunk import Folded
 from .chunks import Cut
 from .pages import huge
 from .program import Program
 from .prologue import Known
-from .sweep import FIXED, Each, Kind, Listed, Part, Span, sweep
+from .rerun import Note
+from .sweep import CARRIED, FIXED, Each, Kind, Listed, Part, Span, sweep
 
 #: Outputs, final states, matrix products, and what the backward pass of each stretch starts from.
 Ahead = tuple[list[Tensor], list[Tensor], list[Tensor], list[Part]]
@@ -44,11 +45,12 @@ def onward(
     known: Known,
     products: Sequence[Tensor] = (),
     progress: Any = Quiet(),
+    notes: list[Note | None] | None = None,
 ) -> tuple[Sequence[Tensor], list[Part]]:
     """Write the outputs of all steps: the final states, and for each stretch those that a backward pass starts from.
 
     These are the states before each chunk, or, if `cut` says that they are computed again, before the first one.
-    `sizes` are the free ones; `known` takes what is computed from the constants beforehand.
+    `sizes` are the free ones; `known` takes what is computed from the constants beforehand, and `notes` what was done.
     """
     kept: list[Part] = []
     chunks = cut.chunks
@@ -57,8 +59,7 @@ def onward(
         folded, before = chunks.forward[steps], states
         x, out, product = _between(first, first + steps * n, xs, outs, products)
         parts = (), constants, x, out, product, chunks.unsaved(sizes, steps), folded.prologue(constants, known)
-        done = partial(_update, progress, steps)
-        states, got = sweep(folded, sizes, _forward(steps), parts, states, range(n), keep, done)
+        states, got = sweep(folded, sizes, _forward(steps), parts, states, range(n), keep, steps, progress, notes)
         kept.append((Listed(len(before)), before) if cut.again else got)
     return states, kept
 
@@ -77,10 +78,19 @@ def ahead(
     The latter lie each in a tensor of its own, or `stacked`.
     """
     known = {} if known is None else known
-    states, xs = changing[: len(program.states)], changing[len(program.states) :]
+    states, xs, chunks = changing[: len(program.states)], changing[len(program.states) :], cut.chunks
     sizes, T = program.sizes(states, constants), xs[0].shape[0]
-    outs, products = [huge(layout.empty(sizes, T)) for layout in program.outs], cut.chunks.saved(sizes, T)
-    states, kept = onward(cut, sizes, states, constants, xs, outs, known, products, progress)
+    given, key = [*changing, *constants, *_values(chunks.forward, cut, constants, known)], ("ahead", sizes)
+    rerun = chunks.reruns.get(key) if cut is chunks.whole else None
+    if rerun is not None and (found := rerun(given, progress)) is not None:
+        outs, states, products, *kept = found
+        kept = [(CARRIED, got) for got in kept]
+    else:
+        outs, products = [huge(layout.empty(sizes, T)) for layout in program.outs], chunks.saved(sizes, T)
+        notes: list[Note | None] = []
+        states, kept = onward(cut, sizes, states, constants, xs, outs, known, products, progress, notes)
+        if cut is chunks.whole and key not in chunks.reruns:
+            chunks.note(key, notes, given, [outs, states, products, *[got for _, got in kept]])
     if stacked:
         kept = [_stacked(*start) for start in kept]
     return outs, list(states), products, kept
@@ -110,11 +120,16 @@ def back(
         lengths: how many xs, products, and tensors of each of these there are.
         changing: the gradients, xs, products, and these tensors.
     """
-    known = {} if known is None else known
-    grad_outs, grad_states, xs, products, *starts = _split(changing, len(program.outs), len(program.states), *lengths)
-    selected = [x for x, want in zip(xs, wanted, strict=True) if want]
+    known, chunks, n = {} if known is None else known, cut.chunks, len(program.outs)
+    sums, sizes = [torch.zeros_like(constants[i]) for i in program.learned], program.sizes(changing[n:], constants)
+    given, key = [*changing, *constants, *sums, *_values(chunks.backward, cut, constants, known)], ("back", sizes)
+    again = cut is chunks.whole and all([kind is CARRIED for kind in kinds])
+    rerun = chunks.reruns.get(key) if again else None
+    if rerun is not None and (found := rerun(given, Quiet())) is not None:
+        return found[0], sums, found[1]
+    grad_outs, grad_states, xs, products, *starts = _split(changing, n, len(program.states), *lengths)
+    selected, notes = [x for x, want in zip(xs, wanted, strict=True) if want], []
     grad_xs = [x.detach() if cut.donated else huge(torch.empty_like(x)) for x in selected]
-    sums, sizes = [torch.zeros_like(constants[i]) for i in program.learned], program.sizes(grad_states, constants)
     for (first, steps, n), kind, start in zip(cut.stretches[::-1], kinds[::-1], starts[::-1], strict=True):
         folded = cut.chunks.backward[steps]
         x, grad_out, grad_x, product = _between(first, first + steps * n, xs, grad_outs, grad_xs, products)
@@ -125,15 +140,18 @@ def back(
         written = [torch.empty_like(grad) for grad in grad_x] if cut.donated else grad_x
         values = folded.prologue(constants, known)
         parts = start, constants, x, (), grad_out, written, sums, product, values
-        grad_states, _ = sweep(folded, sizes, _backward(steps, kind), parts, grad_states, range(n)[::-1])
+        grad_states, _ = sweep(folded, sizes, _backward(steps, kind), parts, grad_states, range(n)[::-1], notes=notes)
         if cut.donated:
             for grad, new in zip(grad_x, written, strict=True):
                 grad.copy_(new)
+    if again and key not in chunks.reruns:
+        chunks.note(key, notes, given, [grad_states, grad_xs])
     return list(grad_states), sums, grad_xs
 
 
-def _update(progress: Any, steps: int, chunks: int) -> None:
-    progress.update(steps * chunks)
+def _values(kind: dict[int, Folded], cut: Cut, constants: Sequence[Tensor], known: Known) -> list[Tensor]:
+    """What is computed from the constants beforehand, for all stretches."""
+    return [value for _, steps, _ in cut.stretches for value in kind[steps].prologue(constants, known)]
 
 
 def _between(first: int, last: int, *kinds: Sequence[Tensor]) -> list[Sequence[Tensor]]:

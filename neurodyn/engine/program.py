@@ -24,12 +24,13 @@ from . import products
 from .chunk import TRACING, Pending
 from .errors import BatchSpecialised, NotCompilable
 from .opened import Opened
-from .prologue import Store
 from .share import Share
+from .start import initial
 from .trace import Kind, Layout, refuse_impure, trace
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
+_SMALL = 2**16  # bytes
 
 
 class Program:
@@ -61,10 +62,11 @@ class Program:
                 shape = (-1 - len(batch) - opened[name][0], *self.constants[i].shape[1:])
                 self.constants[i] = self.constants[i]._replace(shape=shape)
         self.xs = [Layout.of(value, batch) for value in x]
+        self.initial = initial(net, list(constant.values()))
         self.output_spec: Any = None
         self.open = [i for i, layout in enumerate(self.constants) if layout.shape and layout.shape[0] < 0]
         self.sequences: dict[Any, Any] = {}  # the `Chunks` for sequences, by what they depend on
-        self.values = Store()  # of the prologues of all chunks
+        self._zeros: dict[tuple[int, ...], list[Tensor]] = {}
         self._compiled: dict[Any, Pending] = {}
         self._failure: str | None = None
 
@@ -89,6 +91,14 @@ class Program:
     def sizes(self, states: Sequence[Tensor], constants: Sequence[Tensor]) -> tuple[int, ...]:
         """The free sizes of these tensors."""
         return (*states[0].shape[: len(self.batch)], *[constants[i].shape[0] for i in self.open])
+
+    def zeros(self, batch: tuple[int, ...]) -> list[Tensor]:
+        """Gradients of final states that nobody asks for, not to be written to; small ones on the CPU are kept."""
+        if (zeros := self._zeros.get(batch)) is None:
+            zeros = [layout.empty(batch).zero_() for layout in self.states]
+            if all(value.is_cpu for value in zeros) and sum(value.nbytes for value in zeros) <= _SMALL:
+                self._zeros = {batch: zeros}  # of the last batch
+        return zeros
 
     def forward(self, net: nn.Module, steps: int, keep: bool = False) -> Pending:
         """``[*states, *constants, *xs, *outs, *kept] -> states``, writing the outs of each step in turn.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -26,20 +26,23 @@ _last: weakref.WeakKeyDictionary[nn.Module, tuple[Any, list[Any], Program]] = we
 _ONE_BATCH = "compiled for each batch size"
 
 
-def program_for(net: nn.Module, xs: Sequence[Tensor], spec: pytree.TreeSpec) -> tuple[Program, Snapshot]:
-    """The program for a module whose states are set and for inputs with time in front, and how the module looks.
+def program_for(
+    net: nn.Module, xs: Sequence[Tensor], spec: pytree.TreeSpec, start: Callable[[], Any] = lambda: None
+) -> tuple[Program, Snapshot]:
+    """The program for a module with states and for inputs with time in front, and how the module looks.
 
-    It is traced at its first use.
+    It is traced at its first use. If the states have to be set, `start` does it; they need not where net and inputs
+    look as they did the last time.
 
     Raises:
         NotCompilable: with the reason.
     """
-    device = xs[0].device.type
-    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+    autocast = torch._C._is_any_autocast_enabled() and _autocast(xs[0].device.type)
     inputs = [spec, autocast, *[(x.shape[1:], x.dtype, x.device) for x in xs]]
     now = Snapshot(net)
     if (last := _last.get(net)) is not None and last[1] == inputs and now.looks(last[0]):
         return last[2], now
+    start()
     found = _find(net, [x[0] for x in xs], spec, autocast)
     now = Snapshot(net)  # to find it may have set an attribute
     if not has_changing_parts(net):
@@ -99,6 +102,11 @@ def _build(net: nn.Module, x: Sequence[Tensor], spec: Any, batch: tuple[int, ...
         with torch.no_grad():  # a mistake in the module or its input shows here, in its own words
             pure(net, get_states(net), *pytree.tree_unflatten(list(x), spec))
         return f"it cannot be traced ({type(error).__name__}: {error})"
+
+
+def _autocast(device: str) -> torch.dtype | bool:
+    """The dtype of autocast on a kind of device; False where there is none."""
+    return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
 
 
 def _common_batch(net: nn.Module) -> tuple[int, ...]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from array import array
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-#: Values by a digest of the expression that they are computed by.
-Known = dict[str, Tensor]
+from .rounds import library
+from .trace import Layout
+
+#: Values by a digest of the expression that they are computed by; and initial states by the shapes of an input.
+Known = dict[Hashable, Any]
 
 _SMALL = 2**12  # elements of a constant
 _KEPT = 16  # sets of values
@@ -70,23 +75,34 @@ class Prologue:
 
 
 class Store:
-    """What prologues made of small constants on the CPU, found again while these hold the same bytes, however set."""
+    """What prologues made of small constants on the CPU, found again while these hold the same bytes, however set.
 
-    def __init__(self) -> None:
-        self.found: dict[tuple[Any, ...], Known] = {}
+    Args:
+        used: constants that the values depend on.
+        layouts: of all constants.
+    """
 
-    def known(self, used: Sequence[int] | None, constants: Sequence[Tensor]) -> Known | None:
-        """What is known where these are `used`, which grows; None if they are large, or cannot be seen."""
-        if not used:
+    def __init__(self, used: Sequence[int], layouts: Sequence[Layout]):
+        sizes = [math.prod(layouts[i].shape) for i in used]
+        few = all(0 <= size <= _SMALL for size in sizes) and all(layouts[i].device.type == "cpu" for i in used)
+        self.used = used if few else ()
+        self.sizes = array("q", [layouts[i].dtype.itemsize * size for i, size in zip(used, sizes, strict=True)])
+        self.found: dict[bytes, Known] = {}
+        self.last: tuple[bytes, Known] = b"", {}
+
+    def known(self, constants: Sequence[Tensor]) -> Known | None:
+        """What is known where the constants are these, which grows; None if they are large, or cannot be seen."""
+        if not self.used:
             return None
-        some = [constants[i] for i in used]
-        if any([x.numel() > _SMALL or not x.is_cpu or x.is_neg() for x in some]):
-            return None
-        key = (*used, *[ctypes.string_at(x.data_ptr(), x.nbytes) for x in some])
-        if (known := self.found.get(key)) is None:
-            if len(self.found) >= _KEPT:
+        held, known = self.last
+        places = array("q", [constants[i].data_ptr() for i in self.used])
+        at, sizes = places.buffer_info()[0], self.sizes.buffer_info()[0]
+        if not held or not library().same(at, sizes, len(places), held):
+            held = b"".join(map(ctypes.string_at, places, self.sizes))
+            if held not in self.found and len(self.found) >= _KEPT:
                 self.found = {}
-            known = self.found[key] = {}
+            known = self.found.setdefault(held, {})
+            self.last = held, known
         return known
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from ..progress import Quiet
 from .kernels import Call, launcher
 from .rounds import NOT_STARTED, library
 
@@ -65,7 +67,6 @@ class Plan:
         columns = [column[a.data_ptr()] if isinstance(a, Tensor) else next(numbered) for a in arguments]
         self.temporary = [tensor.untyped_storage().nbytes() for tensor in others.values()]  # gaps too
         self.numbers = [argument for argument in arguments if not isinstance(argument, Tensor)]
-        self.fixed = len(others) + len(self.numbers)
         kernels, arity = [call.kernel for call in calls], [len(call.arguments) for call in calls]
         launches = [number for call in calls for number in call.launch]
         self.calls = array("q", kernels), array("q", arity), array("q", columns), array("q", launches)
@@ -77,17 +78,14 @@ class Plan:
         kinds: Sequence[Moving],
         parts: Sequence[Sequence[Tensor]],
         keep: bool,
-        chunks: range,
-        period: int,
-        done: Callable[[int], None],
+        rounds: Rounds,
+        progress: Any,
     ) -> bool:
-        """Call the kernels once for each of `chunks`.
+        """Call the kernels along a sequence.
 
         Args:
             kinds, parts: the inputs and the outputs, in order. How they move is asked for once for each `keep`: without
                 a backward pass to come, matrix products are written to one place.
-            period: of the turns.
-            done: called with a number of rounds after these.
 
         Returns:
             False if nothing was done, as `GpuPlan` may choose.
@@ -97,36 +95,54 @@ class Plan:
         """
         bases = list(map(Tensor.data_ptr, itertools.chain.from_iterable(parts)))
         if keep not in self.moving:
-            self.moving[keep] = self._moving(_numbered(kinds, parts), len(bases))
-        return self._run(self.moving[keep], bases, Rounds(chunks, period, done))
+            self.moving[keep] = self._moving(numbered(kinds, parts), len(bases))
+        return self._run(self.moving[keep], rounds, bases, progress)
 
     def once(self, addresses: list[int]) -> bool:
         """Call the kernels, as in `replay`; `addresses` are those of the inputs and of the outputs."""
-        return self._run(self.still, addresses, _ONCE)
+        return self._run(self.still, _ONCE, addresses, _QUIET)
 
-    def _moving(self, moves: list[Move], bases: int) -> Route:
-        """What the C++ loop needs besides so many `bases`."""
+    def route(self, moves: list[Move]) -> Route:
+        """What the C++ loop needs: how inputs, outputs, temporary tensors and numbers move."""
         aligned = all(move.offset % _ALIGNED == 0 and move.step % _ALIGNED == 0 for move in moves)
-        moves = moves + [Move(bases + i) for i in range(self.fixed)]
         held = *(array("q", column) for column in zip(*moves, strict=True)), *self.calls
         plan = array("q", (len(moves), len(self.calls[0]), self.threads, self.launch, *map(_address_of, held)))
         return Route(_address_of(plan), (plan, held), aligned)
 
-    def _run(self, route: Route, bases: list[int], rounds: Rounds, stream: int = 0) -> bool:
-        chunks, period, done = rounds
-        rooms = [torch.empty(n, dtype=torch.uint8, device=self.device) for n in self.temporary]
-        words = array("q", [*bases, *map(Tensor.data_ptr, rooms), *self.numbers])
+    def rooms(self) -> list[Callable[[], Tensor]]:
+        """What makes the temporary tensors."""
+        return [partial(torch.empty, n, dtype=torch.uint8, device=self.device) for n in self.temporary]
+
+    def call(
+        self,
+        sweeps: Sequence[tuple[Route, Rounds]],
+        addresses: list[int],
+        numbers: list[int],
+        progress: Any,
+        stream: int = 0,
+    ) -> bool:
+        """Call kernels for one stretch after the other, which move among the same tensors and numbers."""
+        words = array("q", [*addresses, *numbers])
         torch.get_num_threads()  # a new thread gets torch's number only now
-        for k in range(0, len(chunks), _SLAB):
-            last = min(k + _SLAB, len(chunks))
-            these = k, last, len(chunks), chunks.start, chunks.step, period
-            message = library().rounds(route.plan, *these, _address_of(words), stream)
-            if message == NOT_STARTED:
-                return False
-            if message is not None:
-                raise RuntimeError(message.decode())
-            done(last - k)
+        for i, (route, (chunks, period, steps)) in enumerate(sweeps):
+            for k in range(0, len(chunks), _SLAB):
+                last = min(k + _SLAB, len(chunks))
+                these = k, last, len(chunks), chunks.start, chunks.step, period
+                message = library().rounds(route.plan, *these, _address_of(words), stream)
+                if message == NOT_STARTED and i == 0:
+                    return False
+                if message is not None:
+                    raise RuntimeError(message.decode())
+                progress.update(steps * (last - k))
         return True
+
+    def _moving(self, moves: list[Move], bases: int) -> Route:
+        """The route of inputs and outputs that move like this among so many tensors."""
+        return self.route(moves + [Move(bases + i) for i in range(len(self.temporary) + len(self.numbers))])
+
+    def _run(self, route: Route, rounds: Rounds, bases: list[int], progress: Any) -> bool:
+        rooms = [make() for make in self.rooms()]
+        return self.call([(route, rounds)], [*bases, *map(Tensor.data_ptr, rooms)], self.numbers, progress)
 
 
 class GpuPlan(Plan):
@@ -140,26 +156,36 @@ class GpuPlan(Plan):
     def launch(self) -> int:  # type: ignore[override]
         return launcher()
 
-    def _run(self, route: Route, bases: list[int], rounds: Rounds, stream: int = 0) -> bool:
-        if not (route.aligned and all([base % _ALIGNED == 0 for base in bases])):
+    def call(
+        self,
+        sweeps: Sequence[tuple[Route, Rounds]],
+        addresses: list[int],
+        numbers: list[int],
+        progress: Any,
+        stream: int = 0,
+    ) -> bool:
+        if not all([route.aligned for route, _ in sweeps]) or any([base % _ALIGNED for base in addresses]):
             return False
         with torch.cuda._DeviceGuard(self.device.index):  # type: ignore[attr-defined]
             stream = torch._C._cuda_getCurrentRawStream(self.device.index)
-            try:
-                return super()._run(route, bases, rounds, stream)
-            except torch.OutOfMemoryError:
-                return False
+            return super().call(sweeps, addresses, numbers, progress, stream)
+
+    def _run(self, route: Route, rounds: Rounds, bases: list[int], progress: Any) -> bool:
+        try:
+            return super()._run(route, rounds, bases, progress)
+        except torch.OutOfMemoryError:
+            return False
 
 
 class Rounds(NamedTuple):
-    """For which chunks kernels are called, with the period of the turns, and what is told after some of them."""
+    """For which chunks kernels are called, with the period of the turns, and how many steps of progress each is."""
 
     chunks: range
     period: int
-    done: Callable[[int], None]
+    steps: int
 
 
-_ONCE = Rounds(range(1), 1, lambda n: None)
+_ONCE, _QUIET = Rounds(range(1), 1, 0), Quiet()
 
 
 class Route(NamedTuple):
@@ -175,7 +201,7 @@ class Route(NamedTuple):
     aligned: bool
 
 
-def _numbered(kinds: Sequence[Moving], parts: Sequence[Sequence[Tensor]]) -> list[Move]:
+def numbered(kinds: Sequence[Moving], parts: Sequence[Sequence[Tensor]]) -> list[Move]:
     """The moves of all parts, whose tensors come one after the other."""
     found, n = [], 0
     for kind, part in zip(kinds, parts, strict=True):

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <exception>
 #include <stdexcept>
 #include <string>
@@ -57,6 +58,13 @@ extern "C" int limit(int n) {
   const int before = omp_get_max_threads();
   omp_set_num_threads(n);
   return before;
+}
+
+// Whether so many bytes at each of n places are those that follow each other in `held`.
+extern "C" int same(const int64_t* at, const int64_t* sizes, int64_t n, const char* held) {
+  for (int64_t i = 0; i < n; held += sizes[i++])
+    if (std::memcmp(reinterpret_cast<const void*>(at[i]), held, sizes[i])) return 0;
+  return 1;
 }
 
 // A round makes all calls, and there are n rounds, of which these are from k to end. In round k the argument in column c

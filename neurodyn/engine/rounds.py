@@ -24,6 +24,7 @@ def library() -> Any:
     found = CppCodeCache.load(_SOURCE.read_text().replace("MOST", str(MOST)))
     found.rounds.argtypes = [ctypes.c_void_p, *6 * [ctypes.c_int64], ctypes.c_void_p, ctypes.c_void_p]
     found.rounds.restype = ctypes.c_char_p
+    found.same.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_char_p]
     found.limit.argtypes, found.limit.restype = [ctypes.c_int], ctypes.c_int
     return found
 

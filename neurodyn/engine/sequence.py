@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from .prologue import Known
 from .sweep import Listed
 
 _contiguous = Tensor.contiguous
+_KEPT, _SMALL = 64, 2**16  # values for one set of constants; bytes
 
 
 class Call(NamedTuple):
@@ -33,6 +34,7 @@ class Call(NamedTuple):
     program: Program
     cut: Cut
     constants: Sequence[Tensor]
+    known: Known | None
     progress: Any
     final: list[Tensor] | None
 
@@ -42,11 +44,9 @@ class TimeLoop(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
-        program, cut, constants, progress, final = call
+        program, cut, constants, known, progress, final = call
         n, m = len(program.states), len(program.states) + len(program.learned)
         changing = list(map(_contiguous, (*tensors[:n], *tensors[m:])))  # the layout that the program was traced with
-        constants = list(map(_contiguous, constants))
-        known = program.values.known(cut.chunks.used, constants)
         outs, states, products, kept = maybe_in_a_graph(program, cut, changing, constants, known, progress)
         ctx.program, ctx.cut, ctx.known, ctx.kinds = program, cut, known, [kind for kind, _ in kept]
         ctx.batch = tensors[0].shape[: len(program.batch)]
@@ -66,7 +66,7 @@ class TimeLoop(torch.autograd.Function):
         saved, n = list(map(_contiguous, ctx.saved_tensors)), len(program.constants)
         changing, constants = list(map(_contiguous, grads)), saved[:n]
         if len(grads) == len(program.outs):  # the final states have no gradient
-            changing += [layout.empty(ctx.batch).zero_() for layout in program.states]
+            changing += program.zeros(ctx.batch)
         changing += saved[n:]
         wanted = ctx.needs_input_grad[-len(program.xs) :]
         if cut.donated and not for_the_last_time():
@@ -108,7 +108,8 @@ def maybe_in_a_graph(
 def run(
     program: Program,
     net: nn.Module,
-    states: list[Tensor],
+    start: Callable[[], list[Tensor]],
+    reset: bool,
     constants: list[Tensor],
     xs: list[Tensor],
     progress: Any,
@@ -117,22 +118,39 @@ def run(
 ):
     """Outputs and final states of `net` over the sequence `xs`; differentiable once, the states if `attached`.
 
-    If `xs` are `donated`, so that nobody else reads them, their gradients may be written in their place.
+    Args:
+        start: gives the first states.
+        reset: whether these are the initial ones of `net`.
+        donated: nobody else reads `xs`, so that their gradients may be written in their place.
     """
-    differentiable = torch.is_grad_enabled() and any([t.requires_grad for t in (*states, *constants, *xs)])
-    if forward_ad._current_level >= 0 and any(_has_tangent(t) for t in (*states, *constants, *xs)):
+    states = None if reset and program.initial is not None else start()
+    tensors = (*(states or ()), *constants, *xs)
+    differentiable = torch.is_grad_enabled() and any([t.requires_grad for t in tensors])
+    if forward_ad._current_level >= 0 and any(_has_tangent(t) for t in tensors):
         raise RuntimeError("unroll: the compiled loop has no forward derivatives; use unroll(..., compile=False)")
     wanted = tuple([x.requires_grad for x in xs]) if differentiable else None
     chunks = chunks_for(program, net, xs[0].shape[0], wanted)
+    learned, constants = [constants[i] for i in program.learned], list(map(_contiguous, constants))
+    known = chunks.values.known(constants)
+    states = _initial(known, xs, start) if states is None else states
     if not differentiable:
-        changing, constants = list(map(_contiguous, (*states, *xs))), list(map(_contiguous, constants))
-        known = program.values.known(chunks.used, constants)
+        changing = list(map(_contiguous, (*states, *xs)))
         return maybe_in_a_graph(program, chunks.whole, changing, constants, known, progress)[:2]
     cut = chunks.cut(program, states[0].shape[: len(program.batch)], donated and any(wanted or ()))
-    learned = [constants[i] for i in program.learned]
     final: list[Tensor] | None = None if attached else []
-    results = TimeLoop.apply(Call(program, cut, constants, progress, final), *states, *learned, *xs)
+    results = TimeLoop.apply(Call(program, cut, constants, known, progress, final), *states, *learned, *xs)
     return results[: len(program.outs)], results[len(program.outs) :] if final is None else final
+
+
+def _initial(known: Known | None, xs: Sequence[Tensor], start: Callable[[], list[Tensor]]) -> list[Tensor]:
+    """Initial states, which depend on constants alone; small ones are kept, and nobody else has them."""
+    shapes = tuple([x.shape[1:] for x in xs])
+    if known is None or (states := known.get(shapes)) is None:
+        states = start()
+        if known is not None and len(known) < _KEPT and sum(state.nbytes for state in states) <= _SMALL:
+            with torch.inference_mode(False):  # a backward pass may need them some time
+                known[shapes] = [torch.empty(state.shape, dtype=state.dtype).copy_(state) for state in states]
+    return states
 
 
 def _has_tangent(tensor: Tensor) -> bool:

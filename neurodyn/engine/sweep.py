@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..progress import Quiet
 from .chunk import Folded
 from .donation import apart
-from .replay import AFTER, BEFORE, CHUNK, FIRST, LAST, Move
+from .replay import AFTER, BEFORE, CHUNK, FIRST, LAST, Move, Rounds, numbered
+from .rerun import Note
 
 
 class Fixed:
@@ -109,7 +112,9 @@ def sweep(
     carry: Sequence[Tensor],
     chunks: range,
     keep: bool = False,
-    done: Callable[[int], None] = lambda n: None,
+    steps: int = 0,
+    progress: Any = Quiet(),
+    notes: list[Note | None] | None = None,
 ) -> tuple[Sequence[Tensor], Part]:
     """Call a chunk once for each index in `chunks`.
 
@@ -121,7 +126,8 @@ def sweep(
         carry: what the first call gets in the place of None.
         chunks: indices for the parts, in the order of the calls.
         keep: keep what each call got in the place of None.
-        done: called with a number of chunks after these.
+        steps: of a chunk, for the progress.
+        notes: takes what was done, or None if it was more than calls of kernels.
 
     Returns:
         What the last call gave; and what was kept, by the number of the call.
@@ -140,7 +146,11 @@ def sweep(
             got, place = [*carry, *rows], kinds.index(None)
             moving: Any = *kinds[:place], _GOT, *kinds[place + 1 :], _HANDED_ON
             tensors = *parts[:place], got, *parts[place + 1 :], [*rows, *last]
-            if plan.replay(moving, tensors, keep, chunks, max(n, 1), done):
+            rounds = Rounds(chunks, max(n, 1), steps)
+            if plan.replay(moving, tensors, keep, rounds, progress):
+                if notes is not None:
+                    moves = numbered(moving, tensors)
+                    notes.append(Note(plan, moves, list(itertools.chain.from_iterable(tensors)), rounds))
                 return last, (CARRIED, got)
             del rows, last, got, tensors  # nobody has written to them
     kept: list[Tensor] = []
@@ -150,7 +160,9 @@ def sweep(
             inputs = inputs if i == chunks[0] else given(i)
             kept += carry if keep else ()
             carry = [new.contiguous() for new in folded.chunk([*inputs])]  # which empties its list
-            done(1)
+            progress.update(steps)
+    if notes is not None:
+        notes.append(None)
     return apart(carry, inputs), (Listed(len(carry)), kept)
 
 

@@ -89,10 +89,11 @@ def unroll(
     ys: Any = arguments
     donated = False
     with _bar(module, leaves[0].shape[0], progress and not inside) as bar:
-        how = How(compile, bar, attached=return_states or bool(watch.targets), given=states is not None)
+        reset = states is None and compile and checkpoint is None and not watch.targets  # it may be known what that gives
+        how = How(compile, bar, return_states or bool(watch.targets), states is not None, reset)
         for row in rows(module, checkpoint is None or bool(watch.targets)):
             ys = ys if isinstance(ys, tuple) else (ys,)
-            if states is None:
+            if states is None and not reset:
                 start(row, ys)
             row = [watch.around(layer) for layer in row] if watch.targets else row
             if checkpoint is None or not can_repeat(row):
