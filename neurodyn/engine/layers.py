@@ -24,7 +24,7 @@ def layers(module: nn.Module) -> list[nn.Module]:
     forward calls in a row. Neighbouring `Dynamics` and synaptic outputs become one module. Where a layer with states
     occurs twice, so that its second place sees what the first did, everything stays one module.
     """
-    row = list(stages(module))
+    row = list(stages(module)) if module._modules else [module]
     if len(row) == 1:
         return row
     if torch.compiler.is_compiling():

@@ -73,24 +73,34 @@ def _run(net: nn.Module, arguments: tuple[Any, ...], how: How, donated: bool) ->
     """All steps of a module with states; its new states stay in its buffers."""
     if how.compile:
         leaves, spec = flat(arguments)
+        left = how.reset
+
+        def reset() -> None:  # once: it may draw random numbers
+            nonlocal left
+            if left:
+                left = False
+                reset_for(net, arguments)
+
         try:
-            return _compiled(net, leaves, spec, how, donated), True
+            return _compiled(net, leaves, spec, how, reset, donated), True
         except NotCompilable as reason:
             _say_once(net, str(reason))
-            if how.reset:
-                reset_for(net, arguments)
+            reset()
     elif torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling():
         return _scanned(net, arguments), False
     # Inside torch.compile the steps are written out: Inductor compiles several scans in one graph wrongly.
     return _eager(net, arguments, how.bar), False
 
 
-def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, how: How, donated: bool) -> Any:
+def _compiled(
+    net: nn.Module,
+    leaves: list[Tensor],
+    spec: pytree.TreeSpec,
+    how: How,
+    reset: Callable[[], None],
+    donated: bool,
+) -> Any:
     program_for, run = engine()
-
-    def reset() -> None:
-        if how.reset:
-            reset_for(net, pytree.tree_unflatten(leaves, spec))
 
     def start() -> list[Tensor]:
         reset()
@@ -103,7 +113,7 @@ def _compiled(net: nn.Module, leaves: list[Tensor], spec: pytree.TreeSpec, how: 
         from .programs import specialise
 
         specialise(program)
-        return _compiled(net, leaves, spec, how, donated)
+        return _compiled(net, leaves, spec, how, reset, donated)
     for (buffers, name), value in zip(now.states, final, strict=True):
         buffers[name] = value
     return outs[0] if program.output_spec.is_leaf() else pytree.tree_unflatten(outs, program.output_spec)

@@ -83,14 +83,14 @@ def ahead(
     given, key = [*changing, *constants, *_values(chunks.forward, cut, constants, known)], ("ahead", sizes)
     rerun = chunks.reruns.get(key) if cut is chunks.whole else None
     if rerun is not None and (found := rerun(given, progress)) is not None:
-        outs, states, products, *kept = found
-        kept = [(CARRIED, got) for got in kept]
+        outs, states, products, *got = found
+        kept: list[Part] = [(CARRIED, tensors) for tensors in got]
     else:
         outs, products = [huge(layout.empty(sizes, T)) for layout in program.outs], chunks.saved(sizes, T)
-        notes: list[Note | None] = []
+        notes = [] if cut is chunks.whole and key not in chunks.reruns else None
         states, kept = onward(cut, sizes, states, constants, xs, outs, known, products, progress, notes)
-        if cut is chunks.whole and key not in chunks.reruns:
-            chunks.note(key, notes, given, [outs, states, products, *[got for _, got in kept]])
+        if notes is not None:
+            chunks.note(key, notes, given, [outs, states, products, *[tensors for _, tensors in kept]])
     if stacked:
         kept = [_stacked(*start) for start in kept]
     return outs, list(states), products, kept
@@ -128,7 +128,8 @@ def back(
     if rerun is not None and (found := rerun(given, Quiet())) is not None:
         return found[0], sums, found[1]
     grad_outs, grad_states, xs, products, *starts = _split(changing, n, len(program.states), *lengths)
-    selected, notes = [x for x, want in zip(xs, wanted, strict=True) if want], []
+    selected = [x for x, want in zip(xs, wanted, strict=True) if want]
+    notes = [] if again and key not in chunks.reruns else None
     grad_xs = [x.detach() if cut.donated else huge(torch.empty_like(x)) for x in selected]
     for (first, steps, n), kind, start in zip(cut.stretches[::-1], kinds[::-1], starts[::-1], strict=True):
         folded = cut.chunks.backward[steps]
@@ -144,14 +145,15 @@ def back(
         if cut.donated:
             for grad, new in zip(grad_x, written, strict=True):
                 grad.copy_(new)
-    if again and key not in chunks.reruns:
+    if notes is not None:
         chunks.note(key, notes, given, [grad_states, grad_xs])
     return list(grad_states), sums, grad_xs
 
 
 def _values(kind: dict[int, Folded], cut: Cut, constants: Sequence[Tensor], known: Known) -> list[Tensor]:
-    """What is computed from the constants beforehand, for all stretches."""
-    return [value for _, steps, _ in cut.stretches for value in kind[steps].prologue(constants, known)]
+    """What is computed from the constants beforehand, for all stretches; each tensor once."""
+    values = [value for _, steps, _ in cut.stretches for value in kind[steps].prologue(constants, known)]
+    return list({id(value): value for value in values}.values())
 
 
 def _between(first: int, last: int, *kinds: Sequence[Tensor]) -> list[Sequence[Tensor]]:

@@ -62,7 +62,8 @@ class Program:
                 shape = (-1 - len(batch) - opened[name][0], *self.constants[i].shape[1:])
                 self.constants[i] = self.constants[i]._replace(shape=shape)
         self.xs = [Layout.of(value, batch) for value in x]
-        self.initial = initial(net, list(constant.values()))
+        led = any(layout.shape[: len(batch)] == tuple(range(-1, -1 - len(batch), -1)) for layout in self.xs)
+        self.initial = initial(net, list(constant.values())) if led else None  # else the batch is not that of an input
         self.output_spec: Any = None
         self.open = [i for i, layout in enumerate(self.constants) if layout.shape and layout.shape[0] < 0]
         self.sequences: dict[Any, Any] = {}  # the `Chunks` for sequences, by what they depend on

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -109,10 +108,6 @@ class Plan:
         plan = array("q", (len(moves), len(self.calls[0]), self.threads, self.launch, *map(_address_of, held)))
         return Route(_address_of(plan), (plan, held), aligned)
 
-    def rooms(self) -> list[Callable[[], Tensor]]:
-        """What makes the temporary tensors."""
-        return [partial(torch.empty, n, dtype=torch.uint8, device=self.device) for n in self.temporary]
-
     def call(
         self,
         sweeps: Sequence[tuple[Route, Rounds]],
@@ -141,7 +136,7 @@ class Plan:
         return self.route(moves + [Move(bases + i) for i in range(len(self.temporary) + len(self.numbers))])
 
     def _run(self, route: Route, rounds: Rounds, bases: list[int], progress: Any) -> bool:
-        rooms = [make() for make in self.rooms()]
+        rooms = [torch.empty(n, dtype=torch.uint8, device=self.device) for n in self.temporary]
         return self.call([(route, rounds)], [*bases, *map(Tensor.data_ptr, rooms)], self.numbers, progress)
 
 

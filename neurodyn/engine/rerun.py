@@ -48,18 +48,16 @@ class Rerun:
         found = [[table.place(tensor) for tensor in note.tensors] for note in notes]
         table.check()
         self.fresh = [_like(tensor) for tensor in table.tensors[len(given) :]]
-        self.numbers = list(itertools.chain.from_iterable(note.plan.numbers for note in notes))
-        room = len(table.tensors)
-        number = room + sum(len(note.plan.temporary) for note in notes)
-        self.sweeps = []
+        rooms = [max(sizes) for sizes in itertools.zip_longest(*(n.plan.temporary for n in notes), fillvalue=0)]
+        self.fresh += [partial(torch.empty, size, dtype=torch.uint8, device=self.plan.device) for size in rooms]
+        self.numbers, self.sweeps = [], []
         for note, places in zip(notes, found, strict=True):
-            plan = note.plan
-            self.fresh += plan.rooms()
+            room, number = len(table.tensors), len(table.tensors) + len(rooms) + len(self.numbers)
             moves = [_moved(move, places) for move in note.moves]
-            moves += [Move(room + i) for i in range(len(plan.temporary))]
-            moves += [Move(number + i) for i in range(len(plan.numbers))]
-            self.sweeps.append((plan.route(moves), note.rounds))
-            room, number = room + len(plan.temporary), number + len(plan.numbers)
+            moves += [Move(room + i) for i in range(len(note.plan.temporary))]
+            moves += [Move(number + i) for i in range(len(note.plan.numbers))]
+            self.sweeps.append((note.plan.route(moves), note.rounds))
+            self.numbers += note.plan.numbers
 
     def __call__(self, given: Sequence[Tensor], progress: Any) -> list[list[Tensor]] | None:
         """The results in parts; None if nothing was done, as a `GpuPlan` may choose."""
@@ -97,8 +95,8 @@ class _Table:
 
     def check(self) -> None:
         """See that no two of them overlap."""
-        ends = sorted((tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes) for tensor in self.tensors if tensor.nbytes)
-        if any(end > start for (_, end), (start, _) in itertools.pairwise(ends)):
+        spans = sorted((x.data_ptr(), x.data_ptr() + x.nbytes) for x in self.tensors if x.nbytes)
+        if any(end > start for (_, end), (start, _) in itertools.pairwise(spans)):
             raise Overlap
 
 

@@ -21,6 +21,7 @@ from .prologue import Known
 from .sweep import Listed
 
 _contiguous = Tensor.contiguous
+_alive = torch._C._functorch.unwrap_if_dead  # type: ignore[attr-defined]  # what is left over from a transform
 _KEPT, _SMALL = 64, 2**16  # values for one set of constants; bytes
 
 
@@ -46,7 +47,7 @@ class TimeLoop(torch.autograd.Function):
     def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
         program, cut, constants, known, progress, final = call
         n, m = len(program.states), len(program.states) + len(program.learned)
-        changing = list(map(_contiguous, (*tensors[:n], *tensors[m:])))  # the layout that the program was traced with
+        changing = [*tensors[:n], *tensors[m:]]
         outs, states, products, kept = maybe_in_a_graph(program, cut, changing, constants, known, progress)
         ctx.program, ctx.cut, ctx.known, ctx.kinds = program, cut, known, [kind for kind, _ in kept]
         ctx.batch = tensors[0].shape[: len(program.batch)]
@@ -81,6 +82,10 @@ class TimeLoop(torch.autograd.Function):
         return None, *grad_states, *sums, *[next(given) if want else None for want in wanted]
 
 
+#: `TimeLoop.apply` without its steps for transforms of torch.func, in which it is not called.
+_apply = super(torch.autograd.Function, TimeLoop).apply  # type: ignore[misc]
+
+
 def is_for_a_graph(program: Program, cut: Cut, changing: list[Tensor]) -> bool:
     """Whether `ahead` is worth a CUDA graph; this depends on sizes alone."""
     batch, T = changing[0].shape[: len(program.batch)], changing[-1].shape[0]
@@ -96,7 +101,9 @@ def maybe_in_a_graph(
     progress: Any = Quiet(),
 ) -> Ahead:
     """`ahead`, in a CUDA graph where that is worth it."""
-    worth = not cut.chunks.on_cpu and is_for_a_graph(program, cut, changing)
+    if cut.chunks.on_cpu:
+        return ahead(program, cut, False, changing, constants, known, progress)
+    worth = is_for_a_graph(program, cut, changing)
     function = partial(ahead, program, cut, worth)  # as many tensors are saved in a graph as without
     found = in_a_graph(function, ("forward", cut.chunks), changing, constants) if worth else None
     if found is None:
@@ -132,13 +139,13 @@ def run(
     chunks = chunks_for(program, net, xs[0].shape[0], wanted)
     learned, constants = [constants[i] for i in program.learned], list(map(_contiguous, constants))
     known = chunks.values.known(constants)
-    states = _initial(known, xs, start) if states is None else states
+    states = _initial(known, xs, start) if states is None else list(map(_contiguous, states))
+    xs = [_alive(x).contiguous() for x in xs]  # the layout that the program was traced with
     if not differentiable:
-        changing = list(map(_contiguous, (*states, *xs)))
-        return maybe_in_a_graph(program, chunks.whole, changing, constants, known, progress)[:2]
+        return maybe_in_a_graph(program, chunks.whole, [*states, *xs], constants, known, progress)[:2]
     cut = chunks.cut(program, states[0].shape[: len(program.batch)], donated and any(wanted or ()))
     final: list[Tensor] | None = None if attached else []
-    results = TimeLoop.apply(Call(program, cut, constants, known, progress, final), *states, *learned, *xs)
+    results = _apply(Call(program, cut, constants, known, progress, final), *states, *learned, *xs)
     return results[: len(program.outs)], results[len(program.outs) :] if final is None else final
 
 

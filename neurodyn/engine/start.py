@@ -50,8 +50,7 @@ def reset_for(net: nn.Module, xs: tuple[Any, ...]) -> None:
 
 
 def initial(net: nn.Module, constants: list[Tensor]) -> list[int] | None:
-    """The constants that the initial states of `net` are computed from; None if from anything else, or with gradients.
-    """
+    """The constants that `net` computes its initial states from; None if it needs more, or these have gradients."""
     places, found = {id(tensor): i for i, tensor in enumerate(constants)}, []
     for _, module in named_dynamics(net):
         if type(module).reset_state is not Dynamics.reset_state or "reset_state" in vars(module):

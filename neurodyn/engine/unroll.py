@@ -19,6 +19,7 @@ from .watch import Watch
 
 #: Shorter sequences show no progress bar.
 _LONG = 1000
+_DDP = nn.parallel.DistributedDataParallel
 
 
 def unroll(
@@ -62,7 +63,7 @@ def unroll(
         TypeError: DistributedDataParallel, which goes around the loop.
         KeyError: a name in `record` that is neither a state nor a module.
     """
-    if nn.parallel.DistributedDataParallel in type(module).__mro__:  # isinstance would ask its abstract base
+    if _DDP in type(module).__mro__:  # isinstance would ask its abstract base
         raise TypeError(
             "unroll: DistributedDataParallel acts once per sequence, so it goes around the loop; "
             "use nd.distributed.ddp(nd.Unroll(net)) and call that"
@@ -89,11 +90,11 @@ def unroll(
     ys: Any = arguments
     donated = False
     with _bar(module, leaves[0].shape[0], progress and not inside) as bar:
-        reset = states is None and compile and checkpoint is None and not watch.targets  # it may be known what that gives
-        how = How(compile, bar, return_states or bool(watch.targets), states is not None, reset)
+        later = states is None and compile and checkpoint is None and not watch.targets
+        how = How(compile, bar, return_states or bool(watch.targets), states is not None, later)
         for row in rows(module, checkpoint is None or bool(watch.targets)):
             ys = ys if isinstance(ys, tuple) else (ys,)
-            if states is None and not reset:
+            if states is None and not later:  # else it is done where it may be known what that gives
                 start(row, ys)
             row = [watch.around(layer) for layer in row] if watch.targets else row
             if checkpoint is None or not can_repeat(row):
