@@ -24,8 +24,8 @@ from . import products
 from .chunk import TRACING, Pending
 from .errors import BatchSpecialised, NotCompilable
 from .opened import Opened
+from .prologue import initial
 from .share import Share
-from .start import initial
 from .trace import Kind, Layout, refuse_impure, trace
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.

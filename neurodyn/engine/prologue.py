@@ -9,10 +9,12 @@ from array import array
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import Node
 from torch.fx.node import map_arg
 
+from ..dynamics import Dynamics
+from ..states import named_dynamics
 from .rounds import library
 from .trace import Layout
 
@@ -104,6 +106,23 @@ class Store:
             known = self.found.setdefault(held, {})
             self.last = held, known
         return known
+
+
+def initial(net: nn.Module, constants: list[Tensor]) -> list[int] | None:
+    """The constants that `net` computes its initial states from.
+
+    None if it needs more, or these are large, on a GPU, or have gradients.
+    """
+    places, found = {id(tensor): i for i, tensor in enumerate(constants)}, []
+    for _, module in named_dynamics(net):
+        if type(module).reset_state is not Dynamics.reset_state or "reset_state" in vars(module):
+            return None
+        for field in module.states.values():
+            value = getattr(module, field.initializer)
+            if id(value) not in places or value.requires_grad or not value.is_cpu or value.numel() > _SMALL:
+                return None
+            found.append(places[id(value)])
+    return found
 
 
 def _is_view(target: Any) -> bool:

@@ -6,7 +6,7 @@ import weakref
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
@@ -47,20 +47,6 @@ def reset_for(net: nn.Module, xs: tuple[Any, ...]) -> None:
         batches = known[shapes]
     for name, module in found:
         module.reset_state(*batches[name])
-
-
-def initial(net: nn.Module, constants: list[Tensor]) -> list[int] | None:
-    """The constants that `net` computes its initial states from; None if it needs more, or these have gradients."""
-    places, found = {id(tensor): i for i, tensor in enumerate(constants)}, []
-    for _, module in named_dynamics(net):
-        if type(module).reset_state is not Dynamics.reset_state or "reset_state" in vars(module):
-            return None
-        for field in module.states.values():
-            value = getattr(module, field.initializer)
-            if value.requires_grad or id(value) not in places:
-                return None
-            found.append(places[id(value)])
-    return found
 
 
 def _try_step(net: nn.Module, arguments: tuple[Any, ...]) -> dict[str, tuple[int, ...]]:
