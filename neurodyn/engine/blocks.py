@@ -25,9 +25,11 @@ def rows(module: nn.Module, apart: bool) -> list[list[nn.Module]]:
 
     What keeps statistics in training, such as batch norm, takes them from all steps, once, and so stays by itself.
     """
+    if apart:
+        return [[layer] for layer in layers(module)]
     found: list[list[nn.Module]] = [[]]
     for layer in layers(module):
-        alone = apart or _keeps_statistics(layer)
+        alone = _keeps_statistics(layer)
         if alone and found[-1]:
             found.append([])
         found[-1].append(layer)

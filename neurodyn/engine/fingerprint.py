@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..dynamics import Dynamics
-from ..states import named_modules
+from ..states import constants, named_modules
 from .opened import Opened
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, pint.Unit, enum.Enum, type)
@@ -59,22 +59,22 @@ class Snapshot:
         self.objects: list[Any] = []  # compared by identity
         self.values: list[Any] = []
         self.states: list[tuple[dict[str, Any], str]] = []
-        tensors: list[Tensor | None] = []
-        kinds: tuple[dict[int, Tensor], dict[int, Tensor]] = {}, {}
+        parameters: list[Tensor | None] = []
+        fixed: list[Tensor | None] = []
         for path, module in named_modules(net):
-            own, states = vars(module), module.states if isinstance(module, Dynamics) else ()
+            own, buffers = vars(module), module._buffers
+            states = module.states if isinstance(module, Dynamics) else ()
             self.objects += (type(module), *own.values(), *module._modules.values())
-            self.values += (path, _has_hooks(module), *own, *module._parameters, len(module._parameters))
-            self.values += module._buffers
-            self.states += [(module._buffers, name) for name in states]
-            fixed = [tensor for name, tensor in module._buffers.items() if name not in states]
-            for found, other, some in (*kinds, module._parameters.values()), (*kinds[::-1], fixed):
-                found |= {id(tensor): tensor for tensor in some if tensor is not None and id(tensor) not in other}
-                tensors += some
-        tensors += [buffers[name] for buffers, name in self.states]
+            self.values += (path, _has_hooks(module), *own, *module._parameters, len(module._parameters), *buffers)
+            self.states += [(buffers, name) for name in states]
+            parameters += module._parameters.values()
+            fixed += [tensor for name, tensor in buffers.items() if name not in states]
+        tensors = [*parameters, *fixed, *[buffers[name] for buffers, name in self.states]]
         self.values += [None if tensor is None else _kind(tensor) for tensor in tensors]
-        self.values.append(_ties(tensors))
-        self.constants = [*kinds[0].values(), *kinds[1].values()]
+        ties = _ties(tensors)
+        self.values.append(ties)
+        some = [tensor for tensor in (*parameters, *fixed) if tensor is not None]
+        self.constants = some if ties is None else list(constants(net).values())
 
     @property
     def look(self) -> tuple[list[Any], list[Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -72,7 +71,8 @@ def unroll(
     leaves, _ = flat(arguments)
     if not leaves or not all([isinstance(x, Tensor) and x.dim() and x.shape[0] == leaves[0].shape[0] for x in leaves]):
         raise ValueError("unroll: xs must be tensors with the same number of time steps in front")
-    if leaves[0].shape[0] == 0:
+    T = leaves[0].shape[0]
+    if T == 0:
         raise ValueError(f"unroll: xs has no time step, its shape is {tuple(leaves[0].shape)}")
     if checkpoint is not None and checkpoint < 1:
         raise ValueError(f"unroll: checkpoint must be a positive number of steps, got {checkpoint}")
@@ -87,28 +87,21 @@ def unroll(
     watch = Watch(module, record)
     if watch.targets and return_states:
         raise ValueError("unroll: with record=, the final states are recording.states; leave out return_states")
-    ys: Any = arguments
-    donated = False
-    with _bar(module, leaves[0].shape[0], progress and not inside) as bar:
-        later = states is None and compile and checkpoint is None and not watch.targets
-        how = How(compile, bar, return_states or bool(watch.targets), states is not None, later)
-        for row in rows(module, checkpoint is None or bool(watch.targets)):
-            ys = ys if isinstance(ys, tuple) else (ys,)
-            if states is None and not later:  # else it is done where it may be known what that gives
-                start(row, ys)
-            row = [watch.around(layer) for layer in row] if watch.targets else row
-            if checkpoint is None or not can_repeat(row):
-                ys, donated = through(row, ys, how, donated and not watch.targets)
-            else:
-                ys, donated = in_blocks(row, ys, checkpoint, compile, bar), False
-            ys = watch.taken(row[-1], ys) if watch.targets else ys
+    # What a reset gives may be known further inside.
+    reset = states is None and compile and checkpoint is None and not watch.targets
+    how = How(compile, Quiet(), return_states or bool(watch.targets), states is not None, reset)
+    if progress and T >= _LONG and not inside:
+        with progress_bar(T * sum(not is_stateless(layer) for layer in layers(module)), after=2.0) as bar:
+            ys = _all_rows(module, arguments, how._replace(bar=bar), checkpoint, watch)
+    else:
+        ys = _all_rows(module, arguments, how, checkpoint, watch)
     final = get_states(module) if watch.targets or return_states else {}
     final = {name: value if value.requires_grad else value.detach() for name, value in final.items()}
     detach_states(module)
     if restore is not None:
         restore()
     if watch.targets:
-        return ys, watch.recording(final, leaves[0].shape[0])
+        return ys, watch.recording(final, T)
     return (ys, final) if return_states else ys
 
 
@@ -133,8 +126,17 @@ class Unroll(nn.Module):
         return unroll(self.module, xs, **self.options)
 
 
-def _bar(module: nn.Module, T: int, wanted: bool) -> Any:
-    """A progress bar over the steps of all layers, for sequences that can take long."""
-    if not wanted or T < _LONG:
-        return contextlib.nullcontext(Quiet())
-    return progress_bar(T * sum(not is_stateless(layer) for layer in layers(module)), after=2.0)
+def _all_rows(module: nn.Module, ys: Any, how: How, checkpoint: int | None, watch: Watch) -> Any:
+    """The output of the last layer, and records in `watch`."""
+    donated = False
+    for row in rows(module, checkpoint is None or bool(watch.targets)):
+        ys = ys if isinstance(ys, tuple) else (ys,)
+        if not how.given and not how.reset:
+            start(row, ys)
+        row = [watch.around(layer) for layer in row] if watch.targets else row
+        if checkpoint is None or not can_repeat(row):
+            ys, donated = through(row, ys, how, donated and not watch.targets)
+        else:
+            ys, donated = in_blocks(row, ys, checkpoint, how.compile, how.bar), False
+        ys = watch.taken(row[-1], ys) if watch.targets else ys
+    return ys
