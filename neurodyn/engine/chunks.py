@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from .pages import huge
 from .program import Program
-from .prologue import Store
-from .rerun import Note, Overlap, Rerun
+from .rerun import Reruns
 
 _KEPT = 256  # lengths of sequences
 _LARGE = 2**25  # bytes of inputs from which on it pays to save memory
@@ -50,7 +49,7 @@ class Chunks:
     Attributes:
         whole: a stretch for each length of chunks, from the longest on.
         values: what was computed beforehand for a call.
-        reruns: passes over the `whole` that can be run again, by what they depend on; None for one that cannot.
+        reruns: passes over the `whole`.
         again: whether it is cheap to compute states again: chunks are short, and have no matrix products.
         launches: of kernels in the forward pass, about; 0 if a chunk does anything else.
     """
@@ -76,27 +75,9 @@ class Chunks:
         plain = all(folded.launches for kind in (self.forward, self.backward) for folded in kind.values())
         self.launches = plain * sum(n * self.forward[steps].launches for _, steps, n in self.whole.stretches)
         used = [folded.prologue.used for kind in (self.forward, self.backward) for folded in kind.values()]
-        known = set(program.initial or ()).union(*(some or () for some in used))
-        self.values = Store([] if None in used else sorted(known), program.constants)
-        self.reruns: dict[Hashable, Rerun | None] = {}
+        self.values = program.store([] if None in used else set().union(*used))  # type: ignore[arg-type]
+        self.reruns = Reruns()
         self.again = on_cpu and program.steps < _APART and not self.products
-
-    def note(
-        self,
-        key: Hashable,
-        notes: Sequence[Note | None],
-        given: Sequence[Tensor],
-        results: Sequence[Sequence[Tensor]],
-    ) -> None:
-        """Remember a pass over the `whole`, if nothing but kernels ran, to run it again; see `Rerun`."""
-        if None in notes:
-            return
-        if len(self.reruns) >= _KEPT:
-            self.reruns.clear()
-        try:
-            self.reruns[key] = Rerun(notes, given, results)  # type: ignore[arg-type]
-        except Overlap:
-            self.reruns[key] = None
 
     def cut(self, program: Program, batch: tuple[int, ...], donated: bool) -> Cut:
         """The sequence as a whole, or, where that saves much memory, in short stretches.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class NotCompilable(Exception):
+class NotCompilable(RuntimeError):
     """A module cannot run as a compiled program, for the reason given."""
 
 

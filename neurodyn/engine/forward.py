@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ class Run:
         self.block = max(1, block_length((*sample, *outs.values()), times) // self.chunk) * self.chunk
         self.outs = {name: x.new_empty((self.block, *x.shape)) for name, x in outs.items()}
         self.fixed = [x.contiguous() for x in constants(probe).values()]
-        self.known: dict[Hashable, Any] = {}  # of what is computed from these beforehand
+        self.known: dict[str, Tensor] = {}  # of what is computed from these beforehand
 
     def __call__(self, rows: tuple[Tensor, ...], n: int) -> dict[str, Tensor]:
         outs = [out[:n] for out in self.outs.values()]

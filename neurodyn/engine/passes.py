@@ -81,16 +81,16 @@ def ahead(
     states, xs, chunks = changing[: len(program.states)], changing[len(program.states) :], cut.chunks
     sizes, T = program.sizes(states, constants), xs[0].shape[0]
     given, key = [*changing, *constants, *_values(chunks.forward, cut, constants, known)], ("ahead", sizes)
-    rerun = chunks.reruns.get(key) if cut is chunks.whole else None
+    again = cut is chunks.whole
+    rerun = chunks.reruns.get(key) if again else None
     if rerun is not None and (found := rerun(given, progress)) is not None:
         outs, states, products, *got = found
         kept: list[Part] = [(CARRIED, tensors) for tensors in got]
     else:
         outs, products = [huge(layout.empty(sizes, T)) for layout in program.outs], chunks.saved(sizes, T)
-        notes = [] if cut is chunks.whole and key not in chunks.reruns else None
+        notes = chunks.reruns.notes(key) if again and rerun is None else None
         states, kept = onward(cut, sizes, states, constants, xs, outs, known, products, progress, notes)
-        if notes is not None:
-            chunks.note(key, notes, given, [outs, states, products, *[tensors for _, tensors in kept]])
+        chunks.reruns.learn(key, notes, given, [outs, states, products, *[tensors for _, tensors in kept]])
     if stacked:
         kept = [_stacked(*start) for start in kept]
     return outs, list(states), products, kept
@@ -129,7 +129,7 @@ def back(
         return found[0], sums, found[1]
     grad_outs, grad_states, xs, products, *starts = _split(changing, n, len(program.states), *lengths)
     selected = [x for x, want in zip(xs, wanted, strict=True) if want]
-    notes = [] if again and key not in chunks.reruns else None
+    notes = chunks.reruns.notes(key) if again and rerun is None else None
     grad_xs = [x.detach() if cut.donated else huge(torch.empty_like(x)) for x in selected]
     for (first, steps, n), kind, start in zip(cut.stretches[::-1], kinds[::-1], starts[::-1], strict=True):
         folded = cut.chunks.backward[steps]
@@ -145,8 +145,7 @@ def back(
         if cut.donated:
             for grad, new in zip(grad_x, written, strict=True):
                 grad.copy_(new)
-    if notes is not None:
-        chunks.note(key, notes, given, [grad_states, grad_xs])
+    chunks.reruns.learn(key, notes, given, [grad_states, grad_xs])
     return list(grad_states), sums, grad_xs
 
 

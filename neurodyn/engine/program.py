@@ -10,7 +10,7 @@ Batch dimensions are symbols in the trace, so every batch size runs the same cod
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -24,8 +24,8 @@ from . import products
 from .chunk import TRACING, Pending
 from .errors import BatchSpecialised, NotCompilable
 from .opened import Opened
-from .prologue import initial
 from .share import Share
+from .store import Initial, Store
 from .trace import Kind, Layout, refuse_impure, trace
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
@@ -63,10 +63,12 @@ class Program:
                 self.constants[i] = self.constants[i]._replace(shape=shape)
         self.xs = [Layout.of(value, batch) for value in x]
         led = any(layout.shape[: len(batch)] == tuple(range(-1, -1 - len(batch), -1)) for layout in self.xs)
-        self.initial = initial(net, list(constant.values())) if led else None  # else the batch is not that of an input
+        initial = Initial.of(net, list(constant.values()), self.constants)
+        self.initial = initial if led else None  # else the batch is not that of an input
         self.output_spec: Any = None
         self.open = [i for i, layout in enumerate(self.constants) if layout.shape and layout.shape[0] < 0]
         self.sequences: dict[Any, Any] = {}  # the `Chunks` for sequences, by what they depend on
+        self._stores: dict[tuple[int, ...], Store] = {}
         self._zeros: dict[tuple[int, ...], list[Tensor]] = {}
         self._compiled: dict[Any, Pending] = {}
         self._failure: str | None = None
@@ -92,6 +94,11 @@ class Program:
     def sizes(self, states: Sequence[Tensor], constants: Sequence[Tensor]) -> tuple[int, ...]:
         """The free sizes of these tensors."""
         return (*states[0].shape[: len(self.batch)], *[constants[i].shape[0] for i in self.open])
+
+    def store(self, used: Iterable[int]) -> Store:
+        """For what depends on these constants alone."""
+        places = tuple(sorted(used))
+        return self._stores.setdefault(places, Store(places, self.constants))
 
     def zeros(self, batch: tuple[int, ...]) -> list[Tensor]:
         """Gradients of final states that nobody asks for, not to be written to; small ones on the CPU are kept."""

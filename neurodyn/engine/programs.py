@@ -31,17 +31,20 @@ def program_for(
 ) -> tuple[Program, Snapshot]:
     """The program for a module with states and for inputs with time in front, and how the module looks.
 
-    It is traced at its first use. If the states have to be set, `start` does it; they need not where net and inputs
-    look as they did the last time.
+    It is traced at its first use. If the states have to be set, `start` does it; they need not where their initial
+    values are known, and net and inputs look as they did the last time.
 
     Raises:
         NotCompilable: with the reason.
     """
     autocast = torch._C._is_any_autocast_enabled() and _autocast(xs[0].device.type)
     inputs = [spec, autocast, *[(x.shape[1:], x.dtype, x.device) for x in xs]]
-    now = Snapshot(net)
-    if (last := _last.get(net)) is not None and last[1] == inputs and now.looks(last[0]):
-        return last[2], now
+    if (last := _last.get(net)) is not None and last[1] == inputs:
+        if last[2].initial is None:
+            start()
+        now = Snapshot(net)
+        if now.looks(last[0]):
+            return last[2], now
     start()
     found = _find(net, [x[0] for x in xs], spec, autocast)
     now = Snapshot(net)  # to find it may have set an attribute

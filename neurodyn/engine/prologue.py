@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-import math
-from array import array
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from ..dynamics import Dynamics
-from ..states import named_dynamics
-from .rounds import library
-from .trace import Layout
-
-#: Values by a digest of the expression that they are computed by; and initial states by the shapes of an input.
-Known = dict[Hashable, Any]
-
-_SMALL = 2**12  # elements of a constant
-_KEPT = 16  # sets of values
+#: Values by a digest of the expression that they are computed by.
+Known = dict[str, Tensor]
 
 
 class _Constant(NamedTuple):
@@ -74,55 +63,6 @@ class Prologue:
                 given = {name: _resolved(value, constants, known) for name, value in kwargs.items()}
                 known[expression] = target(*[_resolved(a, constants, known) for a in args], **given)
         return [known[expression] for expression in self.values]
-
-
-class Store:
-    """What prologues made of small constants on the CPU, found again while these hold the same bytes, however set.
-
-    Args:
-        used: constants that the values depend on.
-        layouts: of all constants.
-    """
-
-    def __init__(self, used: Sequence[int], layouts: Sequence[Layout]):
-        sizes = [math.prod(layouts[i].shape) for i in used]
-        few = all(0 <= size <= _SMALL for size in sizes) and all(layouts[i].device.type == "cpu" for i in used)
-        self.used = used if few else ()
-        self.sizes = array("q", [layouts[i].dtype.itemsize * size for i, size in zip(used, sizes, strict=True)])
-        self.found: dict[bytes, Known] = {}
-        self.last: tuple[bytes, Known] = b"", {}
-
-    def known(self, constants: Sequence[Tensor]) -> Known | None:
-        """What is known where the constants are these, which grows; None if they are large, or cannot be seen."""
-        if not self.used:
-            return None
-        held, known = self.last
-        places = array("q", [constants[i].data_ptr() for i in self.used])
-        at, sizes = places.buffer_info()[0], self.sizes.buffer_info()[0]
-        if not held or not library().same(at, sizes, len(places), held):
-            held = b"".join(map(ctypes.string_at, places, self.sizes))
-            if held not in self.found and len(self.found) >= _KEPT:
-                self.found = {}
-            known = self.found.setdefault(held, {})
-            self.last = held, known
-        return known
-
-
-def initial(net: nn.Module, constants: list[Tensor]) -> list[int] | None:
-    """The constants that `net` computes its initial states from.
-
-    None if it needs more, or these are large, on a GPU, or have gradients.
-    """
-    places, found = {id(tensor): i for i, tensor in enumerate(constants)}, []
-    for _, module in named_dynamics(net):
-        if type(module).reset_state is not Dynamics.reset_state or "reset_state" in vars(module):
-            return None
-        for field in module.states.values():
-            value = getattr(module, field.initializer)
-            if id(value) not in places or value.requires_grad or not value.is_cpu or value.numel() > _SMALL:
-                return None
-            found.append(places[id(value)])
-    return found
 
 
 def _is_view(target: Any) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +15,8 @@ from torch._C._dynamo.guards import _empty_strided_cpu  # type: ignore[import-no
 
 from .pages import LARGE, huge
 from .replay import NEVER, Move, Plan, Rounds
+
+_KEPT = 32
 
 
 class Note(NamedTuple):
@@ -68,6 +72,38 @@ class Rerun:
         if not self.plan.call(self.sweeps, list(map(Tensor.data_ptr, tensors)), self.numbers, progress):
             return None
         return [[tensors[i] for i in part] for part in self.results]
+
+
+class Reruns:
+    """Passes that can be run again, by what they depend on besides their tensors; the last ones."""
+
+    def __init__(self) -> None:
+        self.found: OrderedDict[Hashable, Rerun | None] = OrderedDict()  # None for one that has come once, or cannot
+
+    def get(self, key: Hashable) -> Rerun | None:
+        """How to run a pass again, if that is known."""
+        return self.found.get(key)
+
+    def notes(self, key: Hashable) -> list[Note | None] | None:
+        """A list for the notes of a pass, if it comes for the second time."""
+        if key in self.found:
+            return []
+        self.found[key] = None
+        if len(self.found) > _KEPT:
+            self.found.popitem(last=False)
+        return None
+
+    def learn(
+        self,
+        key: Hashable,
+        notes: Sequence[Note | None] | None,
+        given: Sequence[Tensor],
+        results: Sequence[Sequence[Tensor]],
+    ) -> None:
+        """From the notes of a pass how to run it again, if nothing but kernels ran."""
+        if notes and None not in notes:
+            with contextlib.suppress(Overlap):
+                self.found[key] = Rerun(notes, given, results)  # type: ignore[arg-type]
 
 
 class _Table:

@@ -101,7 +101,7 @@ extern "C" const char* rounds(const Plan* plan, int64_t k, int64_t end, int64_t 
         if (!p.launch) {
           dispatch(p.kernels[i], p.arity[i], a, std::make_index_sequence<MOST + 1>{});
         } else if (const int error = launch(p, i, a, stream)) {
-          if (k == 0 && i == 0) return "not started";
+          if (k == 0 && i == 0) return "kernels cannot be launched";
           throw std::runtime_error("a kernel was not launched: CUDA error " + std::to_string(error));
         }
       }

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 MOST = 96  # arguments of a kernel
-NOT_STARTED = b"not started"
+NOT_STARTED = b"kernels cannot be launched"
 _SOURCE = Path(__file__).with_name("rounds.cpp")
 
 

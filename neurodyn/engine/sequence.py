@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,9 +20,7 @@ from .program import Program
 from .prologue import Known
 from .sweep import Listed
 
-_contiguous = Tensor.contiguous
 _alive = torch._C._functorch.unwrap_if_dead  # type: ignore[attr-defined]  # what is left over from a transform
-_KEPT, _SMALL = 64, 2**16  # values for one set of constants; bytes
 
 
 class Call(NamedTuple):
@@ -64,8 +62,8 @@ class TimeLoop(torch.autograd.Function):
         program, cut = ctx.program, ctx.cut
         if torch.is_grad_enabled():
             raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
-        saved, n = list(map(_contiguous, ctx.saved_tensors)), len(program.constants)
-        changing, constants = list(map(_contiguous, grads)), saved[:n]
+        saved, n = _plain(ctx.saved_tensors), len(program.constants)
+        changing, constants = _plain(grads), saved[:n]
         if len(grads) == len(program.outs):  # the final states have no gradient
             changing += program.zeros(ctx.batch)
         changing += saved[n:]
@@ -130,17 +128,18 @@ def run(
         reset: whether these are the initial ones of `net`.
         donated: nobody else reads `xs`, so that their gradients may be written in their place.
     """
-    states = None if reset and program.initial is not None else start()
-    tensors = (*(states or ()), *constants, *xs)
+    initial = program.initial if reset else None
+    states = [] if initial else start()
+    tensors = (*states, *constants, *xs)
     differentiable = torch.is_grad_enabled() and any([t.requires_grad for t in tensors])
     if forward_ad._current_level >= 0 and any(_has_tangent(t) for t in tensors):
         raise RuntimeError("unroll: the compiled loop has no forward derivatives; use unroll(..., compile=False)")
     wanted = tuple([x.requires_grad for x in xs]) if differentiable else None
     chunks = chunks_for(program, net, xs[0].shape[0], wanted)
-    learned, constants = [constants[i] for i in program.learned], list(map(_contiguous, constants))
+    learned, constants = [constants[i] for i in program.learned], _plain(constants)
     known = chunks.values.known(constants)
-    states = _initial(known, xs, start) if states is None else list(map(_contiguous, states))
-    xs = [_alive(x).contiguous() for x in xs]  # the layout that the program was traced with
+    states = _plain(initial.states(constants, xs, start) if initial else states)
+    xs = _plain(map(_alive, xs))
     if not differentiable:
         return maybe_in_a_graph(program, chunks.whole, [*states, *xs], constants, known, progress)[:2]
     cut = chunks.cut(program, states[0].shape[: len(program.batch)], donated and any(wanted or ()))
@@ -149,15 +148,9 @@ def run(
     return results[: len(program.outs)], results[len(program.outs) :] if final is None else final
 
 
-def _initial(known: Known | None, xs: Sequence[Tensor], start: Callable[[], list[Tensor]]) -> list[Tensor]:
-    """Initial states, which depend on constants alone; small ones are kept, and nobody else has them."""
-    shapes = tuple([x.shape[1:] for x in xs])
-    if known is None or (states := known.get(shapes)) is None:
-        states = start()
-        if known is not None and len(known) < _KEPT and sum(state.nbytes for state in states) <= _SMALL:
-            with torch.inference_mode(False):  # a backward pass may need them some time
-                known[shapes] = [torch.empty(state.shape, dtype=state.dtype).copy_(state) for state in states]
-    return states
+def _plain(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The tensors as a program was traced with them: contiguous, and none that is only marked as negative."""
+    return list(map(Tensor.resolve_neg, map(Tensor.contiguous, tensors)))
 
 
 def _has_tangent(tensor: Tensor) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..dynamics import exporting, in_transform, inside_torch
@@ -12,6 +13,7 @@ from ..progress import Quiet
 from ..progress import bar as progress_bar
 from ..states import check_dt, detach_states, get_states, hold_states, set_states
 from .blocks import can_repeat, in_blocks, rows, start
+from .errors import NotCompilable
 from .layers import is_stateless, layers
 from .loop import How, flat, through
 from .watch import Watch
@@ -19,6 +21,7 @@ from .watch import Watch
 #: Shorter sequences show no progress bar.
 _LONG = 1000
 _DDP = nn.parallel.DistributedDataParallel
+_FAKE = torch._C._TorchDispatchModeKey.FAKE
 
 
 def unroll(
@@ -61,6 +64,7 @@ def unroll(
         ValueError: no time step, layers with different dt, a start state of the wrong shape.
         TypeError: DistributedDataParallel, which goes around the loop.
         KeyError: a name in `record` that is neither a state nor a module.
+        RuntimeError: fake tensors, or a call inside the step of another module, without ``compile=False``.
     """
     if _DDP in type(module).__mro__:  # isinstance would ask its abstract base
         raise TypeError(
@@ -78,6 +82,11 @@ def unroll(
         raise ValueError(f"unroll: checkpoint must be a positive number of steps, got {checkpoint}")
     check_dt(module)
     inside = inside_torch()  # where nothing is compiled, and nothing computed twice
+    if compile and not inside and torch._C._get_dispatch_mode(_FAKE) is not None:
+        raise NotCompilable(
+            "unroll is called where tensors have no values: inside the step of a module that is unrolled itself, or on "
+            "fake tensors; there, use unroll(..., compile=False)"
+        )
     restore = hold_states(module) if inside and (exporting() or in_transform()) else None  # no tensor may stay behind
     compile, checkpoint = compile and not inside, None if inside else checkpoint
     if states is not None:
