@@ -99,7 +99,7 @@ def unroll(
     # What a reset gives may be known further inside.
     reset = states is None and compile and checkpoint is None and not watch.targets
     how = How(compile, Quiet(), return_states or bool(watch.targets), states is not None, reset)
-    if progress and T >= _LONG and not inside:
+    if progress and not inside and T >= _LONG:
         with progress_bar(T * sum(not is_stateless(layer) for layer in layers(module)), after=2.0) as bar:
             ys = _all_rows(module, arguments, how._replace(bar=bar), checkpoint, watch)
     else:
