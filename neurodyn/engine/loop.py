@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ..states import constants, get_states, pure, set_states
+from ..states import constants, detach_states, get_states, pure, set_states
 from .donation import are_unseen
 from .errors import BatchSpecialised, EagerWarning, NotCompilable
 from .late import engine
@@ -89,7 +89,10 @@ def _run(net: nn.Module, arguments: tuple[Any, ...], how: How, donated: bool) ->
     elif torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling():
         return _scanned(net, arguments), False
     # Inside torch.compile the steps are written out: Inductor compiles several scans in one graph wrongly.
-    return _eager(net, arguments, how.bar), False
+    ys = _eager(net, arguments, how.bar)
+    if not how.attached:
+        detach_states(net)
+    return ys, False
 
 
 def _compiled(

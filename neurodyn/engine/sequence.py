@@ -62,7 +62,7 @@ class TimeLoop(torch.autograd.Function):
         program, cut = ctx.program, ctx.cut
         if torch.is_grad_enabled():
             raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
-        saved, n = _plain(ctx.saved_tensors), len(program.constants)
+        saved, n = list(map(Tensor.contiguous, ctx.saved_tensors)), len(program.constants)  # a hook may have had them
         changing, constants = _plain(grads), saved[:n]
         if len(grads) == len(program.outs):  # the final states have no gradient
             changing += program.zeros(ctx.batch)

@@ -21,6 +21,7 @@ from .watch import Watch
 #: Shorter sequences show no progress bar.
 _LONG = 1000
 _DDP = nn.parallel.DistributedDataParallel
+_UNWATCHED = Watch(nn.Identity(), ())
 _FAKE = torch._C._TorchDispatchModeKey.FAKE
 
 
@@ -93,7 +94,7 @@ def unroll(
         set_states(module, states)
         get_states(module)
 
-    watch = Watch(module, record)
+    watch = Watch(module, record) if record else _UNWATCHED
     if watch.targets and return_states:
         raise ValueError("unroll: with record=, the final states are recording.states; leave out return_states")
     # What a reset gives may be known further inside.
@@ -106,7 +107,8 @@ def unroll(
         ys = _all_rows(module, arguments, how, checkpoint, watch)
     final = get_states(module) if watch.targets or return_states else {}
     final = {name: value if value.requires_grad else value.detach() for name, value in final.items()}
-    detach_states(module)
+    if how.attached or checkpoint is not None:
+        detach_states(module)
     if restore is not None:
         restore()
     if watch.targets:
