@@ -57,6 +57,7 @@ def as_dt(dt: Any, label: str) -> float:
     return value
 
 
+_is_compiling = torch.compiler.is_compiling
 _peek = torch._C._functorch.peek_interpreter_stack  # type: ignore[attr-defined]
 #: Before torch 2.12, is_exporting() is True inside torch.compile too.
 _TELLS_EXPORT_FROM_COMPILE = torch.__version__ >= "2.12"
@@ -74,7 +75,7 @@ def in_transform() -> bool:
 
 def inside_torch() -> bool:
     """Whether torch.compile, torch.export or a transform of torch.func runs this."""
-    return torch.compiler.is_compiling() or _peek() is not None
+    return _is_compiling() or _peek() is not None
 
 
 class UnsetState(RuntimeError):

@@ -21,6 +21,7 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.
 _SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written"}
 
 _kind = operator.attrgetter("shape", "dtype", "device", "requires_grad")
+_hooks = operator.attrgetter("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class _Same:
@@ -65,7 +66,7 @@ class Snapshot:
             own, buffers = vars(module), module._buffers
             states = module.states if isinstance(module, Dynamics) else ()
             self.objects += (type(module), *own.values(), *module._modules.values())
-            self.values += (path, _has_hooks(module), *own, *module._parameters, len(module._parameters), *buffers)
+            self.values += (path, any(_hooks(module)), *own, *module._parameters, len(module._parameters), *buffers)
             self.states += [(buffers, name) for name in states]
             parameters += module._parameters.values()
             fixed += [tensor for name, tensor in buffers.items() if name not in states]
@@ -113,14 +114,9 @@ def _is_changing(value: Any) -> bool:
 def hooked(net: nn.Module) -> str | None:
     """The name of a module inside `net` that has hooks, which a compiled program would skip."""
     for name, module in named_modules(net):
-        if _has_hooks(module):
+        if any(_hooks(module)):
             return name or type(module).__name__
     return None
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    forward = module._forward_hooks or module._forward_pre_hooks
-    return bool(forward or module._backward_hooks or module._backward_pre_hooks)
 
 
 def _of_module(path: str, module: nn.Module, opened: Opened, places: dict[int, int]) -> Hashable:

@@ -151,8 +151,11 @@ def back(
 
 def _values(kind: dict[int, Folded], cut: Cut, constants: Sequence[Tensor], known: Known) -> list[Tensor]:
     """What is computed from the constants beforehand, for all stretches; each tensor once."""
-    values = [value for _, steps, _ in cut.stretches for value in kind[steps].prologue(constants, known)]
-    return list({id(value): value for value in values}.values())
+    found: list[Tensor] = []
+    for _, steps, _ in cut.stretches:
+        values = kind[steps].prologue(constants, known)
+        found += [value for value in values if all(value is not other for other in found)] if found else values
+    return found
 
 
 def _between(first: int, last: int, *kinds: Sequence[Tensor]) -> list[Sequence[Tensor]]:

@@ -150,7 +150,8 @@ def run(
 
 def _plain(tensors: Iterable[Tensor]) -> list[Tensor]:
     """The tensors as a program was traced with them: contiguous, and none that is only marked as negative."""
-    return list(map(Tensor.resolve_neg, map(Tensor.contiguous, tensors)))
+    found = list(map(Tensor.contiguous, tensors))
+    return [tensor.resolve_neg() for tensor in found] if any(map(Tensor.is_neg, found)) else found
 
 
 def _has_tangent(tensor: Tensor) -> bool:

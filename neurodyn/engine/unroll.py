@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensor
 
 from ..dynamics import exporting, in_transform, inside_torch
 from ..progress import Quiet
@@ -22,7 +22,6 @@ from .watch import Watch
 _LONG = 1000
 _DDP = nn.parallel.DistributedDataParallel
 _UNWATCHED = Watch(nn.Identity(), ())
-_FAKE = torch._C._TorchDispatchModeKey.FAKE
 
 
 def unroll(
@@ -83,7 +82,7 @@ def unroll(
         raise ValueError(f"unroll: checkpoint must be a positive number of steps, got {checkpoint}")
     check_dt(module)
     inside = inside_torch()  # where nothing is compiled, and nothing computed twice
-    if compile and not inside and torch._C._get_dispatch_mode(_FAKE) is not None:
+    if compile and not inside and any([type(x) is not Tensor and isinstance(x, FakeTensor) for x in leaves]):
         raise NotCompilable(
             "unroll is called where tensors have no values: inside the step of a module that is unrolled itself, or on "
             "fake tensors; there, use unroll(..., compile=False)"
