@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 #: Something to time; or, in its place, the reason why it cannot be.
 Work = Callable[[], Any] | str
 
@@ -118,12 +116,7 @@ def keep_memory() -> None:
 
 
 def measure(call: Callable[[], Any], cpu: bool = False) -> float:
-    """Milliseconds of one call.
-
-    Before, something large is allocated and freed: glibc puts in order what was freed in small pieces at the next large
-    allocation, and whoever comes next would pay for it.
-    """
-    np.empty(2**22, dtype=np.uint8)
+    """Milliseconds of one call."""
     clock = time.process_time if cpu else time.perf_counter
     start = clock()
     result = call()

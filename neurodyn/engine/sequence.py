@@ -138,7 +138,7 @@ def run(
     chunks = chunks_for(program, net, xs[0].shape[0], wanted)
     learned, constants = [constants[i] for i in program.learned], _plain(constants)
     known = chunks.values.known(constants)
-    states = _plain(initial.states(constants, xs, start) if initial else states)
+    states = initial.states(constants, xs, start) if initial else _plain(states)
     xs = _plain(map(_alive, xs))
     if not differentiable:
         return maybe_in_a_graph(program, chunks.whole, [*states, *xs], constants, known, progress)[:2]

@@ -82,10 +82,10 @@ class Initial:
     def states(
         self, constants: Sequence[Tensor], xs: Sequence[Tensor], start: Callable[[], list[Tensor]]
     ) -> list[Tensor]:
-        """The states for these inputs with time in front; `start` makes them."""
+        """The states for these inputs with time in front, contiguous; `start` makes them."""
         known, shapes = self.store.known(constants), tuple([x.shape[1:] for x in xs])
         if known is None or (states := known.get(shapes)) is None:
-            states = start()
+            states = [state.contiguous().resolve_neg() for state in start()]
             if known is not None and sum(state.nbytes for state in states) <= _FEW:
                 if len(known) >= _KEPT:
                     known.clear()

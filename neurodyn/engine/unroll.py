@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch._subclasses import FakeTensor
 
-from ..dynamics import exporting, in_transform, inside_torch
+from ..dynamics import Dynamics, exporting, in_transform, inside_torch
 from ..progress import Quiet
 from ..progress import bar as progress_bar
 from ..states import check_dt, detach_states, get_states, hold_states, set_states
@@ -80,7 +80,8 @@ def unroll(
         raise ValueError(f"unroll: xs has no time step, its shape is {tuple(leaves[0].shape)}")
     if checkpoint is not None and checkpoint < 1:
         raise ValueError(f"unroll: checkpoint must be a positive number of steps, got {checkpoint}")
-    check_dt(module)
+    if module._modules or not isinstance(module, Dynamics):  # a layer by itself has one
+        check_dt(module)
     inside = inside_torch()  # where nothing is compiled, and nothing computed twice
     if compile and not inside and any([type(x) is not Tensor and isinstance(x, FakeTensor) for x in leaves]):
         raise NotCompilable(
