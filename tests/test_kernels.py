@@ -12,7 +12,7 @@ from torch._inductor.codecache import CppCodeCache
 from torch._inductor.runtime.static_triton_launcher import StaticallyLaunchedCudaKernel
 
 import neurodyn as nd
-from neurodyn.engine import kernels, replay, tape
+from neurodyn.engine import kernels, replay, rerun, tape
 
 pytestmark = pytest.mark.usefixtures("no_programs")
 
@@ -69,6 +69,37 @@ def test_the_loop_launches_kernels(gpu, checkpoint):
     found = outcome(net, xs, checkpoint=checkpoint)
     assert gpu.started.value >= 2 * 2 * (51 // 8 + 51 % 8)
     assert_same(found, outcome(net, xs, compile=False))
+
+
+def test_a_whole_pass_is_launched_again(gpu, monkeypatch):
+    """If its tensors begin where they may, and CUDA is there."""
+    results, call = [], rerun.Rerun.__call__
+
+    def called(self, *arguments):
+        results.append(call(self, *arguments))
+        return results[-1]
+
+    monkeypatch.setattr(rerun.Rerun, "__call__", called)
+    net = network(4)
+    for xs in 2 * torch.rand(4, 21, 3, 4):
+        assert_same(outcome(net, xs), outcome(net, xs, compile=False))
+    assert results
+    assert all(result is not None for result in results)
+    results.clear()
+    gpu.failure.value = 201
+    assert_same(outcome(net, xs), outcome(net, xs, compile=False))
+    assert results
+    assert not any(results)
+    gpu.failure.value = 0
+    lif = nd.LIF(4)
+    with torch.no_grad():
+        for _ in range(3):
+            results.clear()
+            nd.unroll(lif, xs)
+        assert results[0] is not None
+        odd = torch.rand(21 * 3 * 4 + 1)[1:].view(21, 3, 4)
+        assert_same([nd.unroll(lif, odd)], [nd.unroll(lif, odd, compile=False)])
+    assert results[1] is None
 
 
 def test_tensors_at_odd_addresses(gpu):
