@@ -49,15 +49,16 @@ def test_without_gradients(rounds):
     assert_same([ys, *states.values()], [wanted, *wanted_states.values()])
 
 
+class Difference(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.neuron = nd.LIF(4)
+
+    def forward(self, now, before):
+        return self.neuron(2 * now - before)
+
+
 def test_two_inputs_in_one_tensor(rounds):
-    class Difference(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.neuron = nd.LIF(4)
-
-        def forward(self, now, before):
-            return self.neuron(2 * now - before)
-
     layer, xs = Difference(), torch.rand(65, 3, 4)
     for pair in ((xs[1:], xs[:-1]), (xs, xs)):  # overlapping, and the same
         assert torch.equal(nd.unroll(layer, pair), nd.unroll(layer, pair, compile=False))

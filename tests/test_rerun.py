@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from test_replay import OuterProduct, net
+from test_replay import Difference, OuterProduct, net
 from test_unroll import assert_same, outcome
 from torch import nn
 from torch._subclasses import FakeTensorMode
@@ -58,15 +58,6 @@ def test_without_gradients(again):
         with torch.no_grad():
             assert_same([nd.unroll(layers, xs)], [nd.unroll(layers, xs, compile=False)])
     assert again == [2, 2]
-
-
-class Difference(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.neuron = nd.LIF(4)
-
-    def forward(self, now, before):
-        return self.neuron(2 * now - before)
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -132,11 +132,11 @@ def back(
     notes = chunks.reruns.notes(key) if again and rerun is None else None
     grad_xs = [x.detach() if cut.donated else huge(torch.empty_like(x)) for x in selected]
     for (first, steps, n), kind, start in zip(cut.stretches[::-1], kinds[::-1], starts[::-1], strict=True):
-        folded = cut.chunks.backward[steps]
+        folded = chunks.backward[steps]
         x, grad_out, grad_x, product = _between(first, first + steps * n, xs, grad_outs, grad_xs, products)
         if cut.again:
             outs = [layout.empty(sizes, steps * n) for layout in program.outs]
-            alone = Cut(cut.chunks, [(0, steps, n)])
+            alone = Cut(chunks, [(0, steps, n)])
             _, ((kind, start),) = onward(alone, sizes, start, constants, x, outs, known)
         written = [torch.empty_like(grad) for grad in grad_x] if cut.donated else grad_x
         values = folded.prologue(constants, known)

@@ -25,12 +25,11 @@ from .chunk import TRACING, Pending
 from .errors import BatchSpecialised, NotCompilable
 from .opened import Opened
 from .share import Share
-from .store import Initial, Store
+from .store import FEW, Initial, Store
 from .trace import Kind, Layout, refuse_impure, trace
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
-_SMALL = 2**16  # bytes
 
 
 class Program:
@@ -104,7 +103,7 @@ class Program:
         """Gradients of final states that nobody asks for, not to be written to; small ones on the CPU are kept."""
         if (zeros := self._zeros.get(batch)) is None:
             zeros = [layout.empty(batch).zero_() for layout in self.states]
-            if all(value.is_cpu for value in zeros) and sum(value.nbytes for value in zeros) <= _SMALL:
+            if all(value.is_cpu for value in zeros) and sum(value.nbytes for value in zeros) <= FEW:
                 self._zeros = {batch: zeros}  # of the last batch
         return zeros
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from .passes import Ahead, ahead, back
 from .program import Program
 from .prologue import Known
 from .sweep import Listed
+from .trace import plain
 
 _alive = torch._C._functorch.unwrap_if_dead  # type: ignore[attr-defined]  # what is left over from a transform
 
@@ -63,7 +64,7 @@ class TimeLoop(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
         saved, n = list(map(Tensor.contiguous, ctx.saved_tensors)), len(program.constants)  # a hook may have had them
-        changing, constants = _plain(grads), saved[:n]
+        changing, constants = plain(grads), saved[:n]
         if len(grads) == len(program.outs):  # the final states have no gradient
             changing += program.zeros(ctx.batch)
         changing += saved[n:]
@@ -136,22 +137,16 @@ def run(
         raise RuntimeError("unroll: the compiled loop has no forward derivatives; use unroll(..., compile=False)")
     wanted = tuple([x.requires_grad for x in xs]) if differentiable else None
     chunks = chunks_for(program, net, xs[0].shape[0], wanted)
-    learned, constants = [constants[i] for i in program.learned], _plain(constants)
+    learned, constants = [constants[i] for i in program.learned], plain(constants)
     known = chunks.values.known(constants)
-    states = initial.states(constants, xs, start) if initial else _plain(states)
-    xs = _plain(map(_alive, xs))
+    states = initial.states(constants, xs, start) if initial else plain(states)
+    xs = plain(map(_alive, xs))
     if not differentiable:
         return maybe_in_a_graph(program, chunks.whole, [*states, *xs], constants, known, progress)[:2]
     cut = chunks.cut(program, states[0].shape[: len(program.batch)], donated and any(wanted or ()))
     final: list[Tensor] | None = None if attached else []
     results = _apply(Call(program, cut, constants, known, progress, final), *states, *learned, *xs)
     return results[: len(program.outs)], results[len(program.outs) :] if final is None else final
-
-
-def _plain(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """The tensors as a program was traced with them: contiguous, and none that is only marked as negative."""
-    found = list(map(Tensor.contiguous, tensors))
-    return [tensor.resolve_neg() for tensor in found] if any(map(Tensor.is_neg, found)) else found
 
 
 def _has_tangent(tensor: Tensor) -> bool:

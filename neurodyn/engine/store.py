@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from ..dynamics import Dynamics
 from ..states import named_dynamics
 from .rounds import library
-from .trace import Layout
+from .trace import Layout, plain
 
+FEW = 2**16  # bytes of states that are kept
 _SMALL = 2**12  # elements of a constant
-_FEW = 2**16  # bytes of initial states
 _KEPT = 16  # sets of values, and shapes of initial states
 
 
@@ -85,8 +85,8 @@ class Initial:
         """The states for these inputs with time in front, contiguous; `start` makes them."""
         known, shapes = self.store.known(constants), tuple([x.shape[1:] for x in xs])
         if known is None or (states := known.get(shapes)) is None:
-            states = [state.contiguous().resolve_neg() for state in start()]
-            if known is not None and sum(state.nbytes for state in states) <= _FEW:
+            states = plain(start())
+            if known is not None and sum(state.nbytes for state in states) <= FEW:
                 if len(known) >= _KEPT:
                     known.clear()
                 with torch.inference_mode(False):  # a backward pass may need them some time

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -52,6 +52,12 @@ class Layout(NamedTuple):
     def empty(self, batch: Sequence[Any], *lead: int) -> Tensor:
         shape = [batch[-1 - n] if n < 0 else n for n in self.shape]
         return torch.empty((*lead, *shape), dtype=self.dtype, device=self.device)
+
+
+def plain(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The tensors as programs are traced with them: contiguous, and none that is only marked as negative."""
+    found = list(map(Tensor.contiguous, tensors))
+    return [tensor.resolve_neg() for tensor in found] if any(map(Tensor.is_neg, found)) else found
 
 
 #: One kind of inputs of a function: the layout of each, and sizes in front of it.
