@@ -92,4 +92,6 @@ def run(options: Options) -> list[Comparison]:
     for question in (synapses, simulation):
         found.append(question(options))
         print(found[-1], flush=True)
+    found.append(layers(options, 128, (32, 1024), torch.float32, linear=False))  # small: bound by launches
+    print(found[-1], flush=True)
     return found

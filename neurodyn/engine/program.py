@@ -26,7 +26,7 @@ from .errors import BatchSpecialised, NotCompilable
 from .opened import Opened
 from .share import Share
 from .store import FEW, Initial, Store
-from .trace import Kind, Layout, refuse_impure, trace
+from .trace import Inputs, Layout, refuse_impure, trace
 
 #: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
@@ -165,7 +165,7 @@ class Program:
                 outs.append(leaves)
         return list(states), outs, spec
 
-    def _compile(self, key: Any, chunk: Callable, *inputs: Kind, edit: Any) -> Pending:
+    def _compile(self, key: Any, chunk: Callable, *inputs: Inputs, edit: Any) -> Pending:
         if self._failure is not None:
             raise NotCompilable(self._failure)
         if key not in self._compiled:
@@ -178,7 +178,7 @@ class Program:
                         raise
         return self._compiled[key]
 
-    def _pending(self, chunk: Callable, *inputs: Kind, edit: Any) -> Pending:
+    def _pending(self, chunk: Callable, *inputs: Inputs, edit: Any) -> Pending:
         graph, fakes, _ = trace(chunk, self.free, *inputs)
         if kept := len(inputs[-1]):
             edit(graph.graph, self.varying, range(len(fakes) - kept, len(fakes)))

@@ -61,10 +61,10 @@ def plain(tensors: Iterable[Tensor]) -> list[Tensor]:
 
 
 #: One kind of inputs of a function: the layout of each, and sizes in front of it.
-Kind = Sequence[tuple[Layout, tuple[int, ...]]]
+Inputs = Sequence[tuple[Layout, tuple[int, ...]]]
 
 
-def trace(function: Callable, free: Sequence[int], *inputs: Kind) -> tuple[GraphModule, list[Tensor], list[Any]]:
+def trace(function: Callable, free: Sequence[int], *inputs: Inputs) -> tuple[GraphModule, list[Tensor], list[Any]]:
     """The ATen graph of `function`, the fake inputs that it was traced with, and the symbols of the `free` sizes.
 
     Raises:
