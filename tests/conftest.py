@@ -36,6 +36,14 @@ def no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "_last", type(programs._last)())
 
 
+@pytest.fixture
+def short_chunks(no_programs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of two steps: for tests that compile much, and not for the numbers of a model."""
+    from neurodyn.engine import program
+
+    monkeypatch.setattr(program, "CHUNK", ((2**30, 2),))
+
+
 @pytest.fixture(params=MODELS, ids=lambda model: model.name)
 def model(request: pytest.FixtureRequest) -> Model:
     """Each model of the catalogue in turn."""

@@ -147,6 +147,7 @@ def test_what_is_worth_a_graph() -> None:
     assert not capture.is_worth(10_000, [Fake()], lambda: 2**28)
 
 
+@pytest.mark.usefixtures("short_chunks")
 @pytest.mark.parametrize(
     ("net", "expected"),
     [

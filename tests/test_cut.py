@@ -22,7 +22,7 @@ def deep():
     """Pieces with chunks of eight and of fewer steps, between products."""
     torch.manual_seed(0)
     return nn.Sequential(
-        nd.STP(64), nn.Linear(64, 64), nd.LIF(64, learn="tau"), nn.Linear(64, 64), nd.HH(64), nn.Linear(64, 3)
+        nd.STP(64), nn.Linear(64, 64), nd.LIF(64, learn="tau"), nn.Linear(64, 64), nd.MorrisLecar(64), nn.Linear(64, 3)
     ).float()
 
 
@@ -59,7 +59,7 @@ def test_stretches_change_nothing(T, stretches):
 
 
 def test_states_are_the_same_to_the_last_bit(monkeypatch):
-    net, xs = nd.HH(64).float(), 10 * torch.rand(40, 4, 64, dtype=torch.float32)
+    net, xs = nd.MorrisLecar(64).float(), 10 * torch.rand(40, 4, 64, dtype=torch.float32)
     wanted = train(net, xs)
     calls = []
     onward = passes.onward

@@ -182,6 +182,7 @@ class OneBias(nn.Linear):
         self.bias = nn.Parameter(torch.ones(1))
 
 
+@pytest.mark.usefixtures("short_chunks")
 @pytest.mark.parametrize("connection", [LowRank, Twice, Turned, OneBias])
 def test_products_that_look_like_others(connection):
     torch.manual_seed(1)
@@ -189,6 +190,7 @@ def test_products_that_look_like_others(connection):
     check_against_eager(Weighted(connection(*sizes), 512).float(), spikes(8, 16, 512))
 
 
+@pytest.mark.usefixtures("short_chunks")
 @pytest.mark.parametrize("batch", [(), (1,), (2, 3)])
 def test_products_with_any_number_of_batch_dimensions(batch):
     torch.manual_seed(1)

@@ -45,7 +45,7 @@ def test_other_tensors(again, T, stretches):
     check(layers, *(2 * torch.rand(T, batch, 4) for batch in (3, 5, 5, 5)))
 
 
-@pytest.mark.parametrize("kind", [OuterProduct, nd.LIF, nd.HH])
+@pytest.mark.parametrize("kind", [OuterProduct, nd.LIF, nd.MorrisLecar])
 def test_products_and_fixed_parameters(again, kind):
     layers = kind((5, 5) if kind is OuterProduct else 5)
     check(layers, *(5 * torch.randn(4, 19, 3, 5)))
