@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-import neurodyn as nd
-from neurodyn.engine import capture, sequence
-from neurodyn.engine.chunks import Chunks
+from neurodyn.engine import capture
 
 
 class Stream:
@@ -145,26 +143,3 @@ def test_what_is_worth_a_graph() -> None:
     assert not capture.is_worth(4, [torch.rand(3)], none)
     assert not capture.is_worth(8, [Fake()] * 129, none)
     assert not capture.is_worth(10_000, [Fake()], lambda: 2**28)
-
-
-@pytest.mark.usefixtures("short_chunks")
-@pytest.mark.parametrize(
-    ("net", "expected"),
-    [
-        (nd.LIF(4), False),  # steps of 96 bytes
-        (nd.LIF(5), True),  # steps of 120 bytes
-        (nd.Recurrent(nd.LIF(4), nn.Linear(4, 4, bias=False)), True),
-    ],
-    ids=["aligned", "odd", "product"],
-)
-def test_no_graph_where_a_loop_launches_the_kernels(
-    monkeypatch: pytest.MonkeyPatch, net: nn.Module, expected: bool
-) -> None:
-    asked: list[Any] = []
-    monkeypatch.setattr(sequence, "is_worth", lambda *arguments: True)
-    monkeypatch.setattr(sequence, "in_a_graph", lambda function, kind, *tensors: asked.append(kind[0]))
-    monkeypatch.setattr(Chunks, "on_cpu", property(lambda self: False, lambda self, value: None), raising=False)
-    xs = torch.rand(9, 3, net.size[0] if isinstance(net, nd.LIF) else 4, dtype=torch.float64, requires_grad=True)
-    ys = nd.unroll(net.double(), xs)
-    ys.sum().backward()
-    assert asked == expected * ["forward", "backward"]

@@ -2,8 +2,7 @@
 
 A graph is captured when a function is called for the second time with tensors of the same kinds. Arguments are copied
 to where the kernels read them, and results from where they were written, so that a call depends on its arguments alone.
-There is no graph where copies would cost more than launches, where Python launches none, and in the middle of a capture
-by the user.
+There is no graph where copies would cost more than launches, and in the middle of a capture by the user.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from .pages import huge
 from .program import Program
-from .replay import ALIGNED
 from .rerun import Reruns
 
 _KEPT = 256  # lengths of sequences
@@ -73,11 +72,9 @@ class Chunks:
         forward = {n: program.forward(net, n, keeping) for n in kinds}
         backward = {n: program.backward(net, n, wanted, keeping) for n in kinds} if wanted is not None else {}
         self.forward, self.backward = ({n: kind[n].result() for n in kind} for kind in (forward, backward))
-        every = [*self.forward.values(), *self.backward.values()]
-        launches = sum(n * self.forward[steps].launches for _, steps, n in self.whole.stretches)
-        self.launches = launches if all(folded.launches for folded in every) else 0
-        self._taped = all(folded.tape is not None for folded in every)
-        used = [folded.prologue.used for folded in every]
+        plain = all(folded.launches for kind in (self.forward, self.backward) for folded in kind.values())
+        self.launches = plain * sum(n * self.forward[steps].launches for _, steps, n in self.whole.stretches)
+        used = [folded.prologue.used for kind in (self.forward, self.backward) for folded in kind.values()]
         self.values = program.store([] if None in used else set().union(*used))  # type: ignore[arg-type]
         self.reruns = Reruns()
         self.again = on_cpu and program.steps < _APART and not self.products
@@ -113,11 +110,6 @@ class Chunks:
     def nbytes(self, program: Program, batch: tuple[int, ...], T: int) -> int:
         """Bytes of outputs and matrix products of `T` steps."""
         return T * sum(layout.nbytes(batch) for layout in (*program.outs, *self.products))
-
-    def without_python(self, program: Program, batch: tuple[int, ...]) -> bool:
-        """Whether a loop in C++ launches the kernels, as it does if each step begins at a multiple of 16 bytes."""
-        layouts = *program.states, *program.xs, *program.outs
-        return self._taped and all(layout.nbytes(batch) % ALIGNED == 0 for layout in layouts)
 
     def unsaved(self, batch: tuple[int, ...], steps: int) -> list[Tensor]:
         """Room for the matrix products of one chunk, which nobody reads."""

@@ -15,7 +15,7 @@ from .kernels import Call, launcher
 from .rounds import NOT_STARTED, library
 
 _SLAB = 64  # rounds between two looks at the keyboard
-ALIGNED = 16  # bytes: Triton's kernels are compiled for tensors that begin at a multiple of these
+_ALIGNED = 16  # bytes: Triton's kernels are compiled for tensors that begin at a multiple of these
 
 #: Turns, each a number for the k-th round: that of the chunk, ``(k - 1) % period`` and ``k % period``.
 CHUNK, BEFORE, AFTER = range(3)
@@ -103,7 +103,7 @@ class Plan:
 
     def route(self, moves: list[Move]) -> Route:
         """What the C++ loop needs: how inputs, outputs, temporary tensors and numbers move."""
-        aligned = all(move.offset % ALIGNED == 0 and move.step % ALIGNED == 0 for move in moves)
+        aligned = all(move.offset % _ALIGNED == 0 and move.step % _ALIGNED == 0 for move in moves)
         held = *(array("q", column) for column in zip(*moves, strict=True)), *self.calls
         plan = array("q", (len(moves), len(self.calls[0]), self.threads, self.launch, *map(_address_of, held)))
         return Route(_address_of(plan), (plan, held), aligned)
@@ -159,7 +159,7 @@ class GpuPlan(Plan):
         progress: Any,
         stream: int = 0,
     ) -> bool:
-        if not all([route.aligned for route, _ in sweeps]) or any([base % ALIGNED for base in addresses]):
+        if not all([route.aligned for route, _ in sweeps]) or any([base % _ALIGNED for base in addresses]):
             return False
         with torch.cuda._DeviceGuard(self.device.index):  # type: ignore[attr-defined]
             stream = torch._C._cuda_getCurrentRawStream(self.device.index)

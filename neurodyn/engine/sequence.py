@@ -74,8 +74,7 @@ class TimeLoop(torch.autograd.Function):
         function = partial(back, program, cut, wanted, ctx.kinds, ctx.lengths)
         found = None
         if not cut.chunks.on_cpu and not any(isinstance(kind, Listed) for kind in ctx.kinds):
-            results = partial(sum, [grad.nbytes for grad in grads])
-            if is_worth(cut.chunks.launches, changing, results) and not cut.chunks.without_python(program, ctx.batch):
+            if is_worth(cut.chunks.launches, changing, lambda: sum(grad.nbytes for grad in grads)):
                 found = in_a_graph(function, ("backward", cut.chunks), changing, constants)
         grad_states, sums, grad_xs = function(changing, constants, ctx.known) if found is None else found
         given = iter(grad_xs)
@@ -88,9 +87,8 @@ _apply = super(torch.autograd.Function, TimeLoop).apply  # type: ignore[misc]
 
 def is_for_a_graph(program: Program, cut: Cut, changing: list[Tensor]) -> bool:
     """Whether `ahead` is worth a CUDA graph; this depends on sizes alone."""
-    batch, T, chunks = changing[0].shape[: len(program.batch)], changing[-1].shape[0], cut.chunks
-    worth = is_worth(chunks.launches, changing, lambda: chunks.nbytes(program, batch, T))
-    return worth and not chunks.without_python(program, batch)
+    batch, T = changing[0].shape[: len(program.batch)], changing[-1].shape[0]
+    return is_worth(cut.chunks.launches, changing, lambda: cut.chunks.nbytes(program, batch, T))
 
 
 def maybe_in_a_graph(
