@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -76,22 +76,22 @@ def simulation(options: Options) -> Comparison:
     return alternate("COBA, 400,000 neurons, 1,000 steps", work, options)
 
 
-def run(options: Options) -> list[Comparison]:
-    """All rows, or that there is no GPU."""
-    if not torch.cuda.is_available() or options.toy:
-        none = Comparison("CUDA", {}, absent={"all rows": "not measured: there is no NVIDIA GPU here"})
-        print(none, flush=True)
-        return [none]
-    found = []
+def rows(options: Options) -> Iterator[Comparison]:
+    """All rows, the last one of a layer so small that launches bound it."""
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         for T in (4, 8, 16, 32):
-            found.append(layers(options, T, (64, 65_536), dtype, linear=False))
-            print(found[-1], flush=True)
-    found.append(layers(options, 500, (16, 16_384), torch.float32, linear=True))
-    print(found[-1], flush=True)
-    for question in (synapses, simulation):
-        found.append(question(options))
-        print(found[-1], flush=True)
-    found.append(layers(options, 128, (32, 1024), torch.float32, linear=False))  # small: bound by launches
-    print(found[-1], flush=True)
+            yield layers(options, T, (64, 65_536), dtype, linear=False)
+    yield layers(options, 500, (16, 16_384), torch.float32, linear=True)
+    yield synapses(options)
+    yield simulation(options)
+    yield layers(options, 128, (32, 1024), torch.float32, linear=False)
+
+
+def run(options: Options) -> list[Comparison]:
+    """All rows, or that there is no GPU."""
+    none = Comparison("CUDA", {}, absent={"all rows": "not measured: there is no NVIDIA GPU here"})
+    found = []
+    for row in rows(options) if torch.cuda.is_available() and not options.toy else [none]:
+        print(row, flush=True)
+        found.append(row)
     return found
