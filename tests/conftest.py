@@ -17,6 +17,15 @@ import torch
 from catalogue import MODELS, Model
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _short_chunks() -> None:
+    """Chunks of two steps, for large models of one, which compile several times as fast; `long_chunks` has others."""
+    from neurodyn.engine import program  # with Inductor, which takes seconds
+
+    global LONG
+    LONG, program.CHUNK = program.CHUNK, ((95, 2),)
+
+
 @pytest.fixture(autouse=True)
 def _fixed() -> Iterator[None]:
     """Fixed seeds, float64 by default, and nothing of it left behind."""
@@ -37,11 +46,11 @@ def no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def short_chunks(no_programs: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of two steps: for tests that compile much, and not for the numbers of a model."""
+def long_chunks(no_programs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of as many steps as users get."""
     from neurodyn.engine import program
 
-    monkeypatch.setattr(program, "CHUNK", ((2**30, 2),))
+    monkeypatch.setattr(program, "CHUNK", LONG)
 
 
 @pytest.fixture(params=MODELS, ids=lambda model: model.name)

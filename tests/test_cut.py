@@ -11,7 +11,7 @@ from neurodyn.engine import chunks, linear, passes
 
 @pytest.fixture(params=[1, 3], ids=["short", "long"])
 def stretches(request, monkeypatch):
-    """Every sequence counts as large; a stretch has this many chunks of a batch of 4."""
+    """Every sequence counts as large; a stretch has this many times eight steps of a batch of 4."""
     monkeypatch.setattr(chunks, "_LARGE", 0)
     monkeypatch.setattr(chunks, "_STRETCH", request.param * 8 * 4 * 64 * 4)
     monkeypatch.setattr(linear, "_MANY", 0)
@@ -19,7 +19,7 @@ def stretches(request, monkeypatch):
 
 
 def deep():
-    """Pieces with chunks of eight and of fewer steps, between products."""
+    """Pieces with chunks of two steps and of one, between products."""
     torch.manual_seed(0)
     return nn.Sequential(
         nd.STP(64), nn.Linear(64, 64), nd.LIF(64, learn="tau"), nn.Linear(64, 64), nd.MorrisLecar(64), nn.Linear(64, 3)
@@ -139,6 +139,7 @@ def test_hooks_for_saved_tensors_see_what_was_saved(stretches, donated):
     assert all(torch.equal(tensor, before) for tensor, before in seen)
 
 
+@pytest.mark.usefixtures("long_chunks")
 def test_a_frozen_layer_in_front(stretches, monkeypatch):
     net, xs = nn.Sequential(nn.Linear(64, 64), nd.LIF(64, learn="tau")).float(), spikes(20)
     net[0].requires_grad_(False)

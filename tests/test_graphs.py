@@ -13,7 +13,7 @@ CHUNKS = {"QuaIF": 4} | dict.fromkeys(("ExpIF", "AdEx", "Izhikevich", "HH", "Mor
 
 
 @pytest.fixture
-def compiled(monkeypatch, no_programs):
+def compiled(monkeypatch, long_chunks):
     """The graphs that are compiled, in a process that has compiled none; they run without Inductor."""
     graphs = []
 

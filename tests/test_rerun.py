@@ -35,6 +35,7 @@ def check(layers, *inputs, **options):
         assert_same(outcome(layers, xs, **options), outcome(layers, xs, compile=False))
 
 
+@pytest.mark.usefixtures("long_chunks")
 @pytest.mark.parametrize(("T", "stretches"), [(1, 1), (7, 1), (8, 1), (16, 1), (21, 2)])
 def test_other_tensors(again, T, stretches):
     layers = net()

@@ -18,7 +18,6 @@ def load_linear(linear, trace, name):
     ("name", "linears"), [("GRUCell", ["Wrz", "Wh"]), ("MGUCell", ["Wf", "Wh"]), ("URLSTMCell", ["W"])]
 )
 @pytest.mark.parametrize("compile", [False, True])
-@pytest.mark.usefixtures("short_chunks")
 def test_trace(name, linears, compile):
     trace = load(f"rnn_{name}")
     cell = getattr(nd, name)(4, 5)

@@ -9,7 +9,7 @@ from torch import nn
 
 import neurodyn as nd
 from neurodyn import units as u
-from neurodyn.engine import chunk, program, programs
+from neurodyn.engine import chunk, programs
 
 
 def outcome(net, xs, **options):
@@ -63,6 +63,7 @@ class Composite(nn.Module):
 NETS = {"chain": chain, "composite": Composite}
 
 
+@pytest.mark.usefixtures("long_chunks")
 @pytest.mark.parametrize("make", NETS.values(), ids=NETS)
 def test_paths_agree_for_networks(make):
     net = make()
@@ -76,8 +77,7 @@ def test_paths_agree_for_networks(make):
         assert_same(compiled[:1], [torch.stack([net(x) for x in xs]).detach()])
 
 
-def test_paths_agree_for_every_model(model, monkeypatch):
-    monkeypatch.setattr(program, "CHUNK", ((250, 2),))  # compiles faster; the networks above take chunks of full length
+def test_paths_agree_for_every_model(model):
     layer = model(learn=[name for name in model().params if name.startswith("tau") and name not in model.fixed])
     xs = model.input(model.steps, 3, 5)
     eager = outcome(layer, xs, compile=False)
@@ -380,7 +380,7 @@ def test_fullgraph_compilation_of_a_training_forward(how):
     wanted = loss(xs)
     wanted_grads = torch.autograd.grad(wanted, list(net.parameters()))
     nd.reset_states(net, 2)
-    got = torch.compile(loss, fullgraph=True)(xs)
+    got = torch.compile(loss, fullgraph=True, backend="inductor" if how == "loop" else "aot_eager")(xs)
     grads = torch.autograd.grad(got, list(net.parameters()))
     assert_same([got.detach(), *grads], [wanted.detach(), *wanted_grads])
 

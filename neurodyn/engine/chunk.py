@@ -21,6 +21,7 @@ from .fold import fold
 from .products import is_called
 from .prologue import Prologue
 from .rounds import limited
+from .rules import rules_once
 from .tape import Tape
 from .threads import Work
 
@@ -71,7 +72,7 @@ class Pending:
         self.work = Work(graph, inputs) if on_cpu else None
         if on_cpu:
             try_instruction_sets()
-        with inductor.patch(_options(graph)), in_background(on_cpu) as written, torch.no_grad():
+        with inductor.patch(_options(graph)), rules_once(), in_background(on_cpu) as written, torch.no_grad():
             self.written: list[Names] = written
             try:
                 with V.set_fake_mode(mode), tracing(TracingContext(mode)):
