@@ -18,12 +18,12 @@ from catalogue import MODELS, Model
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _short_chunks() -> None:
-    """Chunks of two steps, for large models of one, which compile several times as fast; `long_chunks` has others."""
+def chunks_of_users() -> tuple[tuple[int, int], ...]:
+    """In the tests chunks have two steps, for large models one, and compile several times as fast."""
     from neurodyn.engine import program  # with Inductor, which takes seconds
 
-    global LONG
-    LONG, program.CHUNK = program.CHUNK, ((95, 2),)
+    chunks, program.CHUNK = program.CHUNK, ((95, 2),)
+    return chunks
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +46,11 @@ def no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def long_chunks(no_programs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def long_chunks(chunks_of_users: tuple, no_programs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of as many steps as users get."""
     from neurodyn.engine import program
 
-    monkeypatch.setattr(program, "CHUNK", LONG)
+    monkeypatch.setattr(program, "CHUNK", chunks_of_users)
 
 
 @pytest.fixture(params=MODELS, ids=lambda model: model.name)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
@@ -17,7 +18,7 @@ from ..states import named_dynamics
 _seen: weakref.WeakKeyDictionary[nn.Module, dict[Any, dict[str, tuple[int, ...]]]] = weakref.WeakKeyDictionary()
 
 
-class _Step(NamedTuple):
+class _Shaped(NamedTuple):
     """What `Dynamics.batch_of` asks of an input, without a step of the graph for it."""
 
     shape: tuple[int, ...]
@@ -32,7 +33,7 @@ def reset_for(net: nn.Module, xs: tuple[Any, ...]) -> None:
     first, found = net[0] if isinstance(net, nn.Sequential) else net, named_dynamics(net)
     if isinstance(first, Dynamics):
         plain = type(first).batch_of is Dynamics.batch_of
-        batch = first.batch_of(_Step(xs[0].shape[1:]) if plain else xs[0][0])
+        batch = first.batch_of(_Shaped(xs[0].shape[1:]) if plain else xs[0][0])
         for _, module in found:
             module.reset_state(*batch)
         return
@@ -57,11 +58,28 @@ def _try_step(net: nn.Module, arguments: tuple[Any, ...]) -> dict[str, tuple[int
         module.unset_state()
     tensors = {name: buffer.clone() for name, buffer in net.named_buffers()}
     try:
-        with torch.no_grad(), torch.random.fork_rng():
-            functional_call(net, tensors, arguments)
+        _step(net, tensors, arguments)
     except (UnsetState, AttributeError, TypeError):  # the latter two from a state that is None
         # A state is read before the layer has seen an input, as in a recurrent loop: every layer gets the batch of the
-        # input, with as many dimensions as the last reset had, or all but the last.
-        rank = ranks.pop() if len(ranks) == 1 else leaf.dim() - 1
-        return dict.fromkeys(modules, tuple(leaf.shape[:rank]))
+        # input, with as many dimensions as the last reset had, if a step works with it, or all but the last.
+        batch, last = tuple(leaf.shape[:-1]), ranks.pop() if len(ranks) == 1 else leaf.dim() - 1
+        if last != len(batch) and _works(net, modules.values(), tuple(leaf.shape[:last]), arguments):
+            batch = tuple(leaf.shape[:last])
+        return dict.fromkeys(modules, batch)
     return {name: module.batch for name, module in modules.items()}
+
+
+def _works(net: nn.Module, modules: Iterable[Dynamics], batch: tuple[int, ...], arguments: tuple[Any, ...]) -> bool:
+    with torch.random.fork_rng():
+        for module in modules:
+            module.reset_state(*batch)
+        try:
+            _step(net, {name: buffer.clone() for name, buffer in net.named_buffers()}, arguments)
+        except (ValueError, RuntimeError):  # shapes that do not fit
+            return False
+    return True
+
+
+def _step(net: nn.Module, tensors: dict[str, Tensor], arguments: tuple[Any, ...]) -> None:
+    with torch.no_grad(), torch.random.fork_rng():
+        functional_call(net, tensors, arguments)

@@ -57,6 +57,33 @@ def test_compiled_training_is_the_eager_one(where: str) -> None:
         assert (found - wanted).abs().max() <= 1e-12 * wanted.abs().max()
 
 
+def test_batches_of_any_rank_one_after_the_other() -> None:
+    net = Feedback(nd.FixedProb(12, 12, 0.4, weight=0.3 * u.nS), delay=nd.Delay(12, 1 * u.ms))
+    x = 3 * torch.rand(5, 2, 3, 12)
+    wanted = nd.unroll(net, x, compile=False)
+    for drive, found in ((x[:, 0], wanted[:, 0]), (x[:, 0, 0], wanted[:, 0, 0]), (x[:, 1, 1], wanted[:, 1, 1])):
+        assert torch.equal(nd.unroll(net, drive, compile=False), found)
+    assert torch.equal(nd.unroll(net, x, compile=False), wanted)
+
+
+def test_a_loop_of_several_dimensions_has_the_rank_of_the_last_reset() -> None:
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.neurons = nd.LIF((3, 4))
+            self.delay = nd.Delay((3, 4), 1 * u.ms)
+
+        def forward(self, x: Tensor) -> Tensor:
+            spikes = self.neurons(x + self.delay.read())
+            self.delay(spikes)
+            return spikes
+
+    net, x = Loop(), 3 * torch.rand(5, 2, 3, 4)
+    nd.reset_states(net, 2)
+    assert nd.unroll(net, x, compile=False).any()
+    assert net.neurons.V.shape == (2, 3, 4)
+
+
 def sparse(pre: int, post: int, weight: object = 1.0) -> nd.Sparse:
     return nd.FixedProb(pre, post, 0.5, weight=weight)
 
