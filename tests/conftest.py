@@ -16,12 +16,12 @@ import pytest
 import torch
 from catalogue import MODELS, Model
 
+from neurodyn.engine import program, programs
+
 
 @pytest.fixture(autouse=True, scope="session")
 def chunks_of_users() -> tuple[tuple[int, int], ...]:
     """In the tests chunks have two steps, for large models one, and compile several times as fast."""
-    from neurodyn.engine import program  # with Inductor, which takes seconds
-
     chunks, program.CHUNK = program.CHUNK, ((95, 2),)
     return chunks
 
@@ -39,8 +39,6 @@ def _fixed() -> Iterator[None]:
 @pytest.fixture
 def no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing has been compiled yet; what was is found again afterwards."""
-    from neurodyn.engine import programs  # with Inductor, which takes seconds
-
     monkeypatch.setattr(programs, "_programs", type(programs._programs)())
     monkeypatch.setattr(programs, "_last", type(programs._last)())
 
@@ -48,8 +46,6 @@ def no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def long_chunks(chunks_of_users: tuple, no_programs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of as many steps as users get."""
-    from neurodyn.engine import program
-
     monkeypatch.setattr(program, "CHUNK", chunks_of_users)
 
 

@@ -192,7 +192,7 @@ def test_products_that_look_like_others(connection):
 @pytest.mark.parametrize("batch", [(), (1,), (2, 3)])
 def test_products_with_any_number_of_batch_dimensions(batch):
     torch.manual_seed(1)
-    net, xs = Weighted(nn.Linear(20, 20), 20), 3 * torch.randn(8, *batch, 20)
+    net, xs = Weighted(nn.Linear(20, 20), 20), 3 * torch.randn(9, *batch, 20)
     for _ in range(2):
         check_against_eager(net, xs)
     check_against_eager(nd.Recurrent(nd.LIF(20, learn="tau"), nn.Linear(20, 20)), xs)

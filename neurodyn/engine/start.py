@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
@@ -56,30 +55,29 @@ def _try_step(net: nn.Module, arguments: tuple[Any, ...]) -> dict[str, tuple[int
     ranks = {len(module.batch) for module in modules.values() if module.is_set}
     for module in modules.values():
         module.unset_state()
-    tensors = {name: buffer.clone() for name, buffer in net.named_buffers()}
-    try:
-        _step(net, tensors, arguments)
-    except (UnsetState, AttributeError, TypeError):  # the latter two from a state that is None
-        # A state is read before the layer has seen an input, as in a recurrent loop: every layer gets the batch of the
-        # input, with as many dimensions as the last reset had, if a step works with it, or all but the last.
-        batch, last = tuple(leaf.shape[:-1]), ranks.pop() if len(ranks) == 1 else leaf.dim() - 1
-        if last != len(batch) and _works(net, modules.values(), tuple(leaf.shape[:last]), arguments):
-            batch = tuple(leaf.shape[:last])
-        return dict.fromkeys(modules, batch)
+    with torch.no_grad(), torch.random.fork_rng():
+        try:
+            _step(net, arguments)
+        except (UnsetState, AttributeError, TypeError):  # the latter two from a state that is None
+            # A state is read before the layer has seen an input, as in a recurrent loop: every layer gets the batch of
+            # the input, with as many dimensions as the last reset had, if a step works with it, or all but the last.
+            rank = ranks.pop() if len(ranks) == 1 else leaf.dim() - 1
+            if rank != leaf.dim() - 1 and not _works(net, tuple(leaf.shape[:rank]), arguments):
+                rank = leaf.dim() - 1
+            return dict.fromkeys(modules, tuple(leaf.shape[:rank]))
     return {name: module.batch for name, module in modules.items()}
 
 
-def _works(net: nn.Module, modules: Iterable[Dynamics], batch: tuple[int, ...], arguments: tuple[Any, ...]) -> bool:
-    with torch.random.fork_rng():
-        for module in modules:
-            module.reset_state(*batch)
-        try:
-            _step(net, {name: buffer.clone() for name, buffer in net.named_buffers()}, arguments)
-        except (ValueError, RuntimeError):  # shapes that do not fit
-            return False
+def _works(net: nn.Module, batch: tuple[int, ...], arguments: tuple[Any, ...]) -> bool:
+    for _, module in named_dynamics(net):
+        module.reset_state(*batch)
+    try:
+        _step(net, arguments)
+    except (ValueError, RuntimeError):  # shapes that do not fit
+        return False
     return True
 
 
-def _step(net: nn.Module, tensors: dict[str, Tensor], arguments: tuple[Any, ...]) -> None:
-    with torch.no_grad(), torch.random.fork_rng():
-        functional_call(net, tensors, arguments)
+def _step(net: nn.Module, arguments: tuple[Any, ...]) -> None:
+    """One step that leaves the states of `net` as they are."""
+    functional_call(net, {name: buffer.clone() for name, buffer in net.named_buffers()}, arguments)
