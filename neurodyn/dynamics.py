@@ -57,8 +57,6 @@ def as_dt(dt: Any, label: str) -> float:
     return value
 
 
-_is_compiling = torch.compiler.is_compiling
-_peek = torch._C._functorch.peek_interpreter_stack  # type: ignore[attr-defined]
 #: Before torch 2.12, is_exporting() is True inside torch.compile too.
 _TELLS_EXPORT_FROM_COMPILE = torch.__version__ >= "2.12"
 
@@ -66,16 +64,6 @@ _TELLS_EXPORT_FROM_COMPILE = torch.__version__ >= "2.12"
 def exporting() -> bool:
     """Whether torch.export is tracing."""
     return torch.compiler.is_exporting() and (_TELLS_EXPORT_FROM_COMPILE or not torch.compiler.is_dynamo_compiling())
-
-
-def in_transform() -> bool:
-    """Whether this runs inside a transform of torch.func."""
-    return not torch.compiler.is_compiling() and inside_torch()
-
-
-def inside_torch() -> bool:
-    """Whether torch.compile, torch.export or a transform of torch.func runs this."""
-    return _is_compiling() or _peek() is not None
 
 
 class UnsetState(RuntimeError):

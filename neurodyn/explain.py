@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from .dynamics import Dynamics
-from .engine.fingerprint import hooked
-from .engine.layers import is_stateless, layers
+from .engine.layers import NORMS, layers, runs_on_all_steps
+from .engine.program_cache import hooked
 from .fields import Parametrised, show
 from .states import check_dt, named_dynamics
 
@@ -102,7 +102,7 @@ def _states(net: nn.Module, T: int, batch: tuple[int, ...]) -> Iterator[str]:
 
 def _path(net: nn.Module) -> Iterator[str]:
     for layer in layers(net):
-        if is_stateless(layer):
+        if runs_on_all_steps(layer):
             yield f"{_name(layer)}: once, on all time steps as one batch"
         elif (reason := _eager_because(layer)) is not None:
             yield f"{_name(layer)}: step by step in Python, because {reason}"
@@ -114,9 +114,11 @@ def _eager_because(layer: nn.Module) -> str | None:
     if (name := hooked(layer)) is not None:
         return f"{name} has hooks"
     for path, module in layer.named_modules():
-        if module.training and isinstance(module, nn.modules.dropout._DropoutNd):
+        if module.training and isinstance(
+            module, (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+        ):
             return f"{path} draws random numbers at every step while training"
-        if module.training and isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if module.training and isinstance(module, NORMS):
             return f"{path} writes to its buffers at every step while training"
     return None
 

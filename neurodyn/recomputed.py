@@ -5,8 +5,9 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
+
+from .torch_private import backward_pass
 
 
 class Written:
@@ -14,7 +15,7 @@ class Written:
 
     def __init__(self, states: Sequence[Tensor], task: int | None = None):
         self.states = [weakref.ref(value) for value in states]
-        self.task = torch._C._current_graph_task_id() if task is None else task  # type: ignore[attr-defined]
+        self.task = backward_pass() if task is None else task
 
     def are(self, states: Sequence[Tensor]) -> bool:
         """Whether `states` are these."""
@@ -25,5 +26,5 @@ class Written:
 
         In a backward pass only what is computed again runs forward; its first call read the states before these.
         """
-        task = torch._C._current_graph_task_id()  # type: ignore[attr-defined]
+        task = backward_pass()
         return task not in (-1, self.task) and self.are(states)

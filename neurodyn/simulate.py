@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from . import units as u
+from .block_run import Run
 from .connections import event
-from .engine.forward import Run
-from .engine.rows import Rows, blocks
 from .fields import check
+from .input_rows import Rows, blocks
 from .progress import bar as progress_bar
 from .record import Events, Recording, Trace
 from .states import check_dt, get_states, named_dynamics, reset_states, set_states

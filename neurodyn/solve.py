@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from .torch_private import isolated_graph, without_saved_tensor_hooks
 
 _SERIES_BELOW = 0.1
 
@@ -96,22 +97,6 @@ def _with_slope(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tenso
     if torch.compiler.is_dynamo_compiling():
         return both(x)
     if torch.compiler.is_exporting():  # torch.export sees no transforms, so it gets the operations that they make
-        from torch.fx.experimental.proxy_tensor import get_isolated_graphmodule
-
-        return get_isolated_graphmodule(both, (x,), {})([x])
+        return isolated_graph(both, (x,))([x])
     with without_saved_tensor_hooks(), torch.inference_mode(False):  # in inference mode torch 2.11 gives a slope of 0
         return both(x)
-
-
-@contextlib.contextmanager
-def without_saved_tensor_hooks() -> Iterator[None]:
-    """Suspend hooks on saved tensors, such as torch.utils.checkpoint's: torch.func refuses to work under them."""
-    autograd, hooks = torch._C._autograd, []  # type: ignore[attr-defined]
-    while (top := autograd._top_saved_tensors_default_hooks(True)) is not None:
-        hooks.append(top)
-        autograd._pop_saved_tensors_default_hooks()
-    try:
-        yield
-    finally:
-        for pack, unpack in reversed(hooks):
-            autograd._push_saved_tensors_default_hooks(pack, unpack)

@@ -45,6 +45,17 @@ def get_states(net: nn.Module) -> dict[str, Tensor]:
     return found
 
 
+def state_places(net: nn.Module) -> list[tuple[dict[str, Any], str]]:
+    """For each state of `net` that has a value the dict that holds it, and its name there."""
+    return [(module._buffers, name) for _, module, name in places(net) if module._buffers[name] is not None]
+
+
+def held_states(net: nn.Module) -> dict[str, Tensor]:
+    """The states of `net` that have values, by qualified name."""
+    found = {key: module._buffers[name] for key, module, name in places(net)}
+    return {key: value for key, value in found.items() if value is not None}
+
+
 def constants(net: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers of `net` that are not states."""
     parameters: dict[str, Tensor] = {}
@@ -150,4 +161,4 @@ def pure(net: nn.Module, tensors: Mapping[str, Tensor], *inputs: Any) -> tuple[A
             output = functional_call(net, swapped, inputs)
     else:
         output = functional_call(net, swapped, inputs)
-    return output, {key: swapped[key] for key, _, _ in places(net)}
+    return output, {key: swapped[key] for key, _, _ in places(net) if key in swapped}

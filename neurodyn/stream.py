@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
-from .engine.donation import apart
-from .engine.errors import EagerWarning, NotCompilable
-from .engine.late import program_of
+from .engine.errors import NotCompilable, warn_once
+from .engine.program import Program
+from .engine.program_cache import program_for
+from .engine.proof import prove
 from .engine.start import reset_for
-from .states import check_dt, constants, get_states, named_dynamics
-
-_address = Tensor.data_ptr
+from .engine.time_loop import forward_pass, plain
+from .states import check_dt, get_states, held_states, named_dynamics, state_places
+from .torch_private import tree_flatten, tree_map, tree_unflatten
 
 
 class Stream:
@@ -46,76 +46,55 @@ class Stream:
         check_dt(net)
         self.net = net
         arguments = example if isinstance(example, tuple) else (example,)
-        x, self.spec = pytree.tree_flatten(arguments)
+        x, self.spec = tree_flatten(arguments)
         if not all(module.is_set for _, module in named_dynamics(net)):
-            reset_for(net, pytree.tree_map(lambda tensor: tensor.unsqueeze(0), arguments))
+            reset_for(net, tree_map(lambda tensor: tensor.unsqueeze(0), arguments))
         states = get_states(net)
         self.kinds = {f"input {i}": _kind(tensor) for i, tensor in enumerate(x)}
+        self.inputs = len(x)
         self.kinds |= {name: _kind(tensor) for name, tensor in states.items()}
-        self.states, self.constants = [_places(net, names) for names in (states, constants(net))]
         self.flat = all(isinstance(argument, Tensor) for argument in arguments)
-        self.seen: list[Any] = []
-        self.plan: Any = None
-        self.program: Any = None
-        try:
-            self.program = program_of(net, [tensor.unsqueeze(0) for tensor in x], self.spec)
-            self.step = self.program.forward(net, 1).result()
-            batch = next(iter(states.values())).shape[: len(self.program.batch)]
-            self.outs = [layout.empty(batch) for layout in self.program.outs]
-        except NotCompilable as reason:
-            warnings.warn(f"Stream runs {type(net).__name__} in Python: {reason}", EagerWarning, stacklevel=2)
-            self.program = None
+        with torch.no_grad(), contextlib.suppress(NotCompilable):
+            self._program([tensor.unsqueeze(0) for tensor in x])  # compile now, and not at the first input
 
     def __call__(self, *inputs: Any) -> Any:
         """What the network returns for this step."""
-        x, spec = (inputs, self.spec) if self.flat else pytree.tree_flatten(inputs)
-        states = [tensors[name] for tensors, name in self.states]
+        x, spec = (list(inputs), self.spec) if self.flat else tree_flatten(inputs)
+        states = held_states(self.net)
         self._check(x, spec, states)
-        if self.program is None:
-            with torch.no_grad():
+        with torch.no_grad():
+            xs = [tensor.unsqueeze(0) for tensor in x]
+            try:
+                program, constants = self._program(xs)
+            except NotCompilable:
                 return self.net(*inputs)
-        fixed = [tensors[name] for tensors, name in self.constants]
-        x, states = [[tensor.contiguous() for tensor in kind] for kind in (x, states)]
-        outs = [torch.empty_like(out) for out in self.outs]
-        seen = [(tensor.data_ptr(), tensor.is_inference() or tensor._version) for tensor in fixed]
-        if seen != self.seen:
-            with torch.no_grad():
-                self.originals, self.fixed = fixed, [tensor.contiguous() for tensor in fixed]
-                self.values = self.step.prologue(self.fixed, {})
-            self.plan, self.seen = None, seen
-        new = self._replayed(states, x, outs)
-        if new is None:
-            given = self._given(states, x, outs)
-            with torch.no_grad(), self.step.limited(given):
-                new = apart([state.contiguous() for state in self.step.chunk([*given])], given)  # emptied there
-        for (tensors, name), state in zip(self.states, new, strict=True):
-            tensors[name] = state
-        spec = self.program.output_spec
-        return outs[0] if spec.is_leaf() else pytree.tree_unflatten(outs, spec)
+            found = forward_pass(program, plain(states.values()), plain(constants), plain(xs))
+        for (place, name), value in zip(state_places(self.net), found.states, strict=True):
+            place[name] = value
+        return tree_unflatten([out[0] for out in found.outs], program.step.output_spec)
 
-    def _replayed(self, states: list[Tensor], x: Sequence[Tensor], outs: list[Tensor]) -> list[Tensor] | None:
-        """The new states, by calling the kernels of the step alone; None if that cannot be done."""
-        if self.plan is None and self.step.tape is not None:
-            sizes = self.program.sizes(states, self.fixed)
-            self.plan = self.step.tape.plan(sizes, states, lambda: self._given(states, x, outs))
-            if self.plan is not None:
-                self.addresses = [*map(_address, self.fixed)], [*map(_address, self.values)]
-        if self.plan is None:
-            return None
-        new, (of_fixed, of_values) = [torch.empty_like(tensor) for tensor in states], self.addresses
-        given = *map(_address, states), *of_fixed, *map(_address, x), *map(_address, outs), *of_values
-        return new if self.plan.once([*given, *map(_address, new)]) else None
+    def _program(self, xs: list[Tensor]) -> tuple[Program, list[Tensor]]:
+        """The program for the network as it is now, compiled and compared with the plain step."""
+        try:
+            program, constants = program_for(self.net, xs, self.spec)
+            if reason := prove(program, self.net, list(held_states(self.net).values()), xs, self.spec):
+                program.failure = reason
+                raise NotCompilable(reason)
+            program.chunk("forward", 1)
+        except NotCompilable as reason:
+            warn_once(f"Stream runs {type(self.net).__name__} in Python: {reason}", stacklevel=4)
+            raise
+        return program, constants
 
-    def _given(self, states: list[Tensor], x: Sequence[Tensor], outs: list[Tensor]) -> list[Tensor]:
-        return [*states, *self.fixed, *(tensor.unsqueeze(0) for tensor in x), *outs, *self.values]
-
-    def _check(self, x: Sequence[Tensor], spec: Any, states: list[Any]) -> None:
-        wanted = len(self.kinds) - len(states)
+    def _check(self, x: Sequence[Tensor], spec: Any, states: dict[str, Tensor]) -> None:
+        names = list(self.kinds)[len(x) :] if len(x) < len(self.kinds) else []
+        now = [states.get(name) for name in names]
+        wanted = self.inputs
         if len(x) != wanted:
             raise ValueError(f"Stream: made for {wanted} input{'s' * (wanted != 1)}, got {len(x)}")
         if spec is not self.spec and spec != self.spec:
             raise ValueError(f"Stream: the inputs are arranged as {spec}, this stream was made for {self.spec}")
-        for (name, kind), tensor in zip(self.kinds.items(), (*x, *states), strict=True):
+        for (name, kind), tensor in zip(self.kinds.items(), (*x, *now), strict=True):
             if not isinstance(tensor, Tensor):
                 if tensor is None:
                     raise ValueError(f"Stream: {name} has no value; call nd.reset_states(net, *batch)")
@@ -135,12 +114,3 @@ def _kind(tensor: Tensor) -> tuple[Any, ...]:
 
 def _told(kind: tuple[Any, ...]) -> str:
     return f"shape {tuple(kind[0])} of {kind[1]} on {kind[2]}"
-
-
-def _places(net: nn.Module, names: Iterable[str]) -> list[tuple[dict[str, Any], str]]:
-    """For each parameter or buffer the dict that holds it, and its name there."""
-    found = []
-    for path, _, name in (qualified.rpartition(".") for qualified in names):
-        module = net.get_submodule(path)
-        found.append((module._parameters if name in module._parameters else module._buffers, name))
-    return found

@@ -9,9 +9,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ..block_run import Run
 from ..connections import event
-from ..engine.forward import Run
-from ..engine.rows import Rows
+from ..input_rows import Rows
 from ..neurons.base import Firing
 from ..record import Events, Recording, Trace
 from ..simulate import Probe, events_of, is_events, prepare, unit_of

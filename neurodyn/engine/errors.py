@@ -1,15 +1,35 @@
-"""Why a loop is not compiled, as an exception inside the engine and as a warning to the user."""
+"""Why a loop is not compiled: as an exception inside the engine, and as a warning to the user."""
 
 from __future__ import annotations
+
+import logging
+import warnings
+
+_log = logging.getLogger("neurodyn")
+_said: set[str] = set()
 
 
 class NotCompilable(RuntimeError):
     """A module cannot run as a compiled program, for the reason given."""
 
 
-class BatchSpecialised(Exception):
-    """A trace holds for one batch size only."""
+class SizeSpecialised(Exception):
+    """A trace holds for one set of sizes only, such as one batch size."""
 
 
 class EagerWarning(UserWarning):
     """A time loop runs step by step in Python, for the reason that the message gives."""
+
+
+def warn_once(message: str, stacklevel: int) -> None:
+    """Say that something runs step by step, once for each message."""
+    if message not in _said:
+        _said.add(message)
+        warnings.warn(message, EagerWarning, stacklevel=stacklevel + 1)
+
+
+def log_once(message: str) -> None:
+    """Note that a faster path is lost, once for each message, in the log "neurodyn"."""
+    if message not in _said:
+        _said.add(message)
+        _log.warning(message)

@@ -1,31 +1,115 @@
-"""What a traced program depends on besides its tensors: two modules with equal fingerprints run the same code."""
+"""What a program depends on besides its tensors: two modules with equal fingerprints run the same code."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import operator
+import functools
 import types
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
-import pint
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..dynamics import Dynamics
 from ..states import constants, named_modules
-from .opened import Opened
+from .snapshot import from_trusted_module, is_constant
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, pint.Unit, enum.Enum, type)
 _SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written"}
+_SMALL = 2**12  # bytes of an array
 
-_kind = operator.attrgetter("shape", "dtype", "device", "requires_grad")
-_hooks = operator.attrgetter("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+#: For each constant whose first dimension may vary, by qualified name, the number and the value of that size.
+Elastic = Mapping[str, tuple[int, int]]
+
+
+class Unique(Exception):
+    """A value is like no other one, so that programs are found for this one module only."""
+
+
+def fingerprint(net: nn.Module, elastic: Elastic) -> Hashable:
+    """Types, plain attributes and tensor layouts of every module in `net`, without the sizes that are `elastic`.
+
+    And which modules and tensors are the same.
+
+    Raises:
+        Unique: an attribute can only be compared by identity.
+    """
+    places: dict[int, int] = {}
+    names = [(name, places.setdefault(id(m), len(places))) for name, m in net.named_modules(remove_duplicate=False)]
+    return tuple(names), tuple([_of_module(name, module, elastic, places) for name, module in named_modules(net)])
+
+
+def _of_module(path: str, module: nn.Module, elastic: Elastic, places: dict[int, int]) -> Hashable:
+    states = module.states if isinstance(module, Dynamics) else ()
+    skipped = _SKIPPED.union(getattr(type(module), "elastic", ())) if elastic else _SKIPPED
+    attributes = tuple([(k, _of_value(v)) for k, v in vars(module).items() if k not in skipped])
+    tensors = [*module._parameters.items(), *[(k, b) for k, b in module._buffers.items() if k not in states]]
+    layouts = tuple([(k, layout(t, elastic.get(f"{path}.{k}" if path else k))) for k, t in tensors])
+    same = tuple([t is not None and places.setdefault(id(t), len(places)) for _, t in tensors])
+    return _of_value(type(module)), attributes, len(module._parameters), layouts, same
+
+
+def layout(tensor: Tensor | None, elastic: tuple[int, int] | None = None) -> Hashable:
+    """Shape, dtype, device and whether a gradient is wanted; of an elastic size, its number."""
+    if tensor is None:
+        return None
+    shape = tensor.shape if elastic is None else ("elastic", elastic[0], *tensor.shape[1:])
+    return shape, tensor.dtype, tensor.device, tensor.requires_grad
+
+
+def _of_value(value: Any) -> Hashable:
+    if isinstance(value, float):
+        return float, value.hex()
+    if is_constant(value) or isinstance(value, (torch.dtype, torch.device, enum.Enum)):
+        return (type(value), value) if value.__hash__ is not None else (type(value), repr(value))
+    if isinstance(value, (tuple, list)):
+        return type(value), tuple([_of_value(v) for v in value])
+    if isinstance(value, dict):
+        return type(value), tuple([(_of_value(k), _of_value(v)) for k, v in value.items()])
+    if isinstance(value, np.ndarray) and value.nbytes <= _SMALL and not value.dtype.hasobject:
+        return value.shape, str(value.dtype), value.tobytes()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = tuple([_of_value(getattr(value, f.name, None)) for f in dataclasses.fields(value)])
+        return _of_value(type(value)), fields, _of_value(getattr(value, "__dict__", {}))
+    if isinstance(value, functools.partial):
+        return functools.partial, _of_value(value.func), _of_value(value.args), _of_value(value.keywords)
+    if isinstance(value, types.FunctionType):
+        cells = tuple([_of_value(cell.cell_contents) for cell in value.__closure__ or ()])
+        return value.__code__, cells, _of_value(value.__defaults__), _of_value(value.__kwdefaults__)
+    if isinstance(value, type):
+        return value, () if from_trusted_module(value) else tuple([_of_class(cls) for cls in value.__mro__])
+    if isinstance(value, types.BuiltinFunctionType) and isinstance(value.__self__, (types.ModuleType, type)):
+        return value
+    raise Unique
+
+
+def _of_class(cls: type) -> Hashable:
+    """The methods of a class written by a user, which may be replaced, and its other attributes."""
+    if from_trusted_module(cls):
+        return cls
+    return cls, tuple(
+        [(name, _of_attribute(value)) for name, value in vars(cls).items() if name not in _MADE_BY_PYTHON]
+    )
+
+
+_MADE_BY_PYTHON = {"__dict__", "__weakref__", "__annotations__", "_abc_impl", "__doc__", "__abstractmethods__"}
+
+
+def _of_attribute(value: Any) -> Hashable:
+    if isinstance(value, property):
+        return tuple([f and _of_value(f) for f in (value.fget, value.fset, value.fdel)])
+    if isinstance(value, (classmethod, staticmethod)):
+        return type(value), _of_value(value.__func__)
+    try:
+        return _of_value(value)
+    except (Unique, ValueError):  # such as a declared state: the class would be another one if it were replaced
+        return _Same(value)
 
 
 class _Same:
-    """An object that is only equal to itself."""
+    """An object that is equal to itself alone."""
 
     def __init__(self, value: Any):
         self.value = value
@@ -37,115 +121,28 @@ class _Same:
         return id(self.value)
 
 
-def fingerprint(net: nn.Module, opened: Opened) -> Hashable:
-    """Types, plain attributes and tensor layouts of every module in `net`, without the sizes that are `opened`.
+def elastic_sizes(net: nn.Module) -> dict[str, tuple[int, int]]:
+    """The sizes of constants that a program leaves open, such as the number of synapses of a connection.
 
-    And which modules and tensors are the same.
+    A class names in its attribute `elastic` the tensors whose first dimension differs between modules that are
+    otherwise the same; the first one tells the size, which a module inside shares. Other attributes named there are no
+    part of a program.
     """
-    places: dict[int, int] = {}
-    names = [(name, places.setdefault(id(m), len(places))) for name, m in net.named_modules(remove_duplicate=False)]
-    modules = [_of_module(name, module, opened, places) for name, module in named_modules(net)]
-    return tuple(names), tuple(modules)
-
-
-class Snapshot:
-    """How a module looks now, in little time: if it looks the same later, its fingerprint is the same.
-
-    Attributes:
-        states: for each state the buffers of its module and its name there, as in `neurodyn.states.places`.
-        constants: the tensors in `neurodyn.states.constants`.
-    """
-
-    def __init__(self, net: nn.Module):
-        self.objects: list[Any] = []  # compared by identity
-        self.values: list[Any] = []
-        self.states: list[tuple[dict[str, Any], str]] = []
-        parameters: list[Tensor | None] = []
-        fixed: list[Tensor | None] = []
-        for path, module in named_modules(net):
-            own, buffers = vars(module), module._buffers
-            states = module.states if isinstance(module, Dynamics) else ()
-            self.objects += (type(module), *own.values(), *module._modules.values())
-            self.values += (path, any(_hooks(module)), *own, *module._parameters, len(module._parameters), *buffers)
-            self.states += [(buffers, name) for name in states]
-            parameters += module._parameters.values()
-            fixed += [tensor for name, tensor in buffers.items() if name not in states]
-        tensors = [*parameters, *fixed, *[buffers[name] for buffers, name in self.states]]
-        self.values += [None if tensor is None else _kind(tensor) for tensor in tensors]
-        ties = _ties(tensors)
-        self.values.append(ties)
-        some = [tensor for tensor in (*parameters, *fixed) if tensor is not None]
-        self.constants = some if ties is None else list(constants(net).values())
-
-    @property
-    def look(self) -> tuple[list[Any], list[Any]]:
-        """What is to be the same, without the tensors."""
-        return self.objects, self.values
-
-    def looks(self, look: tuple[list[Any], list[Any]]) -> bool:
-        """Whether `look` is that of this."""
-        objects, values = look
-        same = self.values == values and len(self.objects) == len(objects)
-        return same and all(map(operator.is_, self.objects, objects))
-
-
-def _ties(tensors: list[Tensor | None]) -> list[int] | None:
-    """The place of each tensor, if one is at two."""
-    places = [id(tensor) for tensor in tensors if tensor is not None]
-    return None if len(set(places)) == len(places) else [places.index(place) for place in places]
-
-
-def has_changing_parts(net: nn.Module) -> bool:
-    """Whether an attribute can change its fingerprint and stay the same object, as a list can."""
-    modules = [module for _, module in named_modules(net)]
-    return any(_is_changing(value) for m in modules for name, value in vars(m).items() if name not in _SKIPPED)
-
-
-def _is_changing(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return any(_is_changing(v) for v in value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return not value.__dataclass_params__.frozen or any(  # type: ignore[attr-defined]
-            _is_changing(getattr(value, f.name)) for f in dataclasses.fields(value)
-        )
-    return isinstance(value, (list, dict))
-
-
-def hooked(net: nn.Module) -> str | None:
-    """The name of a module inside `net` that has hooks, which a compiled program would skip."""
-    for name, module in named_modules(net):
-        if any(_hooks(module)):
-            return name or type(module).__name__
-    return None
-
-
-def _of_module(path: str, module: nn.Module, opened: Opened, places: dict[int, int]) -> Hashable:
-    states = getattr(module, "states", ())
-    skipped = _SKIPPED.union(getattr(type(module), "elastic", ())) if opened else _SKIPPED
-    attributes = tuple([(k, _of_value(v)) for k, v in vars(module).items() if k not in skipped])
-    tensors = [*module._parameters.items(), *[(k, b) for k, b in module._buffers.items() if k not in states]]
-    layouts = tuple([(k, layout(t, opened.get(f"{path}.{k}" if path else k))) for k, t in tensors])
-    same = tuple([t is not None and places.setdefault(id(t), len(places)) for _, t in tensors])
-    return type(module), attributes, len(module._parameters), layouts, same
-
-
-def layout(tensor: Tensor | None, opened: tuple[int, int] | None = None) -> Hashable:
-    """Shape, dtype, device and whether a gradient is wanted; of an open size, its number."""
-    if tensor is None:
-        return None
-    shape, *rest = _kind(tensor)
-    return (shape if opened is None else ("open", opened[0], *shape[1:]), *rest)
-
-
-def _of_value(value: Any) -> Hashable:
-    if isinstance(value, _PLAIN):
-        return type(value), value
-    if isinstance(value, (tuple, list)):
-        return type(value), tuple(_of_value(v) for v in value)
-    if isinstance(value, dict):
-        return dict, tuple((_of_value(k), _of_value(v)) for k, v in value.items())
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return type(value), tuple(_of_value(getattr(value, f.name)) for f in dataclasses.fields(value))
-    if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)) and not getattr(value, "__closure__", None):
-        return value
-    return _Same(value)
+    named = [(path, getattr(type(module), "elastic", ())) for path, module in named_modules(net)]
+    if not any([names for _, names in named]):
+        return {}
+    tensors, owners = constants(net), {}
+    sizes: dict[str, int] = {}
+    found = {}
+    for path, names in named:
+        if not names:
+            continue
+        owner = owners[path] = owners.get(path.rpartition(".")[0], path)
+        qualified = [f"{path}.{name}" if path else name for name in names]
+        if owner == path and qualified[0] in tensors:
+            sizes[path] = len(tensors[qualified[0]])
+        for name in qualified:
+            tensor, n = tensors.get(name), sizes.get(owner, 0)
+            if tensor is not None and tensor.dim() and len(tensor) == n > 1:
+                found[name] = list(sizes).index(owner), n
+    return found

@@ -1,18 +1,60 @@
-"""How a module is cut into pieces that run over the whole sequence one after the other."""
+"""How a module is cut into layers that run over the whole sequence one after the other, and which run on all steps."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ..current import SynapticOutput
 from ..dynamics import Dynamics
+from ..ops.spike_products import linear
 from ..states import named_dynamics
-from .linear import linear
+from .program_cache import has_hooks
 
+_ANY = 0
+#: torch's layers that treat each row of a batch alone, with the dimensions of one item that belong together.
+ITEM_DIMENSIONS: dict[type[nn.Module], int] = {
+    **dict.fromkeys(
+        (nn.Identity, nn.Dropout, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU), _ANY
+    ),
+    **dict.fromkeys((nn.SiLU, nn.Mish, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Hardtanh, nn.Hardsigmoid), _ANY),
+    **dict.fromkeys((nn.Hardswish, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Softplus, nn.Softsign), _ANY),
+    **dict.fromkeys((nn.Threshold, nn.AlphaDropout, nn.Embedding), _ANY),
+    **dict.fromkeys((nn.Linear, nn.BatchNorm1d, nn.GroupNorm), 1),
+    **dict.fromkeys((nn.Conv1d, nn.ConvTranspose1d, nn.InstanceNorm1d, nn.Dropout1d, nn.FeatureAlphaDropout), 2),
+    **dict.fromkeys((nn.Conv2d, nn.ConvTranspose2d, nn.InstanceNorm2d, nn.Dropout2d, nn.BatchNorm2d), 3),
+    **dict.fromkeys((nn.PixelShuffle, nn.PixelUnshuffle, nn.Upsample, nn.UpsamplingNearest2d), 3),
+    **dict.fromkeys((nn.UpsamplingBilinear2d, nn.ChannelShuffle, nn.LocalResponseNorm, nn.Fold, nn.Unfold), 3),
+    **dict.fromkeys((nn.Conv3d, nn.ConvTranspose3d, nn.InstanceNorm3d, nn.Dropout3d, nn.BatchNorm3d), 4),
+    **dict.fromkeys((nn.MaxPool1d, nn.AvgPool1d, nn.LPPool1d, nn.AdaptiveMaxPool1d, nn.AdaptiveAvgPool1d), 2),
+    **dict.fromkeys((nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d), 3),
+    **dict.fromkeys((nn.MaxPool3d, nn.AvgPool3d, nn.LPPool3d, nn.AdaptiveMaxPool3d, nn.AdaptiveAvgPool3d), 4),
+    **dict.fromkeys((nn.ConstantPad1d, nn.ReflectionPad1d, nn.ReplicationPad1d, nn.ZeroPad1d, nn.CircularPad1d), 2),
+    **dict.fromkeys((nn.ConstantPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ZeroPad2d, nn.CircularPad2d), 3),
+    **dict.fromkeys((nn.ConstantPad3d, nn.ReflectionPad3d, nn.ReplicationPad3d, nn.ZeroPad3d, nn.CircularPad3d), 4),
+}
+#: Those that take their statistics from all steps, once.
+NORMS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.SyncBatchNorm,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+)
+_CELLS = {
+    nn.RNNCell: "nd.Dynamics with `step`, or nd.GRUCell",
+    nn.GRUCell: "nd.GRUCell",
+    nn.LSTMCell: "nd.URLSTMCell, or nd.GRUCell",
+    nn.RNN: "the layer itself on the whole sequence, outside of unroll",
+    nn.GRU: "the layer itself on the whole sequence, outside of unroll",
+    nn.LSTM: "the layer itself on the whole sequence, outside of unroll",
+}
 #: For each module its stages and its layers, as they were the last time: a program is found sooner for a known layer.
 _known: weakref.WeakKeyDictionary[nn.Module, tuple[list[nn.Module], list[nn.Module]]] = weakref.WeakKeyDictionary()
 
@@ -23,12 +65,19 @@ def layers(module: nn.Module) -> list[nn.Module]:
     An ``nn.Sequential`` is opened, and so is every module with a method ``stages()``, which lists the modules that its
     forward calls in a row. Neighbouring `Dynamics` and synaptic outputs become one module. Where a layer with states
     occurs twice, so that its second place sees what the first did, everything stays one module.
+
+    Raises:
+        TypeError: a recurrent cell of torch.nn, which would start anew at every step.
     """
     row = list(stages(module)) if module._modules else [module]
+    for stage in row:
+        if type(stage) in _CELLS:
+            raise TypeError(
+                f"unroll: {type(stage).__name__} in an nn.Sequential forgets its state at every step; "
+                f"use {_CELLS[type(stage)]}, or a module of your own that keeps the state"
+            )
     if len(row) == 1:
         return row
-    if torch.compiler.is_compiling():
-        return _together(module, row)
     before, found = _known.get(module, ([], []))
     if len(before) != len(row) or any(a is not b for a, b in zip(before, row, strict=True)):
         found = _together(module, row)
@@ -44,7 +93,7 @@ def _together(module: nn.Module, row: list[nn.Module]) -> list[nn.Module]:
     found: list[nn.Module] = []
     run: list[nn.Module] = []
     for stage in (*row, None):
-        if isinstance(stage, (Dynamics, SynapticOutput)):
+        if isinstance(stage, (Dynamics, SynapticOutput)) and not has_hooks(stage):
             run.append(stage)
             continue
         if run:
@@ -57,9 +106,10 @@ def _together(module: nn.Module, row: list[nn.Module]) -> list[nn.Module]:
 
 def stages(module: nn.Module) -> Iterator[nn.Module]:
     """The modules that the forward of `module` calls in a row, each opened as far as it goes."""
-    if type(module).forward is nn.Sequential.forward:
+    opened = not has_hooks(module) and "forward" not in vars(module) and type(module).__call__ is nn.Module.__call__
+    if opened and type(module).forward is nn.Sequential.forward:
         children = iter(module)  # type: ignore[arg-type]  # children() would leave out a second place of the same layer
-    elif hasattr(type(module), "stages"):
+    elif opened and hasattr(type(module), "stages"):
         children = module.stages()  # type: ignore[operator]
     else:
         yield module
@@ -68,21 +118,48 @@ def stages(module: nn.Module) -> Iterator[nn.Module]:
         yield from stages(child)
 
 
-def is_stateless(module: nn.Module) -> bool:
-    """Whether `module` may run on all time steps at once."""
-    if isinstance(module, (Dynamics, SynapticOutput)):
-        return False
-    return not named_dynamics(module)
+def runs_on_all_steps(module: nn.Module, x: Any = None) -> bool:
+    """Whether `module` may run on all time steps at once, because it treats each row of a batch alone.
 
+    This is known of torch.nn's layers without memory, and said by modules with an attribute ``rowwise = True``.
 
-def flattened(module: nn.Module, xs: Tensor, compile: bool = False, donated: bool = False) -> tuple[Tensor, bool]:
-    """A stateless module on all steps at once, as on a batch of ``T * batch``; without a batch, T is the batch.
-
-    With `compile` a large ``nn.Linear`` is computed by the operators of `linear`. Then nobody else has the result,
-    which is what the second value tells; `donated` tells it of `xs`.
+    Args:
+        x: the input with time in front, whose dimensions decide for some layers.
     """
-    if xs.dim() < 3:
+    if has_hooks(module) or "forward" in vars(module) or isinstance(module, (Dynamics, SynapticOutput)):
+        return False
+    if getattr(module, "rowwise", False) is True:
+        return not named_dynamics(module)
+    if not isinstance(x, Tensor) and x is not None:
+        return False
+    kind = parametrize.type_before_parametrizations(module) if parametrize.is_parametrized(module) else type(module)
+    rank = None if x is None else x.dim() - 1  # of the input of one step
+    if kind in ITEM_DIMENSIONS:
+        return rank is None or rank >= ITEM_DIMENSIONS[kind]
+    if kind in (nn.LayerNorm, nn.RMSNorm):
+        return rank is None or rank > len(module.normalized_shape)  # type: ignore[arg-type]
+    if kind in (nn.Flatten, nn.Unflatten):
+        first = module.start_dim if kind is nn.Flatten else module.dim
+        return rank is None or (isinstance(first, int) and rank > 1 and first % rank != 0)
+    if kind in (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.GLU):
+        dim = getattr(module, "dim", None)
+        return isinstance(dim, int) and (rank is None or (rank > 1 and dim % rank != 0))
+    return False
+
+
+def on_all_steps(module: nn.Module, xs: Tensor, fast: bool, in_place: bool) -> tuple[Tensor, bool]:
+    """A module on all steps at once, as on a batch of ``T * batch``; without a batch, T is the batch.
+
+    Args:
+        fast: a large ``nn.Linear`` may be computed by `neurodyn.ops.spike_products`.
+        in_place: nobody else reads `xs`, so that its gradient may take its place.
+
+    Returns:
+        The output; and whether nobody else has it.
+    """
+    item = ITEM_DIMENSIONS.get(type(module), 1)
+    if xs.dim() < 3 or xs.dim() - 1 == item > 1:
         return module(xs), False
     rows = xs.flatten(0, 1)
-    ys = linear(module, rows, donated) if compile else None
+    ys = linear(module, rows, in_place) if fast else None
     return (module(rows) if ys is None else ys).unflatten(0, xs.shape[:2]), ys is not None

@@ -1,215 +1,125 @@
-"""A `Program` is a module's chunk of K time steps: traced once as a pure function, compiled by Inductor.
-
-The forward chunk takes states, constants (parameters and buffers) and K inputs; it writes K outputs and returns the new
-states. The backward chunk starts from the same states, recomputes the K steps and pulls the gradients back through
-them; it writes the gradient of the inputs and adds to the gradients of the parameters.
-
-Batch dimensions are symbols in the trace, so every batch size runs the same code, and T never enters.
-"""
+"""A program: the compiled chunks for one kind of module and of inputs, and a sequence cut into them."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.fx import GraphModule
-from torch.utils import _pytree as pytree
+from torch import Tensor
 
-from ..solve import without_saved_tensor_hooks
-from ..states import constants, get_states, pure, same_tensors
-from . import products
-from .chunk import TRACING, Pending
-from .errors import BatchSpecialised, NotCompilable
-from .opened import Opened
-from .share import Share
-from .store import FEW, Initial, Store
-from .trace import Inputs, Layout, refuse_impure, trace
+from ..torch_private import without_saved_tensor_hooks
+from .chunk_graphs import FORWARD, Place, StepParts, backward_graph, floating_states, forward_graph
+from .compiled_chunk import COMPILING, CompiledChunk
+from .errors import NotCompilable, SizeSpecialised
+from .tracing import TracedStep
 
-#: (nodes in the traced graph of one step, steps in a chunk): shorter chunks for larger steps bound the compile time.
+#: (nodes in the graph of one forward step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
 
 
+class Piece(NamedTuple):
+    """Chunks of one length in a row: how many steps each has, how many there are, and what lies before them."""
+
+    steps: int
+    chunks: int
+    first_step: int
+    first_row: int
+
+
 class Program:
-    """The compiled chunks of one kind of module for one layout of its inputs.
+    """The chunks of one traced step, each compiled when it is first needed.
 
     Args:
-        net: a module of this kind, its states set.
-        x, spec: the inputs of one step, as tensors and the pytree of arguments that they came from.
-        batch: the leading sizes that may vary from call to call; empty to compile for the shapes at hand alone.
-        opened: the sizes of constants that may vary as well.
+        step: traced; without gradients it has a forward pass only.
 
-    Raises:
-        NotCompilable: the step draws random numbers or writes to a buffer.
-        BatchSpecialised: the step does different things for different free sizes.
+    Attributes:
+        steps: the usual length of a chunk.
+        products: layouts of the matrix products that the forward pass keeps for the backward pass.
+        proven: the lengths of chunks whose results have been compared with those of the plain step.
     """
 
-    def __init__(
-        self, net: nn.Module, x: Sequence[Tensor], spec: pytree.TreeSpec, batch: tuple[int, ...], opened: Opened
-    ):
-        states, constant = get_states(net), constants(net)
-        self.spec, self.batch = spec, batch
-        self.free = (*batch, *dict(opened.values()).values())
-        self.state_names, self.constant_names = list(states), list(constant)
-        self.learned = [i for i, value in enumerate(constant.values()) if value.requires_grad]
-        self.states = [Layout.of(value, batch) for value in states.values()]
-        self.constants = [Layout.of(value) for value in constant.values()]
-        for i, name in enumerate(constant):
-            if name in opened:  # a free size after those of the batch
-                shape = (-1 - len(batch) - opened[name][0], *self.constants[i].shape[1:])
-                self.constants[i] = self.constants[i]._replace(shape=shape)
-        self.xs = [Layout.of(value, batch) for value in x]
-        led = any(layout.shape[: len(batch)] == tuple(range(-1, -1 - len(batch), -1)) for layout in self.xs)
-        initial = Initial.of(net, list(constant.values()), self.constants)
-        self.initial = initial if led else None  # else the batch is not that of an input
-        self.output_spec: Any = None
-        self.open = [i for i, layout in enumerate(self.constants) if layout.shape and layout.shape[0] < 0]
-        self.sequences: dict[Any, Any] = {}  # the `Chunks` for sequences, by what they depend on
-        self._stores: dict[tuple[int, ...], Store] = {}
-        self._zeros: dict[tuple[int, ...], list[Tensor]] = {}
-        self._compiled: dict[Any, Pending] = {}
-        self._failure: str | None = None
-
-        def probe(states, constant, xs):
-            new, outs, self.output_spec = self._loop(net, states, constant, [xs])
-            return [*new, *outs[0]]
-
-        graph, _, symbols = trace(probe, self.free, _plain(self.states), _plain(self.constants), _plain(self.xs))
-        refuse_impure(graph)
-        symbols = symbols[: len(batch)]
-        self.outs = [Layout.traced(value, symbols) for value in _outputs(graph)[len(states) :]]
-        n, m = len(states), len(states) + len(constant)
-        self.varying = (*range(n), *range(m, m + len(self.xs)))
+    def __init__(self, step: TracedStep):
+        self.step, self.parts = step, StepParts(step)
+        self.steps = next((steps for nodes, steps in CHUNK if len(self.parts.forward) <= nodes), 1)
+        self.proven: set[int] = set()  # lengths of chunks
+        self.tries = 0
+        self.failure = ""
+        self.on_cpu = all(layout.device.type == "cpu" for layout in (*step.signature.inputs, *step.outs))
         try:
-            found = products.products(graph.graph, self.varying)
-            self.products = [Layout.traced(node.meta["val"], symbols) for node in found]
-            self.kinds = [node.target for node in found]
-        except BatchSpecialised:  # of sizes that are no batch dimensions
-            self.products, self.kinds = [], []
-        self.steps = next((steps for limit, steps in CHUNK if len(graph.graph.nodes) <= limit), 1)
+            self.products = [step.layout_of(node.meta["val"]) for node in self.parts.products]
+        except SizeSpecialised:  # of sizes that are no free ones
+            self.products = []
+        self.has_gradient = [node is not None for node in self.parts.pulled]
+        self.floating = floating_states(step.signature.states)
+        self._chunks: dict[tuple[str, int], CompiledChunk] = {}
 
-    def sizes(self, states: Sequence[Tensor], constants: Sequence[Tensor]) -> tuple[int, ...]:
-        """The free sizes of these tensors."""
-        return (*states[0].shape[: len(self.batch)], *[constants[i].shape[0] for i in self.open])
+    @property
+    def differentiable(self) -> bool:
+        """Whether any result has a gradient."""
+        return bool(self.step.differentiable)
 
-    def store(self, used: Iterable[int]) -> Store:
-        """For what depends on these constants alone."""
-        places = tuple(sorted(used))
-        return self._stores.setdefault(places, Store(places, self.constants))
+    def chunk(self, kind: str, steps: int, keep: bool = True) -> CompiledChunk:
+        """A "forward" or "backward" chunk; a forward one that keeps the states before each chunk, or only the last.
 
-    def zeros(self, batch: tuple[int, ...]) -> list[Tensor]:
-        """Gradients of final states that nobody asks for, not to be written to; small ones on the CPU are kept."""
-        if (zeros := self._zeros.get(batch)) is None:
-            zeros = [layout.empty(batch).zero_() for layout in self.states]
-            if all(value.is_cpu for value in zeros) and sum(value.nbytes for value in zeros) <= FEW:
-                self._zeros = {batch: zeros}  # of the last batch
-        return zeros
-
-    def forward(self, net: nn.Module, steps: int, keep: bool = False) -> Pending:
-        """``[*states, *constants, *xs, *outs, *kept] -> states``, writing the outs of each step in turn.
-
-        With `keep` it also writes the matrix products of each step in turn.
+        Raises:
+            NotCompilable: with the reason.
         """
-
-        def chunk(states, constant, xs, outs, kept):
-            with torch.no_grad():
-                states, values, _ = self._loop(net, states, constant, _steps(xs))
-            _write(outs, values)
-            return states
-
-        inputs = _plain(self.states), _plain(self.constants), _timed(self.xs, steps), steps * _plain(self.outs)
-        kept = steps * _plain(self.products) if keep else []
-        return self._compile(("forward", steps, keep), chunk, *inputs, kept, edit=products.keep)
-
-    def backward(self, net: nn.Module, steps: int, wanted: tuple[bool, ...], keep: bool = False) -> Pending:
-        """``[*states, *constants, *xs, *grad_states, *grad_outs, *grad_xs, *sums, *kept] -> grad_states``.
-
-        Writes the gradients of those xs that are `wanted`, of each step in turn, and adds to the sums of the
-        parameters' gradients. With `keep` it takes the matrix products of the forward pass.
-        """
-
-        def chunk(states, constant, xs, grad_states, grad_outs, grad_xs, sums, kept):
-            def run(states, learned, selected):
-                values = list(constant)
-                for index, value in zip(self.learned, learned, strict=True):
-                    values[index] = value
-                mixed = [_merge(x, chosen, wanted) for x, chosen in zip(_steps(xs), selected, strict=True)]
-                return self._loop(net, states, values, mixed)[:2]
-
-            selected = [[x for x, want in zip(step, wanted, strict=True) if want] for step in _steps(xs)]
-            _, pull, *_ = torch.func.vjp(run, list(states), [constant[i] for i in self.learned], selected)
-            grad_start, grad_learned, grads = pull((list(grad_states), _steps(grad_outs)))
-            totals = [total + grad for total, grad in zip(sums, grad_learned, strict=True)]
-            _write([*grad_xs, *sums], [*grads, totals])
-            return grad_start
-
-        states, fixed = _plain(self.states), _plain(self.constants)
-        xs, outs = _timed(self.xs, steps), _timed(self.outs, steps)
-        grad_xs = steps * [x for x, want in zip(_plain(self.xs), wanted, strict=True) if want]
-        inputs = states, fixed, xs, states, outs, grad_xs, [fixed[i] for i in self.learned]
-        kept = steps * _plain(self.products) if keep else []
-        reuse = functools.partial(products.reuse, kinds=steps * self.kinds)
-        return self._compile(("backward", steps, wanted, keep), chunk, *inputs, kept, edit=reuse)
-
-    def _loop(self, net: nn.Module, states: Sequence[Tensor], constant: Sequence[Tensor], xs: Sequence[Any]) -> Any:
-        """Steps of the pure function of `net`: the new states, the outputs of each step, the pytree of one output."""
-        fixed, outs, spec = dict(zip(self.constant_names, constant, strict=True)), [], None
-        with Share(constant), same_tensors(net):
-            for x in xs:
-                tensors = fixed | dict(zip(self.state_names, states, strict=True))
-                y, new = pure(net, tensors, *pytree.tree_unflatten(list(x), self.spec))
-                states = [new[name] for name in self.state_names]
-                leaves, spec = pytree.tree_flatten(y)
-                outs.append(leaves)
-        return list(states), outs, spec
-
-    def _compile(self, key: Any, chunk: Callable, *inputs: Inputs, edit: Any) -> Pending:
-        if self._failure is not None:
-            raise NotCompilable(self._failure)
-        if key not in self._compiled:
-            with TRACING, without_saved_tensor_hooks():
-                if key not in self._compiled:  # another thread may have been first
+        if self.failure:
+            raise NotCompilable(self.failure)
+        if (kind, steps) not in self._chunks:
+            with COMPILING, without_saved_tensor_hooks(), torch.inference_mode(False):
+                if (kind, steps) not in self._chunks:  # another thread may have been first
                     try:
-                        self._compiled[key] = self._pending(chunk, *inputs, edit=edit)
+                        self._chunks[kind, steps] = self._compiled(kind, steps)
                     except NotCompilable as reason:
-                        self._failure = str(reason)
+                        self.failure = str(reason)
                         raise
-        return self._compiled[key]
+        return self._chunks[kind, steps]
 
-    def _pending(self, chunk: Callable, *inputs: Inputs, edit: Any) -> Pending:
-        graph, fakes, _ = trace(chunk, self.free, *inputs)
-        if kept := len(inputs[-1]):
-            edit(graph.graph, self.varying, range(len(fakes) - kept, len(fakes)))
-        fixed = range(len(self.states), len(self.states) + len(self.constants))
-        products.large(graph.graph, fixed)
-        return Pending(graph, fakes, fixed)
+    def _compiled(self, kind: str, steps: int) -> CompiledChunk:
+        try:
+            if kind == "forward":
+                return CompiledChunk(forward_graph(self.parts, steps, self.products))
+            return CompiledChunk(backward_graph(self.parts, steps, self.products))
+        except NotCompilable:
+            raise
+        except Exception as error:  # a private interface of torch that is not as it was
+            raise NotCompilable(f"its chunk cannot be built ({type(error).__name__}: {error})") from error
+
+    def pieces(self, T: int, steps: int = 0) -> list[Piece]:
+        """A sequence of T steps: as many long chunks as fit, then shorter ones.
+
+        On a GPU, where each call costs a launch, there are chunks of twice and half the usual length too.
+        """
+        steps = steps or self.steps
+        lengths = (steps, 1) if self.on_cpu else (2 * steps, steps, steps // 2, 1)
+        found, step, row = [], 0, 0
+        for length in lengths:
+            if n := (T - step) // length if length else 0:
+                found.append(Piece(length, n, step, row))
+                step, row = step + n * length, row + n
+        return found
+
+    def sizes(self, inputs: Sequence[Tensor]) -> tuple[int, ...]:
+        """The free sizes, as they are in states, constants, and xs with time in front."""
+        return tuple([inputs[i].shape[dim] for i, dim in self.places])
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """For each free size an input that has it, and its dimension."""
+        if not hasattr(self, "_places"):
+            signature = self.step.signature
+            n = len(signature.states) + len(signature.constants)
+            found: dict[int, tuple[int, int]] = {}
+            for i, layout in enumerate(signature.inputs):
+                for dim, size in enumerate(layout.shape):
+                    if size < 0:
+                        found.setdefault(-1 - size, (i, dim + (i >= n)))
+            self._places = [found[k] for k in range(len(signature.sizes))]
+        return self._places
 
 
-def _plain(layouts: list[Layout]) -> list[tuple[Layout, tuple[int, ...]]]:
-    return [(layout, ()) for layout in layouts]
-
-
-def _timed(layouts: list[Layout], steps: int) -> list[tuple[Layout, tuple[int, ...]]]:
-    return [(layout, (steps,)) for layout in layouts]
-
-
-def _steps(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Tensors with time in front as a row of tensors for each step."""
-    return [list(row) for row in zip(*(tensor.unbind(0) for tensor in tensors), strict=True)]
-
-
-def _merge(x: Sequence[Tensor], chosen: Sequence[Tensor], wanted: Sequence[bool]) -> list[Tensor]:
-    """`x` with the `wanted` ones replaced."""
-    given = iter(chosen)
-    return [next(given) if want else value for value, want in zip(x, wanted, strict=True)]
-
-
-def _write(outs: Sequence[Tensor], rows: Sequence[Sequence[Tensor]]) -> None:
-    for out, value in zip(outs, [value for row in rows for value in row], strict=True):
-        out.copy_(value)
-
-
-def _outputs(graph: GraphModule) -> list[Tensor]:
-    return [node.meta["val"] for node in graph.graph.output_node().args[0]]  # type: ignore[union-attr]
+def kept_places(keep: bool) -> dict[str, Place]:
+    """Where a forward chunk finds the states: in the history, or in two rows that take turns."""
+    return FORWARD if keep else FORWARD | {"states": Place.GIVEN, "new_states": Place.HANDED_ON}

@@ -1,78 +1,98 @@
-"""The inputs of a simulation: rows for any span of steps, given or drawn block by block."""
+"""One layer after the other over a whole sequence: on all steps at once, as a compiled program, or as a plain loop."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+from torch import nn
 
-_BLOCK_BYTES, _LONGEST_BLOCK = 2**25, 1000
-
-
-def block_length(row: Iterable[Tensor], times: int = 1) -> int:
-    """How many steps are held in memory at once, from the tensors of one step; `times` as many bytes as otherwise."""
-    return max(1, min(_LONGEST_BLOCK, times * _BLOCK_BYTES // max(sum(x.nbytes for x in row), 1)))
-
-
-def blocks(first: int, last: int, size: int) -> Iterator[tuple[int, int]]:
-    """Spans that end at multiples of `size`, so that they do not depend on where a simulation was stopped."""
-    while first < last:
-        n = min(size - first % size, last - first)
-        yield first, n
-        first += n
+from ..dynamics import exporting
+from ..states import detach_states, held_states, state_places
+from ..torch_private import has_saved_tensor_hooks, tree_flatten, tree_unflatten
+from .eager import exported_loop, plain_loop
+from .errors import NotCompilable, warn_once
+from .layers import on_all_steps, runs_on_all_steps
+from .program_cache import program_for
+from .proof import prove
+from .start import first_step, reset_for
+from .time_loop import run_program
 
 
-class Rows:
-    """The rows of the inputs for any span of steps.
+class Mode(NamedTuple):
+    """How to run over time.
 
-    A function is asked for whole blocks of rows, whose length follows from the size of a row alone, so that the numbers
-    it draws depend neither on what is recorded nor on how the steps are run.
+    Attributes:
+        compile: as compiled programs.
+        bar: for the progress.
+        attached: the final states carry their graph.
+        reset: the states are still to be reset.
+        shared_start: somebody else has the first states, and may write to them before the backward pass.
     """
 
-    def __init__(self, given: Any, T: int, start: int, seed: int):
-        self.given, self.T, self.start, self.seed = given, T, start, seed
-        self.generator, self.drawn = torch.Generator(), (-1, ())
-        if callable(given):
-            self.sample = self._draw(start, 1)
-            self.block = block_length(self.sample)
+    compile: bool
+    bar: Any
+    attached: bool = True
+    reset: bool = False
+    shared_start: bool = False
+
+
+def run_row(row: Sequence[nn.Module], ys: Any, mode: Mode, ours: bool = False) -> tuple[Any, bool]:
+    """The output of the last layer over all steps.
+
+    Args:
+        ys: the input of the first layer, with time in front.
+        ours: nobody else has it, so that its gradient may take its place.
+
+    Returns:
+        The output; and whether nobody else has it. Hooks for saved tensors see the tensors between the layers.
+    """
+    for layer in row:
+        arguments = ys if isinstance(ys, tuple) else (ys,)
+        ours = ours and not has_saved_tensor_hooks()
+        if len(arguments) == 1 and runs_on_all_steps(layer, arguments[0]):
+            ys, ours = on_all_steps(layer, arguments[0], mode.compile, ours)
+            mode.bar.update(len(arguments[0]))
         else:
-            given = () if given is None else given if isinstance(given, tuple) else (given,)
-            self.timed = [len(x) == T if x.dim() else False for x in given]
-            self.given = given
-            self.sample = tuple(x[:1] if timed else x.unsqueeze(0) for x, timed in zip(given, self.timed, strict=True))
+            ys, ours = _run(layer, arguments, mode, ours)
+    return ys, ours
 
-    def __call__(self, first: int, n: int) -> tuple[Tensor, ...]:
-        if callable(self.given):
-            spans = [self._span(begin, size) for begin, size in blocks(first, first + n, self.block)]
-            return spans[0] if len(spans) == 1 else tuple(torch.cat(parts) for parts in zip(*spans, strict=True))
-        i = first - self.start
-        rows = zip(self.given, self.timed, strict=True)
-        return tuple(x[i : i + n] if timed else x.expand(n, *x.shape).contiguous() for x, timed in rows)
 
-    def _span(self, first: int, n: int) -> tuple[Tensor, ...]:
-        """Rows inside one block, which is drawn once."""
-        i = first % self.block
-        if self.drawn[0] != first - i:
-            self.drawn = first - i, self._draw(first - i, self.block)
-        return tuple(x[i : i + n] for x in self.drawn[1])
+def _run(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool) -> tuple[Any, bool]:
+    """All steps of one layer; its new states stay in its buffers."""
+    warn: Callable[[], None] = lambda: None  # noqa: E731
+    if mode.compile:
+        try:
+            return _compiled(net, arguments, mode, ours), True
+        except NotCompilable as reason:
+            message = f"{type(net).__name__} runs step by step in Python: {reason}"
+            warn = functools.partial(warn_once, message, stacklevel=7)
+    elif exporting():
+        return exported_loop(net, arguments), False
+    start = functools.partial(first_step, net, arguments) if mode.reset else None
+    ys = plain_loop(net, arguments, start, warn, mode.bar)
+    if not mode.attached:
+        detach_states(net)
+    return ys, False
 
-    def explain(self, error: Exception) -> None:
-        """Add to an error of the first step how the inputs were understood."""
-        if not callable(self.given) and not all(self.timed):
-            shapes = ", ".join(
-                str(tuple(x.shape)) for x, timed in zip(self.given, self.timed, strict=True) if not timed
-            )
-            error.add_note(
-                f"simulate took inputs of shape {shapes} as constant in time; those with a row for each step have "
-                f"{self.T} rows"
-            )
 
-    def _draw(self, first: int, n: int) -> tuple[Tensor, ...]:
-        self.generator.manual_seed((self.seed * 1_000_003 + first) % 2**63)
-        rows = self.given(first, n, self.generator)
-        rows = rows if isinstance(rows, tuple) else (rows,)
-        if any(len(x) != n for x in rows):
-            raise ValueError(f"simulate: inputs({first}, {n}, ...) gave {[len(x) for x in rows]} rows, wanted {n}")
-        return rows
+def _compiled(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool) -> Any:
+    """All steps as a compiled program.
+
+    Raises:
+        NotCompilable: with the reason; the states are then as they were, or reset.
+    """
+    if mode.reset:
+        reset_for(net, arguments)
+    xs, spec = tree_flatten(arguments)
+    states = [value.clone() if mode.shared_start else value for value in held_states(net).values()]
+    program, constants = program_for(net, xs, spec)
+    found = run_program(program, states, constants, xs, mode.bar, mode.attached, ours)
+    if reason := prove(program, net, states, xs, spec):
+        program.failure = reason
+        raise NotCompilable(reason)
+    outs, final = found
+    for (place, name), value in zip(state_places(net), final, strict=True):
+        place[name] = value
+    return tree_unflatten(list(outs), program.step.output_spec)

@@ -1,20 +1,26 @@
-"""Initial states for a module that is about to be unrolled."""
+"""Initial states for a module that is about to run: each layer is reset for the batch of its own input."""
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.func import functional_call
-from torch.utils import _pytree as pytree
 
-from ..dynamics import Dynamics, UnsetState
-from ..states import named_dynamics
+from ..dynamics import Dynamics, UnsetState, exporting
+from ..states import named_dynamics, same_tensors
+from ..torch_private import tree_leaves, tree_map
+from .purity import Watching
+from .snapshot import Snapshot
 
+Batches = dict[str, tuple[int, ...]]
 #: For each composite module and shape of its input, the batch shape of every layer inside.
-_seen: weakref.WeakKeyDictionary[nn.Module, dict[Any, dict[str, tuple[int, ...]]]] = weakref.WeakKeyDictionary()
+_seen: weakref.WeakKeyDictionary[nn.Module, dict[Any, Batches]] = weakref.WeakKeyDictionary()
+#: What a step raises that reads a state before it is set.
+_UNSET = UnsetState, AttributeError, TypeError
 
 
 class _Shaped(NamedTuple):
@@ -26,58 +32,113 @@ class _Shaped(NamedTuple):
 def reset_for(net: nn.Module, xs: tuple[Any, ...]) -> None:
     """Reset the states of `net` for the batch of its inputs, which have time in front.
 
-    A layer, or a row of layers, has the batch of its input. Inside any other module the layers may see inputs of
-    other shapes, so one step is tried, without gradients and without a trace in the module.
+    A layer, or a row of layers, has the batch of its input. Inside any other module the layers may see inputs of other
+    shapes, so one step is tried; what it changes is put back.
+
+    Raises:
+        NotCompilable: the step has effects that could not be put back.
     """
-    first, found = net[0] if isinstance(net, nn.Sequential) else net, named_dynamics(net)
+    batches = _batches(net, xs)
+    if batches is None:
+        batches = _tried(net, xs)
+        remember(net, xs, batches)
+    for name, module in named_dynamics(net):
+        if name in batches:
+            module.reset_state(*batches[name])
+
+
+def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
+    """The first step of a plain loop, which resets the states of `net` on its way."""
+    x = tree_map(lambda value: value[0], xs)
+    if (batches := _batches(net, xs)) is not None:
+        for name, module in named_dynamics(net):
+            if name in batches:
+                module.reset_state(*batches[name])
+        return net(*x)
+    for way in _ways(net, x):
+        before = Snapshot(with_generators=True)
+        before.take("", net)
+        way()
+        try:
+            y = net(*x)
+        except (*_UNSET, ValueError, RuntimeError) as error:
+            last = error
+            before.restore()
+        else:
+            remember(net, xs, _set_batches(net))
+            return y
+    raise last
+
+
+def remember(net: nn.Module, xs: tuple[Any, ...], batches: Batches) -> None:
+    """Note the batches that the layers of `net` have for such inputs."""
+    _seen.setdefault(net, {})[_shapes(xs)] = batches
+
+
+def _shapes(xs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple([leaf.shape[1:] for leaf in tree_leaves(xs)])
+
+
+def _batches(net: nn.Module, xs: tuple[Any, ...]) -> Batches | None:
+    """The batch of each layer, where no step has to be tried."""
+    first, found = net[0] if isinstance(net, nn.Sequential) and len(net) else net, named_dynamics(net)
     if isinstance(first, Dynamics):
         plain = type(first).batch_of is Dynamics.batch_of
         batch = first.batch_of(_Shaped(xs[0].shape[1:]) if plain else xs[0][0])
-        for _, module in found:
-            module.reset_state(*batch)
-        return
-    if torch.compiler.is_exporting():  # a step cannot be tried, so the batch has the rank of the states at hand
-        shape = pytree.tree_leaves(xs)[0].shape[1:]
-        batches = {name: tuple(shape[: len(module.batch)]) for name, module in found}
-    else:
-        shapes = tuple(leaf.shape[1:] for leaf in pytree.tree_leaves(xs))
-        known = _seen.setdefault(net, {})
-        if shapes not in known:
-            known[shapes] = _try_step(net, pytree.tree_map(lambda x: x[0], xs))
-        batches = known[shapes]
-    for name, module in found:
-        module.reset_state(*batches[name])
+        return {name: tuple(batch) for name, _ in found}
+    if not found:
+        return {}
+    if exporting():  # a step cannot be tried, so the batch has the rank of the states at hand
+        shape = tree_leaves(xs)[0].shape[1:]
+        return {name: tuple(shape[: len(module.batch)]) for name, module in found}
+    return _seen.get(net, {}).get(_shapes(xs))
 
 
-def _try_step(net: nn.Module, arguments: tuple[Any, ...]) -> dict[str, tuple[int, ...]]:
-    modules = dict(named_dynamics(net))
-    leaf = pytree.tree_leaves(arguments)[0]
+def _ways(net: nn.Module, x: tuple[Any, ...]) -> Iterator[Any]:
+    """Ways to set the states before the first step, as calls.
+
+    None at all: then each layer resets itself for its input. A recurrent loop reads a state before the layer has seen
+    an input: every layer gets the batch of the input, with as many dimensions as before, or all but the last.
+    """
+    modules, shape = dict(named_dynamics(net)), tree_leaves(x)[0].shape
     ranks = {len(module.batch) for module in modules.values() if module.is_set}
-    for module in modules.values():
-        module.unset_state()
-    with torch.no_grad(), torch.random.fork_rng():
-        try:
-            _step(net, arguments)
-        except (UnsetState, AttributeError, TypeError):  # the latter two from a state that is None
-            # A state is read before the layer has seen an input, as in a recurrent loop: every layer gets the batch of
-            # the input, with as many dimensions as the last reset had, if a step works with it, or all but the last.
-            rank = ranks.pop() if len(ranks) == 1 else leaf.dim() - 1
-            if rank != leaf.dim() - 1 and not _works(net, tuple(leaf.shape[:rank]), arguments):
-                rank = leaf.dim() - 1
-            return dict.fromkeys(modules, tuple(leaf.shape[:rank]))
-    return {name: module.batch for name, module in modules.items()}
+
+    def unset() -> None:
+        for module in modules.values():
+            module.unset_state()
+
+    def reset(rank: int) -> None:
+        for module in modules.values():
+            module.reset_state(*shape[:rank])
+
+    yield unset
+    for rank in dict.fromkeys([*(ranks if len(ranks) == 1 else ()), max(0, len(shape) - 1)]):
+        yield lambda rank=rank: reset(rank)
 
 
-def _works(net: nn.Module, batch: tuple[int, ...], arguments: tuple[Any, ...]) -> bool:
-    for _, module in named_dynamics(net):
-        module.reset_state(*batch)
-    try:
-        _step(net, arguments)
-    except (ValueError, RuntimeError):  # shapes that do not fit
-        return False
-    return True
+def _tried(net: nn.Module, xs: tuple[Any, ...]) -> Batches:
+    x, last = tree_map(lambda value: value[0], xs), None
+    for way in _ways(net, x):
+        with same_tensors(net), torch.no_grad():
+            way()
+            buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
+            try:
+                with Watching(net, strict=False):
+                    functional_call(net, buffers, x)
+                return _set_batches(net)
+            except (*_UNSET, ValueError) as error:
+                last = error
+            except RuntimeError as error:
+                if type(error).__module__.startswith("neurodyn") and not isinstance(error, UnsetState):
+                    raise
+                last = error
+    assert last is not None
+    raise last
 
 
-def _step(net: nn.Module, arguments: tuple[Any, ...]) -> None:
-    """One step that leaves the states of `net` as they are."""
-    functional_call(net, {name: buffer.clone() for name, buffer in net.named_buffers()}, arguments)
+def _set_batches(net: nn.Module) -> Batches:
+    """The batch of each layer; one that the step has not called gets that of all others, if they agree."""
+    found = {name: module.batch for name, module in named_dynamics(net) if module.is_set}
+    if len(common := set(found.values())) == 1:
+        found |= {name: next(iter(common)) for name, module in named_dynamics(net) if name not in found}
+    return found

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch._subclasses import FakeTensor
 
-from ..dynamics import Dynamics, exporting, in_transform, inside_torch
+from ..dynamics import exporting
 from ..progress import Quiet
 from ..progress import bar as progress_bar
-from ..states import check_dt, detach_states, get_states, hold_states, set_states
-from .blocks import can_repeat, in_blocks, rows, start
-from .errors import NotCompilable
-from .layers import is_stateless, layers
-from .loop import How, flat, through
-from .watch import Watch
+from ..states import check_dt, detach_states, get_states, held_states, hold_states, named_dynamics, set_states
+from ..torch_private import inside_transform, is_fake, tree_flatten
+from .checkpointed import can_repeat, in_blocks, rows, start
+from .errors import NotCompilable, warn_once
+from .layers import layers
+from .program_cache import is_tracing
+from .records import Watch
+from .rows import Mode, run_row
 
 #: Shorter sequences show no progress bar.
 _LONG = 1000
@@ -72,7 +74,7 @@ def unroll(
             "use nd.distributed.ddp(nd.Unroll(net)) and call that"
         )
     arguments = (xs,) if isinstance(xs, Tensor) else tuple(xs)
-    leaves, _ = flat(arguments)
+    leaves, _ = tree_flatten(arguments)
     if not leaves or not all([isinstance(x, Tensor) and x.dim() and x.shape[0] == leaves[0].shape[0] for x in leaves]):
         raise ValueError("unroll: xs must be tensors with the same number of time steps in front")
     T = leaves[0].shape[0]
@@ -80,34 +82,38 @@ def unroll(
         raise ValueError(f"unroll: xs has no time step, its shape is {tuple(leaves[0].shape)}")
     if checkpoint is not None and checkpoint < 1:
         raise ValueError(f"unroll: checkpoint must be a positive number of steps, got {checkpoint}")
-    if module._modules or not isinstance(module, Dynamics):  # a layer by itself has one
+    if module._modules and named_dynamics(module):  # a layer by itself has one
         check_dt(module)
-    inside = inside_torch()  # where nothing is compiled, and nothing computed twice
-    if compile and not inside and any([type(x) is not Tensor and isinstance(x, FakeTensor) for x in leaves]):
+    if compile and (is_tracing() or any([is_fake(x) for x in leaves])):
         raise NotCompilable(
             "unroll is called where tensors have no values: inside the step of a module that is unrolled itself, or on "
             "fake tensors; there, use unroll(..., compile=False)"
         )
-    restore = hold_states(module) if inside and (exporting() or in_transform()) else None  # no tensor may stay behind
+    transformed = inside_transform()
+    if transformed is None and compile:
+        warn_once("unroll runs step by step in Python: this torch does not tell whether a transform is at work", 3)
+    traced = torch.compiler.is_compiling()
+    inside = traced or transformed is not False
+    restore = hold_states(module) if transformed or (traced and exporting()) else None  # no tensor may stay behind
     compile, checkpoint = compile and not inside, None if inside else checkpoint
     if states is not None:
         set_states(module, states)
-        get_states(module)
+        if left_out := set(_names(module)) - set(held_states(module)):
+            get_states(module)
+            raise KeyError(f"unroll: states= leaves out {', '.join(sorted(left_out))}")
 
     watch = Watch(module, record) if record else _UNWATCHED
     if watch.targets and return_states:
         raise ValueError("unroll: with record=, the final states are recording.states; leave out return_states")
-    # What a reset gives may be known further inside.
-    reset = states is None and compile and checkpoint is None and not watch.targets
-    how = How(compile, Quiet(), return_states or bool(watch.targets), states is not None, reset)
+    mode = Mode(compile, Quiet(), return_states or bool(watch.targets), states is None, states is not None)
     if progress and not inside and T >= _LONG:
-        with progress_bar(T * sum(not is_stateless(layer) for layer in layers(module)), after=2.0) as bar:
-            ys = _all_rows(module, arguments, how._replace(bar=bar), checkpoint, watch)
+        with progress_bar(T * len(layers(module)), after=2.0) as bar:
+            ys = _all_rows(module, arguments, mode._replace(bar=bar), checkpoint, watch)
     else:
-        ys = _all_rows(module, arguments, how, checkpoint, watch)
-    final = get_states(module) if watch.targets or return_states else {}
+        ys = _all_rows(module, arguments, mode, checkpoint, watch)
+    final = held_states(module) if watch.targets or return_states else {}
     final = {name: value if value.requires_grad else value.detach() for name, value in final.items()}
-    if how.attached or checkpoint is not None:
+    if mode.attached or checkpoint is not None:
         detach_states(module)
     if restore is not None:
         restore()
@@ -137,17 +143,22 @@ class Unroll(nn.Module):
         return unroll(self.module, xs, **self.options)
 
 
-def _all_rows(module: nn.Module, ys: Any, how: How, checkpoint: int | None, watch: Watch) -> Any:
+def _names(module: nn.Module) -> list[str]:
+    return [f"{path}.{name}".removeprefix(".") for path, layer in named_dynamics(module) for name in layer.states]
+
+
+def _all_rows(module: nn.Module, ys: Any, mode: Mode, checkpoint: int | None, watch: Watch) -> Any:
     """The output of the last layer, and records in `watch`."""
-    donated = False
+    ours = False
     for row in rows(module, checkpoint is None or bool(watch.targets)):
         ys = ys if isinstance(ys, tuple) else (ys,)
-        if not how.given and not how.reset:
+        in_parts = checkpoint is not None and can_repeat(row)
+        if mode.reset and in_parts:
             start(row, ys)
         row = [watch.around(layer) for layer in row] if watch.targets else row
-        if checkpoint is None or not can_repeat(row):
-            ys, donated = through(row, ys, how, donated and not watch.targets)
+        if checkpoint is not None and in_parts:
+            ys, ours = in_blocks(row, ys, checkpoint, mode.compile, mode.bar), False
         else:
-            ys, donated = in_blocks(row, ys, checkpoint, how.compile, how.bar), False
+            ys, ours = run_row(row, ys, mode, ours and not watch.targets)
         ys = watch.taken(row[-1], ys) if watch.targets else ys
     return ys

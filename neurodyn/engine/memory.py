@@ -1,4 +1,4 @@
-"""Memory of large tensors: fresh ones in huge pages, and what was freed between them given back."""
+"""Memory of large tensors: fresh ones in huge pages, freed ones given back, gradients in the place of what they are of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ _ADVICE = 14  # MADV_HUGEPAGE
 _PAGE = 4096
 #: From here on glibc maps memory anew for every tensor.
 LARGE = 2**25
-
 #: Freed memory is given back, which takes time, when so many bytes of input have been worked on.
 _SLAB = 2**26
 

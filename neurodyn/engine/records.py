@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .. import units as u
 from ..record import Recording, Trace
 from ..states import check_dt, named_dynamics
-from .layers import is_stateless, stages
+from .layers import runs_on_all_steps, stages
 
 
 class Watched(nn.Module):
@@ -80,7 +80,7 @@ class Watch:
 
     def around(self, layer: nn.Module) -> nn.Module:
         """`layer`, wrapped if it runs step by step and something inside is recorded."""
-        if is_stateless(layer):
+        if runs_on_all_steps(layer):
             return layer
         paths = {module: path for path, module in layer.named_modules()}
         found = ((name, paths[module], state) for name, (module, state) in self.targets.items() if module in paths)

@@ -1,6 +1,6 @@
 """Large float32 products of rows with a matrix on the CPU, as operators: fewer operations for rows of spikes.
 
-Where at most a quarter of the inputs is not zero, only those are multiplied (linear.cpp); else oneDNN is called, which
+Where at most a quarter of the inputs is not zero, only those are multiplied (spike_products.cpp); else oneDNN is called, which
 is faster than what torch takes. A weight that is not finite shows only in the outputs of inputs that are not zero.
 """
 
@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..dynamics import in_transform
-from .donation import for_the_last_time
-from .fingerprint import hooked
+from ..torch_private import can_overwrite_saved_tensors, inside_transform
+from . import native
 
 #: Elements of a matrix from which on the operators pay in a step: a call costs 10 us more than one of torch.
 LARGE = 2**16
@@ -49,7 +48,7 @@ def linear(module: nn.Module, x: Tensor, donated: bool = False) -> Tensor | None
         and all(_is_plain(tensor) for tensor in (x, module.weight, module.bias) if tensor is not None)
         and (module.bias is None or module.bias.shape == (module.out_features,))
         and not torch.is_autocast_enabled("cpu")
-        and hooked(module) is None
+        and "forward" not in vars(module)
     ):
         return _ops.linear(x, module.weight, module.bias, look=True, donated=donated)
     return None
@@ -129,12 +128,10 @@ def _addresses(tensors: Sequence[Tensor]) -> Any:
 
 @functools.cache
 def _kernels() -> Any:
-    """The functions of linear.cpp; None where they cannot be compiled, which the loop itself will say."""
-    from torch._inductor.codecache import CppCodeCache
-
+    """The functions of spike_products.cpp; None where they cannot be compiled, which the loop itself will say."""
     try:
-        kernels = CppCodeCache.load(Path(__file__).with_suffix(".cpp").read_text())
-    except Exception:  # of many kinds: no compiler, or one without the vectors of GNU C
+        kernels = native.load(Path(__file__).with_suffix(".cpp"))
+    except native.NotAvailable:
         return None
     size, pointer, threads = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
     kernels.mostly_zero.argtypes, kernels.mostly_zero.restype = [size, pointer, size], ctypes.c_bool
@@ -165,14 +162,13 @@ def _keep_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _linear_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     (x, weight), wanted = ctx.saved_tensors, ctx.needs_input_grad
-    # The latter for torch.autograd.grad(is_grads_batched=True), which has no rule for lists of tensors.
-    batched = in_transform() or torch._C._functorch.is_legacy_batchedtensor(grad)  # type: ignore[attr-defined]
+    batched = inside_transform() is not False  # is_grads_batched=True, which has no rule for lists of tensors
     of_x = of_weight = None
     if wanted[1]:
         of_weight = grad.t() @ x if batched else _ops.outer([x], [grad]).t().contiguous()
     if wanted[0] and batched:
         of_x = grad @ weight
-    elif wanted[0] and ctx.donated and for_the_last_time():
+    elif wanted[0] and ctx.donated and can_overwrite_saved_tensors():
         of_x = x.detach()
         for rows, some in zip(of_x.split(_ROWS), grad.split(_ROWS), strict=True):
             rows.copy_(_ops.linear(some, weight.t(), None))

@@ -1,4 +1,8 @@
-"""A sequence in blocks of steps, each of which is computed again for the backward pass."""
+"""A sequence in blocks of steps, each of which is computed again for the backward pass.
+
+Memory goes with the number of blocks and the length of one; time is that of one more forward pass. Source: Chen, Xu,
+Zhang and Guestrin (2016), Training deep nets with sublinear memory cost.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.utils.parametrizations import _SpectralNorm
-from torch.utils import _pytree as pytree
+from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from ..progress import Quiet
 from ..states import get_states, named_dynamics, pure, set_states
-from .layers import is_stateless, layers
-from .loop import How, through
-from .pages import GiveBack
+from ..torch_private import tree_flatten, tree_leaves, tree_map, tree_unflatten
+from .layers import NORMS, layers, runs_on_all_steps
+from .memory import GiveBack
+from .rows import Mode, run_row
 from .start import reset_for
 
 
@@ -40,26 +43,26 @@ def rows(module: nn.Module, apart: bool) -> list[list[nn.Module]]:
 
 def can_repeat(row: Sequence[nn.Module]) -> bool:
     """Whether `row` has states, and nothing that may not be computed twice."""
-    return not all(is_stateless(layer) for layer in row) and not any(_keeps_statistics(layer) for layer in row)
+    return not all(runs_on_all_steps(layer) for layer in row) and not any(_keeps_statistics(layer) for layer in row)
 
 
 def _keeps_statistics(layer: nn.Module) -> bool:
-    kinds = _NormBase, _SpectralNorm
-    return any(isinstance(part, kinds) and part.training and part._buffers for part in layer.modules())
+    parts = [part for part in layer.modules() if part.training]
+    return any(isinstance(part, NORMS) or parametrize.is_parametrized(part) for part in parts)
 
 
 def start(row: Sequence[nn.Module], xs: tuple[Any, ...]) -> None:
     """Reset the states in `row` for the batch of its input."""
     if len(row) == 1:
-        if not is_stateless(row[0]):
+        if not runs_on_all_steps(row[0]):
             reset_for(row[0], xs)
         return
     with torch.no_grad(), torch.random.fork_rng():  # the later layers learn their batch from one step
-        first: Any = pytree.tree_map(lambda x: x[:1], xs)
+        first: Any = tree_map(lambda x: x[:1], xs)
         for layer in row:
             first = first if isinstance(first, tuple) else (first,)
             start([layer], first)
-            first, _ = through([layer], first, How(False, Quiet()))
+            first, _ = run_row([layer], first, Mode(False, Quiet()))
     for layer in row:
         for _, module in named_dynamics(layer):
             module.reset_state(*module.batch)
@@ -73,13 +76,13 @@ class _Row(nn.Module):
         self.row, self.compiled, self.bar = nn.ModuleList(row), compile, Quiet()
 
     def forward(self, *xs: Any) -> Any:
-        return through(list(self.row), xs, How(self.compiled, self.bar))[0]
+        return run_row(list(self.row), xs, Mode(self.compiled, self.bar))[0]
 
 
 def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, compile: bool, bar: Any) -> Any:
-    """`through`, for the backward pass of which only the states at the beginning of each block are kept."""
+    """`run_row`, for the backward pass of which only the states at the beginning of each block are kept."""
     net = _Row(row, compile)
-    leaves, spec = pytree.tree_flatten(xs)
+    leaves, spec = tree_flatten(xs)
     states, known, memory = get_states(net), set(), GiveBack()
 
     def versions() -> list[int]:
@@ -88,7 +91,7 @@ def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, compile
     before = versions() if torch.is_grad_enabled() else []
 
     def block(i: int, block: tuple[Any, ...], *values: Tensor) -> tuple[Any, list[Tensor]]:
-        memory.before(pytree.tree_leaves(block))
+        memory.before(tree_leaves(block))
         net.bar = Quiet() if i in known else bar  # the second time is part of the backward pass
         if i in known and versions() != before:
             raise RuntimeError(
@@ -101,11 +104,11 @@ def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, compile
 
     values, outs = list(states.values()), []
     for i, part in enumerate(zip(*(leaf.split(steps) for leaf in leaves), strict=True)):
-        part = pytree.tree_unflatten(list(part), spec)
+        part = tree_unflatten(list(part), spec)
         if torch.is_grad_enabled():
             ys, values = checkpoint(block, i, part, *values, use_reentrant=False)  # type: ignore[misc]
         else:
             ys, values = block(i, part, *values)
         outs.append(ys)
     set_states(net, dict(zip(states, values, strict=True)))
-    return pytree.tree_map(lambda *ys: torch.cat(ys), *outs)
+    return tree_map(lambda *ys: torch.cat(ys), *outs)

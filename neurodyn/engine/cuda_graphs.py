@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
+
+from ..torch_private import copy_all, tree_flatten, tree_unflatten
 
 _LAUNCHES = 4  # fewer are not worth a graph
 _PER_LAUNCH = 2**24  # bytes of arguments and results for each of them: copies of more take longer than a launch
@@ -28,17 +29,17 @@ _refused: set[Hashable] = set()  # kinds of which a capture has failed
 _lock = threading.RLock()
 
 
-def is_worth(launches: int, changing: Sequence[Tensor], results: Callable[[], int]) -> bool:
+def is_worth(launches: int, changing: Sequence[Tensor], results: int) -> bool:
     """Whether a call with so many launches of kernels belongs in a graph.
 
     Args:
         launches: about.
         changing: arguments that are no constants.
-        results: gives the bytes of the results.
+        results: bytes of the results.
     """
     if launches < _LAUNCHES or changing[0].device.type != "cuda":
         return False
-    return sum(tensor.nbytes for tensor in changing) + results() <= min(launches * _PER_LAUNCH, _MOST)
+    return sum(tensor.nbytes for tensor in changing) + results <= min(launches * _PER_LAUNCH, _MOST)
 
 
 def in_a_graph(
@@ -84,7 +85,8 @@ def _drop() -> None:
             misses += 1
         else:
             graphs, total = graphs + 1, total + graph.bytes
-        if misses > _KEPT if graph is None else graphs > 1 and (graphs > _KEPT or total > _BYTES):
+        too_many = graphs > 1 and (graphs > _KEPT or total > _BYTES)
+        if (graph is None and misses > _KEPT) or (graph is not None and too_many):
             del _graphs[key]
 
 
@@ -111,7 +113,7 @@ class _Graph:
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
                 results = function(changing, constant)
-        self.results, self.spec = pytree.tree_flatten(results)
+        self.results, self.spec = tree_flatten(results)
         self.outputs = [value for value in self.results if isinstance(value, Tensor)]
         self.bytes = sum(tensor.nbytes for tensor in (*self.copies, *self.outputs) if tensor is not None)
 
@@ -122,7 +124,7 @@ class _Graph:
         _copy(list(zip(fresh, self.outputs, strict=True)))
         given = iter(fresh)
         values = [next(given) if isinstance(value, Tensor) else value for value in self.results]
-        return pytree.tree_unflatten(values, self.spec)
+        return tree_unflatten(values, self.spec)
 
 
 def _stays(constant: Tensor) -> bool:
@@ -140,4 +142,4 @@ def _copy(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
             sources.append(source)
     with torch.no_grad():
         for tos, sources in alike.values():
-            torch._foreach_copy_(tos, sources)  # type: ignore[attr-defined]
+            copy_all(tos, sources)

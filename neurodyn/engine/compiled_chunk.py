@@ -1,0 +1,239 @@
+"""A chunk of time steps, compiled by Inductor, that runs along a sequence."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx
+
+from ..torch_private import below_autograd, compiled
+from . import kernel_loop
+from .chunk_graphs import ChunkGraph, Place
+from .errors import NotCompilable, log_once
+from .graph_passes import take_out
+from .product_passes import is_called
+from .threads import Work
+
+#: Held while a thread traces or compiles: torch does it in one thread at a time.
+COMPILING = threading.RLock()
+_RECORDED = 64  # shapes for which the kernels of one chunk are remembered
+
+#: The tensors of a sequence for each group of a chunk's arguments.
+Tensors = Mapping[str, Sequence[Tensor]]
+
+
+class Stretch(NamedTuple):
+    """Chunks of one length in a row.
+
+    Attributes:
+        step: the first step of chunk 0.
+        row: the row of the history before chunk 0.
+        chunks: which chunks, in the order of the calls.
+        turn: of the two rows that take turns, the one that the first call reads.
+    """
+
+    step: int
+    row: int
+    chunks: range
+    turn: int = 0
+
+
+class CompiledChunk:
+    """A chunk, ready to be called.
+
+    Args:
+        chunk: its graph, which this changes.
+        names: of the module, for messages.
+
+    Attributes:
+        launches: about how many kernels it launches on a GPU; 0 if it may wait for the CPU, or calls other operators.
+        why_not: why its kernels are called from Python, if they are.
+
+    Raises:
+        NotCompilable: Inductor fails.
+    """
+
+    def __init__(self, chunk: ChunkGraph):
+        self.steps, self.groups = chunk.steps, {k: len(v) for k, v in chunk.groups.items()}
+        graph, free = chunk.graph, chunk.step.free
+        self.device = chunk.step.outs[0].device
+        on_cpu = all(node.meta["val"].device.type == "cpu" for node in graph.nodes if node.op == "placeholder")
+        constants = chunk.groups["constants"]
+        before = take_out(graph, constants, on_cpu)
+        self.before = None if before is None else fx.GraphModule({}, before)
+        inputs = [node for node in graph.nodes if node.op == "placeholder"]
+        values = len(inputs) - sum(self.groups.values())
+        self.groups["values"] = values
+        self.layouts = [node.meta["val"] for node in inputs]
+        self.symbols = free.symbols
+        self.work = Work(graph, free.symbols)
+        self.launches = _launches(graph)
+        self.why_not = ""
+        self._recordings: dict[tuple[int, ...], kernel_loop.Recording | None] = {}
+        try:
+            self.call = compiled(fx.GraphModule({}, graph), self.layouts, free.mode, _options(graph))
+        except Exception as error:
+            raise NotCompilable(_explain(error)) from error
+
+    def values(self, constants: Sequence[Tensor]) -> list[Tensor]:
+        """What depends on the constants alone, to be computed once for a call."""
+        if self.before is None:
+            return []
+        with torch.no_grad():
+            return [value.contiguous() for value in self.before(*constants)]
+
+    def run(
+        self,
+        tensors: Tensors,
+        stretch: Stretch,
+        sizes: tuple[int, ...],
+        places: Mapping[str, Place],
+        progress: Any = None,
+    ) -> int:
+        """Call the chunk along a sequence.
+
+        Args:
+            tensors: those of each group; with time in front, or a row for each chunk, as its place says.
+            sizes: the free ones.
+            places: where each argument lies in these tensors.
+            progress: takes the steps that are done.
+
+        Returns:
+            Of two rows that take turns, the one written last.
+        """
+        recording = self._recorded(sizes)
+        done = None if progress is None else lambda n: progress.update(n * self.steps)
+        if recording is None or not self._replayed(recording, tensors, stretch, places, done):
+            self._called(tensors, stretch, sizes, places, done)
+        return (stretch.turn + len(stretch.chunks)) % 2
+
+    def _replayed(
+        self,
+        recording: kernel_loop.Recording,
+        tensors: Tensors,
+        stretch: Stretch,
+        places: Mapping[str, Place],
+        done: Any,
+    ) -> bool:
+        columns: list[kernel_loop.Column] = []
+        held: list[Tensor] = []
+        for group, place in places.items():
+            if self.groups[group]:
+                columns += _columns(place, tensors[group], len(held), stretch, self.steps)
+                held += tensors[group]
+        return recording.run(recording.route(columns, len(held)), held, stretch.chunks, stretch.turn, done)
+
+    def _called(
+        self, tensors: Tensors, stretch: Stretch, sizes: tuple[int, ...], places: Mapping[str, Place], done: Any
+    ) -> None:
+        threads = self.work.threads(sizes) if self.device.type == "cpu" else torch.get_num_threads()
+        with kernel_loop.limited_threads(threads), below_autograd(), torch.no_grad():
+            for k, i in enumerate(stretch.chunks):
+                arguments: list[Tensor] = []
+                for group, place in places.items():
+                    if self.groups[group]:
+                        arguments += _arguments(place, tensors[group], stretch, i, (stretch.turn + k) % 2, self.steps)
+                self.call(arguments)
+                if done is not None:
+                    done(1)
+
+    def _recorded(self, sizes: tuple[int, ...]) -> kernel_loop.Recording | None:
+        """The kernels for these sizes; None if they are called from Python."""
+        if sizes in self._recordings:
+            return self._recordings[sizes]
+        if len(self._recordings) >= _RECORDED:
+            self._recordings.clear()
+        known = dict(zip(self.symbols, sizes, strict=True))
+        layouts = [([_size(n, known) for n in x.shape], x.dtype, x.device) for x in self.layouts]
+        threads = self.work.threads(sizes)
+        try:
+            self._recordings[sizes] = kernel_loop.record(self.call, layouts, threads)
+        except kernel_loop.NotYet:
+            return None
+        except Exception as reason:  # whatever torch keeps to itself is not as it was
+            self.why_not = str(reason) or type(reason).__name__
+            self._recordings[sizes] = None
+            log_once(f"chunks of {self.steps} steps are called from Python: {self.why_not}")
+        return self._recordings[sizes]
+
+
+def _size(size: Any, known: Mapping[Any, int]) -> int:
+    return size if isinstance(size, int) else known[size.node.expr]
+
+
+def _columns(
+    place: Place, tensors: Sequence[Tensor], base: int, stretch: Stretch, steps: int
+) -> list[kernel_loop.Column]:
+    """How the arguments of a group move, whose tensors start with number `base`."""
+    Column, numbered = kernel_loop.Column, [(base + j, tensor) for j, tensor in enumerate(tensors)]
+    if place is Place.WHOLE:
+        return [Column(j) for j, _ in numbered]
+    rows = [
+        (j, tensor.nbytes // tensor.shape[0]) for j, tensor in numbered
+    ]  # the stride of a single row may be anything
+    if place is Place.STEPS:
+        return [Column(j, stretch.step * row, steps * row) for j, row in rows]
+    if place is Place.EACH_STEP:
+        return [Column(j, (stretch.step + k) * row, steps * row) for k in range(steps) for j, row in rows]
+    if place is Place.BEFORE:
+        return [Column(j, stretch.row * row, row) for j, row in rows]
+    if place is Place.AFTER:
+        return [Column(j, (stretch.row + 1) * row, row) for j, row in rows]
+    if place is Place.GIVEN:
+        return [Column(j, 0, row, True) for j, row in rows]
+    return [Column(j, row, -row, True) for j, row in rows]
+
+
+def _arguments(
+    place: Place, tensors: Sequence[Tensor], stretch: Stretch, chunk: int, turn: int, steps: int
+) -> list[Tensor]:
+    """The arguments of a group for one chunk."""
+    first = stretch.step + chunk * steps
+    if place is Place.WHOLE:
+        return list(tensors)
+    if place is Place.STEPS:
+        return [tensor[first : first + steps] for tensor in tensors]
+    if place is Place.EACH_STEP:
+        return [tensor[first + k] for k in range(steps) for tensor in tensors]
+    row = {
+        Place.BEFORE: stretch.row + chunk,
+        Place.AFTER: stretch.row + chunk + 1,
+        Place.GIVEN: turn,
+        Place.HANDED_ON: 1 - turn,
+    }[place]
+    return [tensor[row] for tensor in tensors]
+
+
+def _launches(graph: fx.Graph) -> int:
+    """One for each operator that Inductor does not write itself, and one before and after each for the others."""
+    values = [node.meta.get("val") for node in graph.nodes]
+    if len({value.device for value in values if isinstance(value, Tensor)}) > 1:  # a copy, which may wait
+        return 0
+    targets = [node.target for node in graph.nodes if node.op == "call_function"]
+    if not {getattr(target, "namespace", "aten") for target in targets} <= {"aten", "prims", "neurodyn", "_operator"}:
+        return 0
+    return 1 + 2 * sum(map(is_called, targets))
+
+
+def _options(graph: fx.Graph) -> dict[str, Any]:
+    """For Inductor. The engine lays every input out as traced, so that sizes and strides need not be checked.
+
+    Loops take as many threads as a call is given. Where an index can be wrong they take what Inductor chooses, for
+    small ones a single one: out of a loop of several threads no error can be raised.
+    """
+    options: dict[str, Any] = {"size_asserts": False}
+    values = [node.meta.get("val") for node in graph.nodes]
+    if not any(isinstance(value, Tensor) and value.dtype in (torch.int32, torch.int64) for value in values):
+        # For one thread Inductor leaves out what keeps several from doing the same work each (omp single).
+        options |= {"cpp.dynamic_threads": True, "cpp.threads": max(2, torch.get_num_threads())}
+    return options
+
+
+def _explain(error: Exception) -> str:
+    if "InvalidCxxCompiler" in f"{type(error).__name__} {error}":
+        return "there is no working C++ compiler; install one (apt-get install g++), or name it in the variable CXX"
+    first = str(error).strip().splitlines()[:1]
+    return f"Inductor failed ({type(error).__name__}: {first[0] if first else ''})"

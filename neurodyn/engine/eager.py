@@ -1,0 +1,72 @@
+"""The plain loop: the reference with which everything else is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..states import constants, get_states, pure, set_states
+from ..torch_private import scan, tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+
+def plain_loop(
+    net: nn.Module,
+    arguments: tuple[Any, ...],
+    start: Callable[[], Any] | None,
+    after_first: Callable[[], Any],
+    bar: Any,
+) -> Any:
+    """Call `net` once for each step, as a loop of one's own would; its states stay in its buffers.
+
+    Args:
+        arguments: of `net`, each tensor with time in front.
+        start: takes the first step, if the states have to be set for it.
+        after_first: called when the first step has worked.
+    """
+    ys = []
+    for t in range(len(tree_leaves(arguments)[0])):
+        ys.append(start() if t == 0 and start is not None else net(*tree_map(lambda x, t=t: x[t], arguments)))
+        if t == 0:
+            after_first()
+        bar.update(1)
+    return stacked(net, ys)
+
+
+def stacked(net: nn.Module, ys: list[Any]) -> Any:
+    """The outputs of all steps, each tensor with time in front.
+
+    Raises:
+        TypeError: an output that is no tensor.
+    """
+    for leaf in tree_leaves(ys[0]):
+        if not isinstance(leaf, Tensor):
+            raise TypeError(
+                f"unroll: {type(net).__name__} returns {leaf!r}, a {type(leaf).__name__}, in a step; wanted a tensor, or "
+                "a tuple, list or dict of tensors"
+            )
+    if not tree_leaves(ys[0]):
+        raise TypeError(f"unroll: {type(net).__name__} returns no tensor in a step")
+    return tree_map(lambda *values: torch.stack(values), *ys)
+
+
+def exported_loop(net: nn.Module, arguments: tuple[Any, ...]) -> Any:
+    """Inside torch.export: one scan over time in the graph that is being made, for any T."""
+    start, fixed = get_states(net), constants(net)
+    leaves, spec = tree_flatten(arguments)
+    n, m, output_spec = len(start), len(start) + len(leaves), None
+
+    def step(*tensors: Tensor) -> list[Tensor]:
+        nonlocal output_spec
+        given = dict(zip(start, tensors[:n], strict=True)) | dict(zip(fixed, tensors[m:], strict=False))
+        y, states = pure(net, given, *tree_unflatten(tensors[n:m], spec))
+        outs, output_spec = tree_flatten(y)
+        return [value.clone() for value in (*states.values(), *outs)]
+
+    sizes = {size.node.expr: size for x in leaves for size in x.shape[1:] if isinstance(size, torch.SymInt)}
+    further = (*fixed.values(), *sizes.values())  # AOTInductor looks for the sizes of the batch there
+    found = scan(step, list(start.values()), leaves, further)
+    set_states(net, dict(zip(start, found[:n], strict=True)))
+    return tree_unflatten(found[n:], output_spec)  # type: ignore[arg-type]

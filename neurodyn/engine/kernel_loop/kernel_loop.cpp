@@ -1,0 +1,98 @@
+// Calls the kernels of a chunk for one chunk of a sequence after the other, with arguments that move along their tensors.
+//
+// The structs Column and Call, the constant MOST_ARGUMENTS and the enum of errors come before this text: recording.py
+// writes them from its own declarations, so that both sides agree.
+
+#include <cstddef>
+#include <exception>
+#include <string>
+#include <utility>
+#include <vector>
+
+#ifdef _OPENMP
+#include <omp.h>
+#else
+static int omp_get_max_threads() { return 1; }
+static void omp_set_num_threads(int) {}
+#endif
+
+namespace {
+
+template <size_t> using word = int64_t;  // a pointer or a number: on the ABIs of Linux and macOS both go the same way
+
+template <size_t... I>
+void call(void* kernel, const int64_t* a, std::index_sequence<I...>) {
+  reinterpret_cast<void (*)(word<I>...)>(kernel)(a[I]...);
+}
+
+template <size_t N>
+void call_with(void* kernel, const int64_t* a) { call(kernel, a, std::make_index_sequence<N>{}); }
+
+template <size_t... N>
+void dispatch(void* kernel, int64_t n, const int64_t* a, std::index_sequence<N...>) {
+  static constexpr void (*with[])(void*, const int64_t*) = {call_with<N>...};
+  with[n](kernel, a);
+}
+
+using Launch = int (*)(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**);
+
+}  // namespace
+
+// From now on no more than n threads work on a kernel that this thread calls; returns what held before.
+extern "C" int limit_threads(int n) {
+  const int before = omp_get_max_threads();
+  omp_set_num_threads(n);
+  return before;
+}
+
+// Runs calls `first_call` to `last_call` - 1 of the sequence. The k-th one is for the chunk `start + k * stride`, and its
+// argument in a column lies at bases[base] + offset + step * (the chunk, or turns of 0 and 1 in an alternating column).
+// `columns` starts with the arguments that are tensors; `arguments` gives for each argument of each kernel its column.
+// With `launch`, CUDA's cuLaunchKernel, the kernels are those of a GPU and go to `stream`.
+// Returns nothing, or what a kernel has thrown, or NOT_STARTED if not even the first kernel could be launched.
+extern "C" const char* run_kernels(const Column* columns, int64_t n_columns, const Call* calls, int64_t n_calls,
+                                   const int64_t* arguments, int64_t n_arguments, const int64_t* bases, int64_t n_bases,
+                                   int64_t first_call, int64_t last_call, int64_t start, int64_t stride, int64_t turn,
+                                   int64_t threads, void* launch, void* stream) {
+  static thread_local std::string message;
+  for (int64_t c = 0; c < n_columns; ++c)
+    if (columns[c].base < 0 || columns[c].base >= n_bases) return "a column without a tensor";
+  for (int64_t i = 0; i < n_arguments; ++i)
+    if (arguments[i] < 0 || arguments[i] >= n_columns) return "an argument without a column";
+  const int before = omp_get_max_threads();
+  if (!launch && threads < before) omp_set_num_threads(static_cast<int>(threads));
+  const char* thrown = nullptr;
+  try {
+    for (int64_t k = first_call; k < last_call && !thrown; ++k) {
+      const int64_t chunk = start + k * stride, alternating = (turn + k) & 1;
+      const int64_t* argument = arguments;
+      for (int64_t i = 0; i < n_calls && !thrown; ++i) {
+        int64_t values[MOST_ARGUMENTS];
+        void* places[MOST_ARGUMENTS];
+        if (calls[i].arity < 0 || calls[i].arity > MOST_ARGUMENTS || argument + calls[i].arity > arguments + n_arguments) {
+          thrown = "a kernel with too many arguments";
+          break;
+        }
+        for (int64_t j = 0; j < calls[i].arity; ++j, ++argument) {
+          const Column& c = columns[*argument];
+          values[j] = bases[c.base] + c.offset + c.step * (c.alternates ? alternating : chunk);
+          places[j] = &values[j];
+        }
+        void* kernel = reinterpret_cast<void*>(calls[i].kernel);
+        if (!launch) {
+          dispatch(kernel, calls[i].arity, values, std::make_index_sequence<MOST_ARGUMENTS + 1>{});
+        } else if (const int error = reinterpret_cast<Launch>(launch)(
+                       kernel, calls[i].blocks_x, calls[i].blocks_y, calls[i].blocks_z, calls[i].threads, 1, 1,
+                       calls[i].shared_bytes, stream, places, nullptr)) {
+          message = "a kernel was not launched: CUDA error " + std::to_string(error);
+          thrown = k == first_call && i == 0 ? NOT_STARTED : message.c_str();
+        }
+      }
+    }
+  } catch (const std::exception& error) {
+    message = error.what();
+    thrown = message.c_str();
+  }
+  if (!launch) omp_set_num_threads(before);
+  return thrown;
+}

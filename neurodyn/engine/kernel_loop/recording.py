@@ -1,0 +1,192 @@
+"""A chunk's kernels and their arguments, told from one call in which the kernels do nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import itertools
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...ops import native
+from ...torch_private import written_function
+from .kernels import Launched, NotRecordable, NotYet, launcher, recorders
+
+_MOST_ARGUMENTS = 96
+_NOT_STARTED = b"kernels cannot be launched"
+_CHUNKS_AT_ONCE = 64  # between two looks at whether the user has pressed Ctrl-C
+_ALIGNED = 16  # bytes: Triton's kernels are compiled for tensors that begin at a multiple of these
+
+
+class Column(NamedTuple):
+    """How an argument moves: in chunk i it lies at ``bases[base] + offset + step * i``.
+
+    In an alternating column it is ``step`` times 0 and 1 in turn.
+    """
+
+    base: int
+    offset: int = 0
+    step: int = 0
+    alternates: int = 0
+
+
+class _Call(NamedTuple):
+    kernel: int
+    arity: int
+    blocks_x: int
+    blocks_y: int
+    blocks_z: int
+    threads: int
+    shared_bytes: int
+
+
+def _struct(name: str, fields: Sequence[str]) -> str:
+    return f"struct {name} {{ int64_t {', '.join(fields)}; }};\n"
+
+
+@functools.cache
+def _library() -> Any:
+    """The functions of kernel_loop.cpp."""
+    declared = "#include <cstdint>\n" + _struct("Column", Column._fields) + _struct("Call", _Call._fields)
+    declared += f'constexpr int MOST_ARGUMENTS = {_MOST_ARGUMENTS};\n#define NOT_STARTED "{_NOT_STARTED.decode()}"\n'
+    library = native.load(Path(__file__).with_name("kernel_loop.cpp"), header=declared)
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    lists = [pointer, number] * 4
+    library.run_kernels.argtypes = [*lists, *6 * [number], pointer, pointer]
+    library.run_kernels.restype = ctypes.c_char_p
+    library.limit_threads.argtypes, library.limit_threads.restype = [ctypes.c_int], ctypes.c_int
+    return library
+
+
+@contextlib.contextmanager
+def limited_threads(threads: int) -> Iterator[None]:
+    """Inside, no loop of OpenMP uses more threads than this."""
+    if threads >= torch.get_num_threads():
+        yield
+        return
+    before = _library().limit_threads(threads)
+    try:
+        yield
+    finally:
+        _library().limit_threads(before)
+
+
+class Recording:
+    """The kernels of a chunk for arguments of certain shapes.
+
+    Args:
+        calls: of kernels, in order.
+        arguments: tensors that stand for the arguments of the chunk.
+        threads: at most so many work on a kernel of the CPU.
+    """
+
+    def __init__(self, calls: Sequence[Launched], arguments: Sequence[Tensor], threads: int):
+        self.threads, self.device = threads, arguments[0].device
+        places = {tensor.data_ptr(): i for i, tensor in enumerate(arguments)}
+        used = [argument for call in calls for argument in call.arguments]
+        temporary = {a.data_ptr(): a for a in used if isinstance(a, Tensor) and a.data_ptr() not in places}
+        self.temporary = [tensor.untyped_storage().nbytes() for tensor in temporary.values()]
+        places |= {address: len(places) + i for i, address in enumerate(temporary)}
+        numbers = itertools.count(len(places))
+        columns = [places[a.data_ptr()] if isinstance(a, Tensor) else next(numbers) for a in used]
+        self.numbers = [argument for argument in used if not isinstance(argument, Tensor)]
+        launches = [_Call(call.kernel, len(call.arguments), *call.launch) for call in calls]
+        self.count, self.on_gpu = len(launches), self.device.type == "cuda"
+        self.calls = array("q", itertools.chain.from_iterable(launches))
+        self.arguments = array("q", columns)
+
+    def route(self, columns: Sequence[Column], bases: int) -> tuple[array[int], int, bool]:
+        """How all columns move, temporary tensors and numbers after the `columns` of the chunk's arguments.
+
+        Args:
+            columns: of the chunk's arguments.
+            bases: how many tensors these move along.
+        """
+        still = [Column(bases + i) for i in range(len(self.temporary) + len(self.numbers))]
+        aligned = all(column.offset % _ALIGNED == 0 and column.step % _ALIGNED == 0 for column in columns)
+        return array("q", itertools.chain.from_iterable((*columns, *still))), len(columns) + len(still), aligned
+
+    def run(
+        self,
+        route: tuple[array[int], int, bool],
+        tensors: Sequence[Tensor],
+        chunks: range,
+        turn: int = 0,
+        progress: Callable[[int], Any] | None = None,
+    ) -> bool:
+        """Call the kernels for the `chunks` in turn; False if nothing was done, as may be on a GPU.
+
+        Args:
+            route: of `route`, for these tensors.
+            turn: of alternating columns, at the first chunk.
+            progress: told how many chunks are done.
+
+        Raises:
+            RuntimeError: what a kernel has thrown, such as an index out of range.
+        """
+        columns, n_columns, aligned = route
+        addresses = [tensor.data_ptr() for tensor in tensors]
+        rooms = [torch.empty(n, dtype=torch.uint8, device=self.device) for n in self.temporary]
+        launch, stream = None, None
+        if self.on_gpu:
+            if not aligned or any(address % _ALIGNED for address in addresses):
+                return False
+            launch, stream = launcher(), torch.cuda.current_stream(self.device).cuda_stream
+        bases = array("q", [*addresses, *[room.data_ptr() for room in rooms], *self.numbers])
+        torch.get_num_threads()  # a new thread gets torch's number only now
+        lists = (
+            (columns, n_columns),
+            (self.calls, self.count),
+            (self.arguments, len(self.arguments)),
+            (bases, len(bases)),
+        )
+        given = [word for words, n in lists for word in (words.buffer_info()[0], n)]
+        guard = torch.cuda.device(self.device) if self.on_gpu else contextlib.nullcontext()
+        for first in range(0, len(chunks), _CHUNKS_AT_ONCE):
+            last = min(first + _CHUNKS_AT_ONCE, len(chunks))
+            where = first, last, chunks.start, chunks.step, turn
+            with guard:
+                message = _library().run_kernels(*given, *where, self.threads, launch, stream)
+            if message == _NOT_STARTED and first == 0:
+                return False
+            if message is not None:
+                raise RuntimeError(message.decode())
+            if progress is not None:
+                progress(last - first)
+        return True
+
+
+def record(
+    compiled: Any, layouts: Sequence[tuple[Sequence[int], torch.dtype, torch.device]], threads: int
+) -> Recording:
+    """The kernels that a compiled chunk calls for arguments of these shapes, dtypes and devices.
+
+    Raises:
+        NotRecordable: with the reason.
+        NotYet: not before the chunk has been called.
+    """
+    if (written := written_function(compiled)) is None:
+        raise NotRecordable("Inductor wrote something else than a Python function")
+    code, scope, runner = written
+    if any(0 in shape for shape, *_ in layouts):
+        raise NotRecordable("an argument has no elements")
+    tensors = [torch.empty((), dtype=dtype, device=device).expand(tuple(shape)) for shape, dtype, device in layouts]
+    calls: list[Launched] = []
+    stand_ins = {name: make(calls) for name, make in recorders(code, scope, tensors[0].device.type == "cpu").items()}
+    results = FunctionType(code, scope | stand_ins)(runner, list(tensors))
+    if len(results):
+        raise NotRecordable("it returns tensors")
+    if any(len(call.arguments) > _MOST_ARGUMENTS for call in calls):
+        raise NotRecordable(f"a kernel has more than {_MOST_ARGUMENTS} arguments")
+    _library()
+    return Recording(calls, tensors, threads)
+
+
+__all__ = ["Column", "NotRecordable", "NotYet", "Recording", "limited_threads", "record"]

@@ -1,0 +1,248 @@
+"""The programs of this process: each is found again where everything that its trace has read is the same.
+
+For a module that was seen before, a snapshot tells in some microseconds that nothing has changed. A new one shares the
+programs of others with the same fingerprint, if the globals that the trace has read are as they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..states import constants, held_states, named_dynamics, named_modules, pure, same_tensors
+from ..torch_private import Missing, TreeSpec, has_module_hooks, load_compiler, tree_unflatten
+from .compiled_chunk import COMPILING
+from .errors import NotCompilable, SizeSpecialised
+from .fingerprint import Elastic, Unique, elastic_sizes, fingerprint
+from .program import Program
+from .purity import Watching
+from .snapshot import Snapshot
+from .tracing import Layout, Signature, trace_step
+
+_KEPT = 256
+
+
+class Found(NamedTuple):
+    """A program, or why there is none, and what the trace has read besides the module."""
+
+    program: Program | str
+    reads: Snapshot
+
+
+class _Last(NamedTuple):
+    """What a module looked like when a program was found for it."""
+
+    snapshot: Snapshot
+    programs: dict[Hashable, Program | str]
+
+
+_shared: OrderedDict[Hashable, list[Found]] = OrderedDict()
+_last: weakref.WeakKeyDictionary[nn.Module, _Last] = weakref.WeakKeyDictionary()
+
+
+def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> tuple[Program, list[Tensor]]:
+    """The program for a module, whose states are set, and for inputs with time in front; and the module's constants.
+
+    It is traced at its first use.
+
+    Raises:
+        NotCompilable: with the reason.
+    """
+    states, fixed = list(held_states(net).values()), list(constants(net).values())
+    gradients = torch.is_grad_enabled() and any([t.requires_grad for t in (*states, *fixed, *xs)])
+    look = _key(net, states, fixed, xs, spec, gradients)
+    last = _last.get(net)
+    if last is not None and last.snapshot.change() is not None:
+        del _last[net]
+        last = None
+    if last is None or look not in last.programs:
+        found = _found(net, states, [x[0] for x in xs], spec, gradients)
+        if last is None:
+            snapshot = Snapshot()
+            snapshot.take("", net)
+            snapshot.add(found.reads)
+            last = _last[net] = _Last(snapshot, {})
+        else:
+            last.snapshot.add(found.reads)
+        last.programs[look] = found.program
+    program = last.programs[look]
+    if isinstance(program, str):
+        raise NotCompilable(program)
+    if program.failure:
+        raise NotCompilable(program.failure)
+    return program, fixed
+
+
+def clear() -> None:
+    """Forget all programs."""
+    _shared.clear()
+    _last.clear()
+
+
+def _key(net: nn.Module, states: Any, fixed: Any, xs: Any, spec: TreeSpec, gradients: bool) -> Hashable:
+    """What a program depends on besides what the module and its code hold."""
+    of_states = tuple([(s.shape, s.dtype, s.device) for s in states])
+    of_constants = tuple([(c.shape, c.dtype, c.device, c.requires_grad) for c in fixed])
+    of_xs = tuple([(x.shape[1:], x.dtype, x.device, x.requires_grad) for x in xs])
+    return of_states, of_constants, of_xs, spec, gradients, _surroundings(xs[0].device.type)
+
+
+def _surroundings(device: str) -> Hashable:
+    """What torch is set to, as far as a step can tell."""
+    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+    return (
+        has_module_hooks(),
+        autocast,
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.are_deterministic_algorithms_enabled(),
+    )
+
+
+def _found(net: nn.Module, states: Sequence[Tensor], x: Sequence[Tensor], spec: TreeSpec, gradients: bool) -> Found:
+    if (name := hooked(net)) is not None:
+        return Found(f"{name} has hooks, which have to be called at every step", Snapshot())
+    batch, elastic = _common_batch(net, x), elastic_sizes(net)
+    found = Found("", Snapshot())
+    for sizes, free in ((elastic, batch), ({}, batch), ({}, ())):
+        found = _lookup(net, states, x, spec, gradients, free, sizes)
+        if found.program != _SPECIALISED:
+            return found
+    return Found("the shape of its output depends on values", Snapshot())
+
+
+_SPECIALISED = "holds for one batch size only"
+
+
+def _lookup(
+    net: nn.Module, states: Any, x: Any, spec: TreeSpec, gradients: bool, free: tuple[int, ...], elastic: Elastic
+) -> Found:
+    tensors = [(*_free_shape(t, free), t.dtype, t.device) for t in (*states, *x)]
+    wanted = gradients and tuple([value.requires_grad for value in x])
+    try:
+        key = (
+            fingerprint(net, elastic),
+            spec,
+            len(free),
+            gradients,
+            wanted,
+            tuple(tensors),
+            _surroundings(x[0].device.type),
+        )
+    except Unique:
+        key = None
+    with COMPILING:
+        candidates = _shared.setdefault(key, []) if key is not None else []
+        for found in candidates:
+            if found.reads.change() is None:
+                _shared.move_to_end(key)
+                return found
+        found = _traced(net, states, x, spec, gradients, free, elastic)
+        candidates.append(found)
+        while len(_shared) > _KEPT:
+            _shared.popitem(last=False)
+    return found
+
+
+def _free_shape(tensor: Tensor, free: tuple[int, ...]) -> tuple[bool, tuple[int, ...]]:
+    n = len(free)
+    led = tuple(tensor.shape[:n]) == free
+    return led, tuple(tensor.shape[n if led else 0 :])
+
+
+def _traced(
+    net: nn.Module, states: Any, x: Any, spec: TreeSpec, gradients: bool, free: tuple[int, ...], elastic: Elastic
+) -> Found:
+    state_names, fixed = list(held_states(net)), constants(net)
+    fixed_layouts = [Layout.of(value) for value in fixed.values()]
+    for i, name in enumerate(fixed):
+        if name in elastic:  # a free size after those of the batch
+            shape = (-1 - len(free) - elastic[name][0], *fixed_layouts[i].shape[1:])
+            fixed_layouts[i] = fixed_layouts[i]._replace(shape=shape)
+    signature = Signature(
+        tuple([Layout.of(value, free) for value in states]),
+        tuple(fixed_layouts),
+        tuple([Layout.of(value, free) for value in x]),
+        (*free, *dict(elastic.values()).values()),
+        tuple([i for i, value in enumerate(fixed.values()) if value.requires_grad]) if gradients else None,
+        tuple([i for i, value in enumerate(x) if value.requires_grad]) if gradients else (),
+    )
+
+    unset = [module for _, module in named_dynamics(net) if not module.is_set]
+
+    def step(states: Sequence[Tensor], constant: Sequence[Tensor], xs: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
+        tensors = dict(zip(state_names, states, strict=True)) | dict(zip(fixed, constant, strict=True))
+        with same_tensors(net):
+            y, new = pure(net, tensors, *tree_unflatten(list(xs), spec))
+            if any(module.is_set for module in unset):
+                raise NotCompilable("a layer is called that had no state before; call nd.reset_states first")
+        return y, [new[name] for name in state_names]
+
+    names = [*state_names, *fixed, *(f"input {i}" for i in range(len(x)))]
+    watching = None
+    try:
+        load_compiler()  # what torch imports is not what the step does
+        with _tracing(), torch.inference_mode(False), Watching(net) as watching:
+            traced = trace_step(step, signature, names)
+        return Found(Program(traced), watching.reads)
+    except SizeSpecialised:
+        return Found(_SPECIALISED, watching.reads if watching else Snapshot())
+    except (NotCompilable, Missing) as reason:
+        return Found(str(reason), watching.reads if watching else Snapshot())
+    except Exception as error:
+        return Found(_explain(error), watching.reads if watching else Snapshot())
+
+
+def _explain(error: Exception) -> str:
+    text = str(error)
+    if "FakeTensor" in text and "allow_non_fake_inputs" in text:
+        return "it uses a tensor that is neither a parameter nor a buffer; register it with register_buffer"
+    first = text.strip().splitlines()[:1]
+    return f"it cannot be traced ({type(error).__name__}: {first[0] if first else ''})"
+
+
+_depth = 0
+
+
+@contextlib.contextmanager
+def _tracing() -> Iterator[None]:
+    global _depth
+    _depth += 1
+    try:
+        yield
+    finally:
+        _depth -= 1
+
+
+def is_tracing() -> bool:
+    """Whether the step of a module is being traced."""
+    return _depth > 0
+
+
+def hooked(net: nn.Module) -> str | None:
+    """The name of a module inside `net` that has hooks, which have to be called at every step."""
+    for name, module in named_modules(net):
+        if has_hooks(module):
+            return name or type(module).__name__
+    return "every module" if has_module_hooks() else None
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a module has hooks of its own."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+def _common_batch(net: nn.Module, x: Sequence[Tensor]) -> tuple[int, ...]:
+    """The batch shape of all layers, if they agree; without layers that of the first input, if it has one."""
+    found = {module.batch for _, module in named_dynamics(net)}
+    if not found:
+        return tuple(x[0].shape[:1]) if x[0].dim() > 1 else ()
+    return found.pop() if len(found) == 1 else ()

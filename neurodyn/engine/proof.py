@@ -1,0 +1,137 @@
+"""A new program proves itself: on the first real data that it meets, its results are compared with the plain step's.
+
+Outputs, final states and, with gradients, the gradients of a fixed weighted sum of them, over a few steps. Elements
+that rounding decides, such as a potential that lies at the threshold up to rounding, are left out: they are those in
+which the plain loop itself changes if its inputs are changed by a few units of the last place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..states import constants, held_states, pure
+from ..torch_private import TreeSpec, tree_leaves, tree_unflatten, without_saved_tensor_hooks
+from .program import Program
+from .time_loop import run_program
+
+_TOLERANCE = {torch.float64: 1e-7, torch.float32: 2e-3}
+_COARSE = 0.1  # of half precision
+_ROUNDING = 16  # units of the last place
+_TRIES = 3
+
+
+def prove(
+    program: Program,
+    net: nn.Module,
+    states: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    spec: TreeSpec,
+    steps: int = 0,
+) -> str:
+    """Compare a program with the plain step; what differs, or nothing.
+
+    Args:
+        states: where the call starts.
+        xs: its inputs, with time in front.
+        steps: of a chunk, if not the usual number.
+    """
+    pieces = program.pieces(len(xs[0]), steps)
+    lengths = {piece.steps for piece in pieces} - program.proven
+    if not lengths:
+        return ""
+    n = sum(piece.steps if piece.chunks else 0 for piece in pieces[:1]) + sum(p.steps * p.chunks for p in pieces[1:])
+    given = [[value.detach() for value in kind] for kind in (states, constants(net).values(), [x[:n] for x in xs])]
+    with without_saved_tensor_hooks(), torch.inference_mode(False):
+        compiled = _results(program, given, lambda *tensors: run_program(program, *tensors, steps=steps))
+
+        def plain_loop(*tensors: Sequence[Tensor]) -> Any:
+            return _loop(net, spec, *tensors)
+
+        wanted = _results(program, given, plain_loop)
+        differs = _different(compiled, wanted)
+        if any(bool(mask.any()) for mask in differs.values()):
+            for sign in (1, -1):
+                moved = _results(program, [_moved(kind, sign) for kind in given], plain_loop)
+                unsure = _different(moved, wanted, scale=0.1)
+                differs = {name: mask & ~unsure[name] for name, mask in differs.items()}
+            wrong = [name for name, mask in differs.items() if bool(mask.any())]
+            if wrong:
+                return f"its compiled {wrong[0]} differs from the plain step's"
+            program.tries += 1
+            if program.tries < _TRIES:
+                return ""  # rounding decides here; the next call may tell more
+    program.proven |= lengths
+    return ""
+
+
+def _loop(net: nn.Module, spec: TreeSpec, states: Any, fixed: Any, xs: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """The plain loop as a function of its tensors."""
+    names, known = list(held_states(net)), dict(zip(constants(net), fixed, strict=True))
+    now, rows = dict(zip(names, states, strict=True)), []
+    for t in range(len(xs[0])):
+        y, now = pure(net, known | now, *tree_unflatten([x[t] for x in xs], spec))
+        rows.append(tree_leaves(y))
+    return [torch.stack(list(out)) for out in zip(*rows, strict=True)], list(now.values())
+
+
+def _results(program: Program, given: Sequence[Sequence[Tensor]], run: Any) -> dict[str, Tensor]:
+    """Outputs, final states and gradients, by what they are called in messages."""
+    signature, k = program.step.signature, len(program.step.outs)
+    leaves = [value.detach() for kind in given for value in kind]
+    if program.differentiable:
+        for i in signature.sources:
+            leaves[i] = leaves[i].clone().requires_grad_()
+    n, m = len(given[0]), len(given[0]) + len(given[1])
+    with torch.set_grad_enabled(program.differentiable):
+        outs, final = run(leaves[:n], leaves[n:m], leaves[m:])
+        results = [*outs, *final]
+        found = {f"output {i}" if i < k else f"state {i - k}": value.detach() for i, value in enumerate(results)}
+        if program.differentiable:
+            pulled = [results[i] for i in program.step.differentiable if results[i].requires_grad]
+            weights = [
+                torch.linspace(0.5, 1.5, max(1, v.numel()), dtype=v.dtype, device=v.device).view_as(v) for v in pulled
+            ]
+            sources = [leaves[i] for i in signature.sources]
+            grads = torch.autograd.grad(pulled, sources, weights, allow_unused=True)
+            for i, (source, grad) in enumerate(zip(sources, grads, strict=True)):
+                found[f"gradient {i}"] = torch.zeros_like(source) if grad is None else grad
+    return found
+
+
+def _moved(tensors: Sequence[Tensor], sign: int) -> list[Tensor]:
+    """The tensors, changed by some units of the last place."""
+    found = []
+    for tensor in tensors:
+        if tensor.dtype.is_floating_point:
+            noise = torch.linspace(0, 3000, max(1, tensor.numel()), device=tensor.device).cos().view(tensor.shape)
+            tensor = tensor * (1 + sign * _ROUNDING * _precision(tensor.dtype) * noise).to(tensor.dtype)
+        found.append(tensor)
+    return found
+
+
+def _precision(dtype: torch.dtype) -> float:
+    """The unit of the last place with which results of this dtype are computed."""
+    coarse = [torch.get_autocast_dtype(d) for d in ("cpu", "cuda") if torch.is_autocast_enabled(d)]
+    return max(torch.finfo(kind).eps for kind in (dtype, *coarse))
+
+
+def _different(a: Mapping[str, Tensor], b: Mapping[str, Tensor], scale: float = 1.0) -> dict[str, Tensor]:
+    """For each result where two runs differ by more than rounding."""
+    found = {}
+    for name, value in b.items():
+        other = a[name]
+        if other.shape != value.shape or other.dtype != value.dtype:
+            found[name] = torch.ones_like(value, dtype=torch.bool)
+            continue
+        if not value.dtype.is_floating_point:
+            found[name] = other != value
+            continue
+        tolerance = scale * (_TOLERANCE.get(value.dtype, _COARSE) if _precision(value.dtype) < 1e-5 else _COARSE)
+        finite = value[value.isfinite()]
+        size = float(finite.abs().max()) if finite.numel() else 0.0
+        found[name] = ~torch.isclose(other, value, rtol=tolerance, atol=tolerance * size + 1e-30, equal_nan=True)
+    return found

@@ -1,0 +1,212 @@
+"""Is a step a pure function of tensors that the engine tracks?
+
+`Watching` looks on while a step is traced. It sees every Python function that runs, and the globals and closures that
+it can read, before it runs; and it stops the step before it calls anything whose effects cannot be seen. A snapshot of
+all this, and of every attribute of the modules, then tells whether the step has changed anything. What it has changed
+is put back: the step has not been taken yet.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import os
+import random
+import sys
+import sysconfig
+import types
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .errors import NotCompilable
+from .snapshot import Snapshot, from_trusted_module, is_hidden
+
+_TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
+_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_STANDARD = sysconfig.get_paths()["stdlib"] + os.sep
+_PACKAGES = os.path.dirname(os.path.dirname(_TORCH)) + os.sep
+#: Packages that torch itself calls.
+_TORCHS = tuple(_PACKAGES + name for name in ("sympy", "mpmath", "numpy", "networkx", "typing_extensions", "triton"))
+_TRUSTED_MODULES = ("torch", "sympy", "mpmath", "numpy", "networkx", "triton", __name__.partition(".")[0], *sys.stdlib_module_names)
+#: Modules of the standard library that compute with their arguments alone.
+_PLAIN = (
+    "functools contextlib dataclasses enum typing abc copy operator numbers types weakref collections itertools inspect"
+)
+_TRUSTED = (_TORCH, *_TORCHS, _OWN, "<frozen ", *(_STANDARD + name + end for name in _PLAIN.split() for end in (".py", os.sep)))
+_EFFECTS = (print, input, open, exec, eval, compile, __import__, breakpoint)
+_PURE = frozenset(
+    "builtins math cmath _operator itertools _functools collections _collections _abc torch numpy".split()
+)
+_CONTAINERS = (str, bytes, int, float, complex, bool, list, tuple, dict, set, frozenset, range, slice, bytearray, type)
+_LOADS = {"LOAD_GLOBAL", "LOAD_NAME"}
+_STORES = {"STORE_GLOBAL", "DELETE_GLOBAL"}
+_ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
+
+
+class Watching:
+    """Inside, every Python function that runs is seen.
+
+    Args:
+        net: the module whose step runs.
+        strict: False only puts everything back, and stops at effects that could not be.
+
+    Attributes:
+        reads: the globals that user code can read, as a snapshot of before.
+
+    Raises:
+        NotCompilable: the step changes something, or calls something that may have effects, or reads what is hidden.
+    """
+
+    def __init__(self, net: nn.Module, strict: bool = True):
+        self.strict = strict
+        self.objects, self.reads = Snapshot(with_generators=True), Snapshot(with_generators=True)
+        self.objects.take(type(net).__name__, net)
+        self.codes: set[types.CodeType] = set()
+        self.attributes: set[str] = set()
+        self.nested: set[types.CodeType] = set()
+        self.reason = ""
+
+    def __enter__(self) -> Watching:
+        self.generators = _generators()
+        self.profile = sys.getprofile()
+        sys.setprofile(self._event)
+        return self
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        sys.setprofile(self.profile)
+        changed = self.objects.change() or self.reads.change()
+        self.objects.restore()
+        self.reads.restore()
+        if _generators() != self.generators:
+            _restore_generators(self.generators)
+            changed = changed or "the state of a random generator"
+        if self.reason:  # the step may have caught the exception that stopped it
+            raise NotCompilable(self.reason) from None
+        if not self.strict:
+            return
+        if changed:
+            raise NotCompilable(f"its step changes {changed}") from None
+        if error is None and (name := self._hidden()) is not None:
+            raise NotCompilable(f"its step may read {name}, which holds an object that the engine cannot look into")
+
+    def _event(self, frame: types.FrameType, event: str, argument: Any) -> None:
+        if event == "call":
+            if frame.f_code not in self.codes:
+                self.codes.add(frame.f_code)
+                if _is_users(frame):
+                    self._enter(frame)
+        elif event == "c_call" and not _is_pure(argument) and _is_users(frame):
+            self._stop(frame, f"calls {_name_of(argument)}, whose effects cannot be seen")
+
+    def _enter(self, frame: types.FrameType) -> None:
+        """Note what a function can read, before it does."""
+        code, loaded = frame.f_code, None
+        self.attributes.update(code.co_names)
+        self.nested.update(part for part in code.co_consts if isinstance(part, types.CodeType))
+        for instruction in dis.get_instructions(code):
+            name = instruction.argval
+            if instruction.opname in _STORES:
+                self._stop(frame, f"assigns the global variable {name}")
+            elif instruction.opname in _LOADS and name in frame.f_globals:
+                self.reads.take_name(f"the global variable {name}", frame.f_globals, name)
+                loaded = name, frame.f_globals[name]
+            elif instruction.opname in _ATTRIBUTES and loaded is not None and isinstance(loaded[1], types.ModuleType):
+                module = loaded[1]
+                if name in vars(module) and not from_trusted_module(_Named(module.__name__)):
+                    self.reads.take_name(f"{loaded[0]}.{name}", vars(module), name)
+                loaded = f"{loaded[0]}.{name}", getattr(module, name, None)
+            else:
+                self._check_read(frame, loaded)
+                loaded = None
+        self._check_read(frame, loaded)
+        found = self.objects.codes | self.reads.codes | self.nested
+        if code.co_freevars and code not in found:
+            self._stop(frame, f"runs {code.co_name} with a closure that the engine cannot look into")
+
+    def _check_read(self, frame: types.FrameType, loaded: tuple[str, Any] | None) -> None:
+        if loaded is not None and is_hidden(loaded[1]):
+            self._stop(frame, f"reads {loaded[0]}, a {type(loaded[1]).__name__} that the engine cannot look into")
+
+    def _stop(self, frame: types.FrameType, what: str) -> None:
+        place = f"{os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno}"
+        self.reason = self.reason or f"its step {what} ({place})"
+        raise NotCompilable(self.reason)
+
+    def _hidden(self) -> str | None:
+        """An attribute that the code names, and that a snapshot cannot look into."""
+        for part in [*self.objects.parts.values(), *self.reads.parts.values()]:
+            if not isinstance(part.owner, type) or not from_trusted_module(part.owner):
+                n = len(part.held) // 2
+                for name, value in zip(part.held[:n], part.held[n:], strict=False):
+                    if isinstance(name, str) and name in self.attributes and is_hidden(value):
+                        return f"{part.label}.{name}"
+        return None
+
+
+class _Named:
+    def __init__(self, name: str):
+        self.__module__ = name
+
+
+def _is_users(frame: types.FrameType) -> bool:
+    """Whether user code runs, or the standard library on its behalf; not what an import runs."""
+    own, above = None, frame
+    while above is not None:
+        file = above.f_code.co_filename
+        if file.startswith("<frozen importlib") or (own is None and _is_trusted(above)):
+            return False
+        if own is None and not file.startswith(_STANDARD):
+            own = above
+        above = above.f_back
+    return own is not None
+
+
+def _is_trusted(frame: types.FrameType) -> bool:
+    """Whether code is that of torch, of this library, or of the plain part of the standard library."""
+    file = frame.f_code.co_filename
+    if file.startswith("<"):  # made by a dataclass, a named tuple or torch.fx
+        module, caller = frame.f_globals.get("__name__", ""), frame.f_back
+        by_fx = caller is not None and caller.f_code.co_filename.startswith(_TORCH + "fx")
+        return module.partition(".")[0] in _TRUSTED_MODULES or module.startswith("namedtuple_") or (not module and by_fx)
+    return _is_trusted_file(file)
+
+
+@functools.cache
+def _is_trusted_file(file: str) -> bool:
+    return file.startswith(_TRUSTED)
+
+
+def _is_pure(function: Any) -> bool:
+    """Whether something written in C has no effects but on its arguments, which are watched."""
+    if function in _EFFECTS:
+        return False
+    owner = getattr(function, "__self__", None)
+    if owner is None or isinstance(owner, types.ModuleType):
+        module = getattr(function, "__module__", None) or getattr(
+            getattr(function, "__objclass__", None), "__module__", ""
+        )
+        return module.partition(".")[0] in _PURE and not module.startswith("numpy.random")
+    kind = owner if isinstance(owner, type) else type(owner)
+    return isinstance(owner, _CONTAINERS[:-1]) or kind.__module__.partition(".")[0] in _PURE
+
+
+def _name_of(function: Any) -> str:
+    owner = getattr(function, "__self__", None)
+    module = getattr(function, "__module__", None) or (None if owner is None else type(owner).__module__)
+    return f"{module}.{function.__name__}".removeprefix("builtins.").removeprefix("None.")
+
+
+def _generators() -> list[Any]:
+    """The states of the global random generators."""
+    kind, words, *rest = np.random.get_state()  # noqa: NPY002
+    return [random.getstate(), (kind, words.tobytes(), *rest), torch.get_rng_state().numpy().tobytes()]
+
+
+def _restore_generators(held: list[Any]) -> None:
+    kind, words, *rest = held[1]
+    random.setstate(held[0])
+    np.random.set_state((kind, np.frombuffer(words, np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(torch.frombuffer(bytearray(held[2]), dtype=torch.uint8))

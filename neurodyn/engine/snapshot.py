@@ -1,0 +1,330 @@
+"""What Python objects hold at one time: has anything changed since, and can it be put back?
+
+A snapshot walks through modules, containers, objects and classes written in Python, functions with their closures, and
+random generators. It does not look into tensors, whose values are no part of a program, nor into objects of other
+kinds, such as files, which are hidden from it.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import random
+import re
+import types
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pint
+import torch
+from torch import Tensor, nn
+
+from .errors import NotCompilable
+
+_MOST = 50_000  # objects
+_SMALL = 2**20  # bytes of an array that is compared by value
+_OURS = frozenset({"_written", "_recipe"})  # attributes of modules that a call changes, and that no step reads
+
+_CONSTANTS = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic, range, slice, re.Pattern)
+_TENSORS = (Tensor, torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format)
+_CALLED = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType)
+_NAMES = (
+    np.ufunc,
+    types.ModuleType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    pint.Unit,
+    pint.UnitRegistry,
+)
+_LEAVES = (*_CONSTANTS, *_TENSORS, *_CALLED, *_NAMES)
+_MISSING = object()
+_TRUSTED = tuple(f"{name}." for name in ("torch", __name__.partition(".")[0], "numpy", "builtins", "pint"))
+
+
+def is_constant(value: object) -> bool:
+    """Whether a value is known by its type and by ``==``."""
+    return isinstance(value, _CONSTANTS)
+
+
+def is_hidden(value: object) -> bool:
+    """Whether a snapshot cannot look into a value."""
+    return not isinstance(value, _LEAVES) and _kind_of(value) is None
+
+
+def from_trusted_module(thing: Any) -> bool:
+    """Whether a class or function is one of torch, NumPy or this library."""
+    return f"{getattr(thing, '__module__', None)}.".startswith(_TRUSTED)
+
+
+class _Part(NamedTuple):
+    label: str
+    read: Callable[[], list[Any]]
+    restore: Callable[[list[Any]], None]
+    held: list[Any]
+    owner: Any  # held, so that its id stays its own
+
+
+class Snapshot:
+    """What some objects hold now.
+
+    Args:
+        with_generators: the state of random generators too.
+
+    Attributes:
+        codes: of the functions that were found.
+    """
+
+    def __init__(self, with_generators: bool = False):
+        self.parts: dict[Any, _Part] = {}
+        self.codes: set[types.CodeType] = set()
+        self.with_generators = with_generators
+
+    def take(self, label: str, value: Any) -> None:
+        """Note what `value` and everything in it holds; `label` is what it is called in messages.
+
+        Raises:
+            NotCompilable: there is too much in it.
+        """
+        waiting = [(label, value)]
+        while waiting:
+            label, value = waiting.pop()
+            kind = None if isinstance(value, _LEAVES) or id(value) in self.parts else _kind_of(value)
+            if kind is None or (kind is _GENERATOR and not self.with_generators):
+                continue
+            if len(self.parts) > _MOST:
+                raise NotCompilable(f"{label} belongs to more objects than the engine can watch")
+            if isinstance(value, types.FunctionType):
+                self.codes.add(value.__code__)
+            read = functools.partial(kind.read, value)
+            self.parts[id(value)] = _Part(label, read, functools.partial(kind.restore, value), read(), value)
+            waiting += [(f"{label}{name}", part) for name, part in kind.inside(value)]
+
+    def take_name(self, label: str, namespace: dict[str, Any], name: str) -> None:
+        """Note one name of a namespace, such as a global variable, and what it holds."""
+        key = id(namespace), name
+        if key not in self.parts:
+            read = functools.partial(_read_name, namespace, name)
+            self.parts[key] = _Part(label, read, functools.partial(_restore_name, namespace, name), read(), namespace)
+            self.take(label, namespace.get(name))
+
+    def add(self, other: Snapshot) -> None:
+        """Include what `other` holds."""
+        self.parts = other.parts | self.parts
+        self.codes |= other.codes
+
+    def change(self) -> str | None:
+        """What has changed, as its label; None if nothing has."""
+        for part in self.parts.values():
+            now = part.read()
+            if len(now) != len(part.held) or not all(map(operator.is_, now, part.held)):
+                if _differ(now, part.held):
+                    return part.label
+        return None
+
+    def restore(self) -> None:
+        """Put everything back as it was."""
+        for part in self.parts.values():
+            if _differ(part.read(), part.held):
+                part.restore(part.held)
+
+
+def _differ(now: list[Any], held: list[Any]) -> bool:
+    return len(now) != len(held) or any(a is not b and not _equal(a, b) for a, b in zip(now, held, strict=True))
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and is_constant(a) and bool(a == b or (a != a and b != b))
+
+
+class _Kind(NamedTuple):
+    """How objects of one kind are read and restored, and what is in them."""
+
+    read: Callable[[Any], list[Any]]
+    restore: Callable[[Any, list[Any]], None]
+    inside: Callable[[Any], Iterable[tuple[str, Any]]]
+
+
+def _items(mapping: Any) -> list[Any]:
+    return [*mapping, *mapping.values()]
+
+
+def _set_items(mapping: dict[Any, Any], held: list[Any]) -> None:
+    n = len(held) // 2
+    mapping.clear()
+    mapping.update(zip(held[:n], held[n:], strict=True))
+
+
+def _named(mapping: Any) -> list[tuple[str, Any]]:
+    return [(f"[{key!r}]" if is_constant(key) else "[...]", value) for key, value in mapping.items()]
+
+
+def _module(module: nn.Module) -> dict[str, Any]:
+    """The attributes of a module, and its buffers but for states."""
+    found = {name: value for name, value in vars(module).items() if name not in _OURS and name != "_buffers"}
+    states = getattr(module, "states", ())
+    return found | {f"_buffers {k}": v for k, v in module._buffers.items() if k not in states}
+
+
+def _set_module(module: nn.Module, held: list[Any]) -> None:
+    n = len(held) // 2
+    before = dict(zip(held[:n], held[n:], strict=True))
+    for name in _module(module):
+        if name not in before:
+            del (module._buffers if name.startswith("_buffers ") else vars(module))[name.removeprefix("_buffers ")]
+    for name, value in before.items():
+        (module._buffers if name.startswith("_buffers ") else vars(module))[name.removeprefix("_buffers ")] = value
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """The attributes of an object, in its dict and in its slots."""
+    slots = [name for cls in type(value).__mro__ for name in _slots(cls)]
+    return {name: getattr(value, name, _MISSING) for name in slots} | getattr(value, "__dict__", {})
+
+
+def _slots(cls: type) -> Iterable[str]:
+    slots = vars(cls).get("__slots__", ())
+    return [name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__")]
+
+
+def _set_attributes(value: Any, held: list[Any]) -> None:
+    n = len(held) // 2
+    before = dict(zip(held[:n], held[n:], strict=True))
+    for name in _attributes(value):
+        if before.get(name, _MISSING) is _MISSING:
+            object.__delattr__(value, name)
+    for name, item in before.items():
+        if item is not _MISSING:
+            object.__setattr__(value, name, item)
+
+
+def _of_attributes(found: dict[str, Any], cls: type) -> list[tuple[str, Any]]:
+    return [*((f".{name}", value) for name, value in found.items()), ("", cls)]
+
+
+def _set_class(cls: type, held: list[Any]) -> None:
+    n = len(held) // 2
+    before = dict(zip(held[:n], held[n:], strict=True))
+    for name in dict(vars(cls)):
+        if name not in before:
+            delattr(cls, name)
+    for name, value in before.items():
+        if vars(cls).get(name, _MISSING) is not value:
+            setattr(cls, name, value)
+
+
+def _inside_class(cls: type) -> list[tuple[str, Any]]:
+    own = [] if from_trusted_module(cls) else [(f".{name}", value) for name, value in vars(cls).items()]
+    return [*own, *(("", base) for base in cls.__bases__)]
+
+
+def _function(f: types.FunctionType) -> list[Any]:
+    cells = [cell.cell_contents if _is_full(cell) else _MISSING for cell in f.__closure__ or ()]
+    return [f.__code__, f.__defaults__, f.__kwdefaults__, *cells]
+
+
+def _is_full(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def _set_function(f: types.FunctionType, held: list[Any]) -> None:
+    f.__code__, f.__defaults__, f.__kwdefaults__ = held[:3]
+    for cell, value in zip(f.__closure__ or (), held[3:], strict=True):
+        if value is not _MISSING:
+            cell.cell_contents = value
+
+
+def _inside_function(f: types.FunctionType) -> list[tuple[str, Any]]:
+    names = (" code", " defaults", " defaults", *(f" variable {name}" for name in f.__code__.co_freevars))
+    cells = [(name, value) for name, value in zip(names, _function(f), strict=True) if value is not _MISSING]
+    return [*cells[1:], ("", f.__dict__), ("", getattr(f, "__wrapped__", None))]
+
+
+def _keep(value: Any, held: list[Any]) -> None:
+    """What cannot change has nothing to restore."""
+
+
+def _set_sequence(sequence: Any, held: list[Any]) -> None:
+    sequence.clear()
+    (sequence.update if isinstance(sequence, set) else sequence.extend)(held)
+
+
+def _numbered(sequence: Iterable[Any]) -> list[tuple[str, Any]]:
+    return [(f"[{i}]", value) for i, value in enumerate(sequence)]
+
+
+def _array(array: np.ndarray) -> list[Any]:
+    return [array.tobytes(), str(array.dtype), array.shape]
+
+
+def _set_array(array: np.ndarray, held: list[Any]) -> None:
+    array[...] = np.frombuffer(held[0], array.dtype).reshape(array.shape)
+
+
+def _nothing(value: Any) -> list[tuple[str, Any]]:
+    return []
+
+
+def _generator(generator: Any) -> list[Any]:
+    if isinstance(generator, torch.Generator):
+        return [generator.get_state().numpy().tobytes()]
+    if isinstance(generator, random.Random):
+        return [repr(generator.getstate())]
+    state = generator.bit_generator.state if isinstance(generator, np.random.Generator) else generator.get_state()
+    return [repr(state)]
+
+
+_GENERATOR = _Kind(_generator, _keep, _nothing)
+_KINDS: list[tuple[Any, _Kind]] = [
+    (nn.Module, _Kind(lambda m: _items(_module(m)), _set_module, lambda m: _of_attributes(_module(m), type(m)))),
+    (dict, _Kind(_items, _set_items, _named)),
+    ((list, deque, set, bytearray), _Kind(list, _set_sequence, _numbered)),
+    ((tuple, frozenset), _Kind(lambda value: [], _keep, _numbered)),
+    (types.MappingProxyType, _Kind(_items, _keep, _named)),
+    (types.FunctionType, _Kind(_function, _set_function, _inside_function)),
+    (types.MethodType, _Kind(lambda m: [], _keep, lambda m: [("", m.__func__), ("", m.__self__)])),
+    (
+        functools.partial,
+        _Kind(lambda p: [], _keep, lambda p: [("", p.func), *_numbered(p.args), *_named(p.keywords)]),
+    ),
+    ((classmethod, staticmethod), _Kind(lambda m: [], _keep, lambda m: [("", m.__func__)])),
+    (property, _Kind(lambda p: [], _keep, lambda p: [("", p.fget), ("", p.fset)])),
+    (np.ndarray, _Kind(_array, _set_array, _nothing)),
+    ((torch.Generator, random.Random, np.random.Generator, np.random.RandomState), _GENERATOR),
+    (type, _Kind(lambda cls: _items(vars(cls)), _set_class, _inside_class)),
+]
+_OBJECT = _Kind(
+    lambda value: _items(_attributes(value)),
+    _set_attributes,
+    lambda value: _of_attributes(_attributes(value), type(value)),
+)
+
+
+def _kind_of(value: Any) -> _Kind | None:
+    """None for a leaf, and for what a snapshot cannot look into."""
+    for types_, kind in _KINDS:
+        if isinstance(value, types_):
+            if isinstance(value, np.ndarray) and (value.nbytes > _SMALL or value.dtype.hasobject):
+                return None
+            return kind
+    written_in_python = isinstance(type(value), type) and type(value).__flags__ & _HEAP_TYPE
+    return _OBJECT if written_in_python and (hasattr(value, "__dict__") or _attributes(value)) else None
+
+
+_HEAP_TYPE = 1 << 9
+
+
+def _read_name(namespace: dict[str, Any], name: str) -> list[Any]:
+    return [namespace.get(name, _MISSING)]
+
+
+def _restore_name(namespace: dict[str, Any], name: str, held: list[Any]) -> None:
+    if held[0] is _MISSING:
+        namespace.pop(name, None)
+    else:
+        namespace[name] = held[0]

@@ -1,0 +1,291 @@
+"""The forward and the backward pass of a program over a whole sequence.
+
+Memory: for the backward pass the states before each chunk are kept (T / steps rows for T steps), and the matrix
+products of every step; the backward pass computes the rest again, chunk by chunk. Time and memory grow with T, and
+without gradients the memory is that of the outputs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from ..torch_private import can_overwrite_saved_tensors, inside_transform
+from .chunk_graphs import BACKWARD
+from .compiled_chunk import Stretch
+from .cuda_graphs import in_a_graph, is_worth
+from .interpreted import interpreted_backward
+from .memory import LARGE, huge
+from .program import Program, kept_places
+
+#: Bytes of inputs that are worked on at a time where their gradients take their place.
+_AT_A_TIME = 2**20
+
+
+class Forward(NamedTuple):
+    """What a forward pass gives.
+
+    Attributes:
+        outs: of all steps, with time in front.
+        states: after the last step.
+        history: the states before each chunk, with a row for each, and those after the last; empty if not kept.
+        products: matrix products of all steps, for the backward pass.
+    """
+
+    outs: list[Tensor]
+    states: list[Tensor]
+    history: list[Tensor]
+    products: list[Tensor]
+
+
+def forward_pass(
+    program: Program,
+    states: Sequence[Tensor],
+    constants: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    progress: Any = None,
+    steps: int = 0,
+    outs: Sequence[Tensor] | None = None,
+) -> Forward:
+    """Run all steps.
+
+    Args:
+        states, constants, xs: contiguous, xs with time in front.
+        steps: of a chunk, if not the usual number.
+        outs: where to write the outs, with time in front.
+    """
+    step, T, keep = program.step, xs[0].shape[0], program.differentiable
+    sizes = program.sizes((*states, *constants, *xs))
+    pieces = program.pieces(T, steps)
+    outs = [huge(layout.empty(sizes, T)) for layout in step.outs] if outs is None else list(outs)
+    products = [huge(layout.empty(sizes, T)) for layout in program.products] if keep else []
+    rows = 1 + sum(piece.chunks for piece in pieces) if keep else 2
+    history, places, turn = [huge(layout.empty(sizes, rows)) for layout in step.signature.states], kept_places(keep), 0
+    for row, state in zip(history, states, strict=True):
+        row[0] = state
+    for piece in pieces:
+        chunk = program.chunk("forward", piece.steps)
+        tensors = {
+            "states": history,
+            "constants": constants,
+            "xs": xs,
+            "new_states": history,
+            "outs": outs,
+            "products": products,
+            "values": chunk.values(constants),
+        }
+        stretch = Stretch(piece.first_step, piece.first_row, range(piece.chunks), turn)
+        turn = chunk.run(tensors, stretch, sizes, places, progress)
+    last = rows - 1 if keep else turn
+    return Forward(outs, [row[last].clone() for row in history], history if keep else [], products)
+
+
+def backward_pass(
+    program: Program,
+    constants: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    history: Sequence[Tensor],
+    products: Sequence[Tensor],
+    grad_outs: Sequence[Tensor],
+    grad_states: Sequence[Tensor],
+    in_place: bool = False,
+) -> list[Tensor]:
+    """The gradients of the signature's sources, from those of the differentiable outs and the floating final states.
+
+    With `in_place` the gradients of xs take the place of these.
+    """
+    signature, T = program.step.signature, xs[0].shape[0]
+    sizes = program.sizes((*[row[0] for row in history], *constants, *xs))
+    given, turn = [grad.new_empty((2, *grad.shape)) for grad in grad_states], 0
+    for rows, grad in zip(given, grad_states, strict=True):
+        rows[0] = grad
+    sums = [torch.zeros_like(constants[i]) for i in signature.learned or ()]
+    wanted = [xs[i] for i in signature.wanted]
+    grad_xs = [x.detach() if in_place else huge(torch.empty_like(x)) for x in wanted]
+    for piece in reversed(program.pieces(T)):
+        chunk, row = program.chunk("backward", piece.steps), piece.first_row
+        values = chunk.values(constants)
+        most = piece.chunks if not in_place else max(1, _AT_A_TIME // sum(x[: piece.steps].nbytes for x in xs))
+        for last in range(piece.chunks, 0, -most):
+            n = min(most, last)
+            first = piece.first_step + (last - n) * piece.steps
+            part = slice(first, first + n * piece.steps)
+            written = [torch.empty_like(x[part]) for x in wanted] if in_place else [x[part] for x in grad_xs]
+            tensors = {
+                "states": [rows[row + last - n :] for rows in history],
+                "constants": constants,
+                "xs": [x[part] for x in xs],
+                "products": [product[part] for product in products],
+                "grad_new_states": given,
+                "grad_outs": [grad[part] for grad in grad_outs],
+                "grad_states": given,
+                "grad_xs": written,
+                "sums": sums,
+                "values": values,
+            }
+            turn = chunk.run(tensors, Stretch(0, 0, range(n)[::-1], turn), sizes, BACKWARD)
+            if in_place:
+                for grad, new in zip(grad_xs, written, strict=True):
+                    grad[part] = new
+    return [*[rows[turn] for rows in given], *sums, *grad_xs]
+
+
+class Call(NamedTuple):
+    """What a call depends on besides the tensors that may have a gradient.
+
+    Attributes:
+        final: a list for the final states, if nobody will ask for their gradient.
+        in_place: nobody else reads xs, so that their gradients may take their place.
+    """
+
+    program: Program
+    constants: Sequence[Tensor]
+    progress: Any
+    final: list[Tensor] | None
+    in_place: bool
+
+
+class TimeLoop(torch.autograd.Function):
+    """``(call, *states, *learned, *xs) -> (*outs, *final states)``; the learned ones are among the constants as well."""
+
+    @staticmethod
+    def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
+        program, signature = call.program, call.program.step.signature
+        n, m = len(signature.states), len(signature.states) + len(signature.learned or ())
+        states, xs = tensors[:n], tensors[m:]
+        found = _forward(program, states, call.constants, xs, call.progress)
+        ctx.call, ctx.lengths = call, (len(call.constants), len(xs), len(found.history), len(found.products))
+        ctx.save_for_backward(*call.constants, *xs, *found.history, *found.products)
+        results = (*found.outs, *found.states)
+        plain = [results[i] for i in range(len(results)) if i not in program.step.differentiable]
+        if call.final is not None:
+            call.final.extend(found.states)
+            plain, results = [out for out in found.outs if any(out is value for value in plain)], tuple(found.outs)
+        ctx.mark_non_differentiable(*plain)
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        program, signature = ctx.call.program, ctx.call.program.step.signature
+        if torch.is_grad_enabled():
+            raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
+        saved = [tensor.contiguous() for tensor in ctx.saved_tensors]  # a hook may have had them
+        parts, first = [], 0
+        for length in ctx.lengths:
+            parts.append(saved[first : first + length])
+            first += length
+        constants, xs, history, products = parts
+        n = len(program.step.outs)
+        grad_outs = [grads[i] for i in program.step.differentiable if i < n]
+        grad_states = [grads[n + i] if len(grads) > n else torch.zeros_like(history[i][0]) for i in program.floating]
+        if inside_transform() is not False:  # is_grads_batched=True: each gradient stands for many
+            found = interpreted_backward(
+                program.step, constants, xs, [rows[0] for rows in history], grad_outs, grad_states
+            )
+        else:
+            changing = (xs, history, products, plain(grad_outs), plain(grad_states))
+            found = _backward(program, constants, changing, ctx.call.in_place and can_overwrite_saved_tensors())
+        found = [grad if used else None for grad, used in zip(found, program.has_gradient, strict=True)]
+        of_inputs: list[Tensor | None] = [None] * len(signature.inputs)
+        for i, grad in zip(signature.sources, found, strict=True):
+            of_inputs[i] = grad
+        n, m = len(signature.states), len(signature.states) + len(constants)
+        return None, *of_inputs[:n], *[of_inputs[n + i] for i in signature.learned or ()], *of_inputs[m:]
+
+
+def run_program(
+    program: Program,
+    states: Sequence[Tensor],
+    constants: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    progress: Any = None,
+    attached: bool = True,
+    in_place: bool = False,
+    steps: int = 0,
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Outs of all steps and final states, with their graph if the program has gradients; the states if `attached`.
+
+    Args:
+        in_place: nobody else reads xs, so that their gradients may take their place.
+        steps: of a chunk, if not the usual number; without gradients only.
+
+    Raises:
+        RuntimeError: a tensor has a forward derivative.
+    """
+    signature = program.step.signature
+    if any(forward_ad.unpack_dual(t).tangent is not None for t in (*states, *constants, *xs)):
+        raise RuntimeError("unroll: the compiled loop has no forward derivatives; use unroll(..., compile=False)")
+    learned = [constants[i] for i in signature.learned or ()]
+    states, constants, xs = plain(states), plain(constants), plain(xs)
+    if not program.differentiable:
+        found = _forward(program, states, constants, xs, progress, steps)
+        return found.outs, found.states
+    in_place = in_place and program.on_cpu and sum(x.nbytes for x in xs) >= LARGE
+    final: list[Tensor] | None = None if attached else []
+    constants = [constant.detach() for constant in constants]
+    results = TimeLoop.apply(Call(program, constants, progress, final, in_place), *states, *learned, *xs)
+    n = len(program.step.outs)
+    return results[:n], results[n:] if final is None else final
+
+
+def plain(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The tensors as programs are traced with them: contiguous, and none that is only marked as negative."""
+    found = [tensor.contiguous() for tensor in tensors]
+    return [tensor.resolve_neg() if tensor.is_neg() else tensor for tensor in found]
+
+
+def _forward(
+    program: Program,
+    states: Sequence[Tensor],
+    constants: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    progress: Any,
+    steps: int = 0,
+) -> Forward:
+    """`forward_pass`, in a CUDA graph where that is worth it."""
+    if not program.on_cpu:
+        n, T = len(states), len(xs[0])
+        sizes = program.sizes((*states, *constants, *xs))
+        results = T * sum(layout.nbytes(sizes) for layout in (*program.step.outs, *program.products))
+
+        def function(changing: Sequence[Tensor], constants: Sequence[Tensor]) -> Forward:
+            return forward_pass(program, changing[:n], constants, changing[n:], steps=steps)
+
+        if is_worth(_launches(program, "forward", T), [*states, *xs], results):
+            found = in_a_graph(function, ("forward", program), [*states, *xs], constants)
+            if found is not None:
+                if progress is not None:
+                    progress.update(T)
+                return found
+    return forward_pass(program, states, constants, xs, progress, steps)
+
+
+def _backward(
+    program: Program, constants: Sequence[Tensor], changing: Sequence[Sequence[Tensor]], in_place: bool
+) -> list[Tensor]:
+    """`backward_pass`, in a CUDA graph where that is worth it: the gradients in the order of the signature's sources."""
+    if not program.on_cpu:
+        lengths, grads, T = [len(part) for part in changing], changing[3:], len(changing[0][0])
+
+        def function(changing: Sequence[Tensor], constants: Sequence[Tensor]) -> list[Tensor]:
+            given = iter(changing)
+            return backward_pass(program, constants, *[[next(given) for _ in range(n)] for n in lengths])
+
+        flat = list(itertools.chain(*changing))
+        results = sum(grad.nbytes for part in grads for grad in part)
+        if is_worth(_launches(program, "backward", T), flat, results):
+            found = in_a_graph(function, ("backward", program), flat, constants)
+            if found is not None:
+                return found
+    return backward_pass(program, constants, *changing, in_place=in_place)
+
+
+def _launches(program: Program, kind: str, T: int) -> int:
+    """About how many kernels a pass over T steps launches on a GPU; 0 if it may do anything else."""
+    counts = [(program.chunk(kind, piece.steps).launches, piece.chunks) for piece in program.pieces(T)]
+    return sum(n * chunks for n, chunks in counts) if all(n for n, _ in counts) else 0
