@@ -15,6 +15,7 @@ from .engine.forward import Run
 from .engine.rows import Rows, blocks
 from .fields import check
 from .progress import bar as progress_bar
+from .reading import read_inputs
 from .record import Events, Recording, Trace
 from .states import check_dt, get_states, named_dynamics, reset_states, set_states
 
@@ -43,7 +44,9 @@ def simulate(
         inputs: for each step, what `net` takes: a tensor with one row for each step, a tensor without time that stays
             the same, or ``f(first, steps, generator)``, which gives the rows of that many steps from step `first` on;
             draw random inputs from `generator`. It is asked for whole blocks of steps, the last one beyond the end. A
-            tuple of such tensors for several arguments. None if `net` takes nothing.
+            tuple of such tensors for several arguments. None if `net` takes nothing. Arrays and quantities do as well,
+            and a single number, which all neurons get. If a step of `net` works both with the whole tensor and with
+            one of its rows, `nd.constant(x)` or `nd.series(x)` says what is meant.
         record: names of states, such as "N.V"; names in the output, if `net` returns a dict; "output" or "spikes" for
             an output that is one tensor. Names that end in "spikes" become `Events`, others `Trace`. A mapping gives
             for each name the neurons to keep: an index into the last dimension, or None for all.
@@ -56,11 +59,13 @@ def simulate(
 
     Raises:
         KeyError: a name in `record` that is neither a state nor an output.
-        ValueError: a duration that is no multiple of dt, inputs with another number of steps.
+        ValueError: a duration that is no multiple of dt, inputs with another number of steps, inputs that may be a
+            constant or a series.
+        TypeError: inputs that are no tensors, arrays, numbers or quantities.
     """
     dt, T = prepare(net, duration, states, batch)
     probe = Probe(net, record, inputs is not None)
-    rows = Rows(inputs, T, start, seed)
+    rows = Rows(read_inputs(net, inputs, T), T, start, seed)
     try:
         run = Run(probe, rows.sample, compile)
     except Exception as error:
