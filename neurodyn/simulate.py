@@ -26,7 +26,7 @@ def simulate(
     inputs: Any = None,
     record: Iterable[str] | Mapping[str, Any] = (),
     *,
-    batch: tuple[int, ...] = (),
+    batch: int | tuple[int, ...] = (),
     states: Mapping[str, Tensor] | None = None,
     start: int = 0,
     seed: int = 0,
@@ -84,13 +84,13 @@ def simulate(
 
 
 def prepare(
-    net: nn.Module, duration: Any, states: Mapping[str, Tensor] | None, batch: tuple[int, ...]
+    net: nn.Module, duration: Any, states: Mapping[str, Tensor] | None, batch: int | tuple[int, ...]
 ) -> tuple[float, int]:
     """Give `net` the states to start from; dt and the number of steps."""
     dt = check_dt(net)
     T = steps_in(duration, dt)
     if states is None:
-        reset_states(net, *batch)
+        reset_states(net, *((batch,) if isinstance(batch, int) else batch))
     else:
         set_states(net, {name: value.clone() for name, value in states.items()})
     return dt, T

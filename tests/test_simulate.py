@@ -370,6 +370,12 @@ def test_inputs_that_are_none(given, error, words: str) -> None:
         simulate(nd.LIF(3), 5 * u.ms, given, compile=False)
 
 
+def test_a_batch_of_one_dimension_may_be_a_number() -> None:
+    x = torch.rand(5, 4, 3)
+    found = [simulate(nd.LIF(3, R=3 * u.Gohm), 5 * u.ms, x, ["V"], batch=b, compile=False) for b in (4, (4,))]
+    assert torch.equal(found[0]["V"].values, found[1]["V"].values)
+
+
 def test_a_mark_is_made_once() -> None:
     with pytest.raises(TypeError, match="already marked"):
         nd.series(nd.constant(1.0))

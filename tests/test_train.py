@@ -13,7 +13,7 @@ import torch
 
 from neurodyn import data, save
 from neurodyn.__main__ import main
-from neurodyn.train.folder import PICTURES, RunFolder
+from neurodyn.train.folder import PICTURES, RunError, RunFolder
 
 
 def command(out, *more):
@@ -102,6 +102,8 @@ def test_a_run_is_replaced_only_when_told(tmp_path, capsys):
             (tmp_path / other).unlink(missing_ok=True)
         (tmp_path / name).write_bytes(before[name])
         assert "holds a run" in refused(capsys, "--out", tmp_path)
+        if not name.startswith("epoch"):
+            assert f"holds {name} and no checkpoint to go on from" in refused(capsys, "--out", tmp_path, "--resume")
         assert contents(tmp_path) == {name: before[name]}
 
 
@@ -125,7 +127,8 @@ def test_what_it_did_not_write_it_does_not_delete(tmp_path):
     other = (folder / "epoch_800.safetensors").read_bytes()
     RunFolder(folder, 3).start(overwrite=True)
     assert contents(folder) == MINE | {"epoch_800.safetensors": other}
-    RunFolder(folder, 3).start(overwrite=False)  # there is no run any more
+    with pytest.raises(RunError, match=r"what looks like one \(epoch_1.safetensors\)"):
+        RunFolder(folder, 3).start(overwrite=False)
     assert RunFolder(folder, 3).last({}) is None
     assert contents(folder) == MINE | {"epoch_800.safetensors": other}
 

@@ -27,7 +27,7 @@ def simulate(
     inputs: Any = None,
     record: Iterable[str] = (),
     *,
-    batch: tuple[int, ...] = (),
+    batch: int | tuple[int, ...] = (),
     states: Mapping[str, Tensor] | None = None,
     start: int = 0,
     seed: int = 0,

@@ -38,12 +38,12 @@ class RunFolder:
             RunError: there is a run, or a file that no run wrote where this one would write.
         """
         own = self._own()
-        if own and not overwrite:
-            raise RunError(
-                f"{self.out} holds a run of neurodyn train already; --resume goes on with it, --overwrite replaces it, "
-                "and --out FOLDER writes elsewhere"
-            )
         self._refuse_others(own)
+        if not overwrite and (there := own or sorted(self.out.glob("epoch_*.safetensors"))):
+            raise RunError(
+                f"{self.out} holds a run of neurodyn train already, or what looks like one ({there[0].name}); --resume "
+                "goes on with it, --overwrite replaces what neurodyn train wrote, and --out FOLDER writes elsewhere"
+            )
         self.out.mkdir(parents=True, exist_ok=True)
         for path in own:
             path.unlink()
@@ -57,8 +57,12 @@ class RunFolder:
         own = self._own()
         self._refuse_others(own)
         found = [path for path in own if path.suffix == ".safetensors"]
+        if not found and own:
+            raise RunError(
+                f"--resume: {self.out} holds {own[0].name} and no checkpoint to go on from; --overwrite starts anew"
+            )
         if not found:
-            self.start(overwrite=False)
+            self.out.mkdir(parents=True, exist_ok=True)
             return None
         path = max(found, key=_epoch)
         record = _record(path) or {}
