@@ -35,7 +35,7 @@ def read_inputs(net: nn.Module, given: Any, T: int) -> Callable[..., tuple[Tenso
         TypeError: something that is no tensor, array, number or quantity.
         ValueError: a series with another number of rows than steps; an input that may be a constant or a series.
     """
-    like = next(iter(get_states(net).values()))
+    like = next(iter(get_states(net).values()), torch.empty(()))
     if callable(given):
         draw = given
 
@@ -95,7 +95,7 @@ def input_shape(net: nn.Module) -> tuple[int, ...] | None:
         first = next((m for m in first.children() if not isinstance(m, nn.Identity)), first)
     if first._forward_pre_hooks or net._forward_pre_hooks:
         return None  # which may change it
-    if isinstance(first, Dynamics) and type(first).forward is Dynamics.forward:
+    if isinstance(first, Dynamics) and first.states and type(first).forward is Dynamics.forward:
         return (*first.batch, *first.input_size)
     if type(first) is nn.Linear:
         return (*named_dynamics(net)[0][1].batch, first.in_features)
