@@ -35,6 +35,7 @@ from .readouts import LeakyRateReadout, LeakySpikeReadout
 from .record import Events, Recording, Trace
 from .recurrent import Recurrent
 from .rnn import GRUCell, MGUCell, URLSTMCell
+from .series import constant, series
 from .simulate import simulate
 from .solve import exp_euler, phi, relax
 from .states import detach_states, get_states, reset_states, set_states
@@ -107,6 +108,7 @@ __all__ = [
     "UnsetState",
     "analysis",
     "bitwise",
+    "constant",
     "default_dt",
     "detach_states",
     "distributed",
@@ -129,6 +131,7 @@ __all__ = [
     "reset_states",
     "save",
     "scale_weights",
+    "series",
     "set_default_dt",
     "set_states",
     "simulate",

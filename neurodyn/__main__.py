@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import textwrap
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from .extras import MissingExtra
+from .extras import MissingExtra, needed
+from .options import Wrong, device, duration, folder, number, picture, whole
 
 NETWORKS = ("coba", "cuba", "brunel", "memory")
 
@@ -17,15 +19,24 @@ NETWORKS = ("coba", "cuba", "brunel", "memory")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     options = _parser().parse_args(arguments)
+    for name, value in vars(options).items():
+        if value == []:  # what argparse makes of "--name=--"
+            options.parser.error(f"argument --{name}: expected one argument")
     try:
         return options.run(options)
     except MissingExtra as error:
         print(error, file=sys.stderr)
         return 1
+    except Wrong as error:
+        return options.parser.error(str(error))
+    except OSError as error:
+        print(f"neurodyn {options.command}: {error}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="neurodyn", description="Neuro-dynamics for PyTorch.")
+    seed = whole(0, 2**62)
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
 
     def command(name: str, run: Any, help: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -36,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        made.set_defaults(run=run)
+        made.set_defaults(run=run, parser=made)
         return made
 
     train = command(
@@ -51,12 +62,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--data", choices=("vowels", "digits"), default="vowels", help="default: vowels")
     train.add_argument(
-        "--epochs", type=int, metavar="N", help="passes over the data; default: 40 (vowels), 30 (digits)"
+        "--epochs",
+        type=whole(1, 1_000_000),
+        metavar="N",
+        help="passes over the data; default: 40 (vowels), 30 (digits)",
     )
-    train.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and noise; default: 0")
-    train.add_argument("--device", default="cpu", help="of torch, such as cuda; default: cpu")
-    train.add_argument("--out", metavar="FOLDER", help="for all files; default: runs/DATA")
-    train.add_argument("--resume", action="store_true", help="go on with the run in the folder, to the same numbers")
+    train.add_argument("--seed", type=seed, default=0, metavar="N", help="of weights, order and noise; default: 0")
+    train.add_argument("--device", type=device, default="cpu", help="of torch, such as cuda; default: cpu")
+    train.add_argument("--out", type=folder, metavar="FOLDER", help="for all files; default: runs/DATA")
+    found = train.add_mutually_exclusive_group()
+    found.add_argument("--resume", action="store_true", help="go on with the run in the folder, to the same numbers")
+    found.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
     train.add_argument("--quiet", action="store_true", help="no progress bar")
 
     simulate = command(
@@ -71,13 +87,19 @@ def _parser() -> argparse.ArgumentParser:
         "  memory   Mongillo, Barak and Tsodyks 2008, working memory: 10,000 neurons",
     )
     simulate.add_argument("network", choices=NETWORKS, metavar="network", help="one of the networks below")
-    simulate.add_argument("--scale", type=float, default=1.0, metavar="X", help="times its neurons; default: 1")
     simulate.add_argument(
-        "--duration", type=_time, default="1s", metavar="TIME", help="with its unit, such as 500ms or 2s; default: 1s"
+        "--scale", type=number(0.02, 1000), default=1.0, metavar="X", help="times its neurons; default: 1"
     )
-    simulate.add_argument("--seed", type=int, default=0, metavar="N", help="of connections and inputs; default: 0")
-    simulate.add_argument("--device", default="cpu", help="of torch, such as cuda; default: cpu")
-    simulate.add_argument("--out", metavar="FILE", help="the picture; default: NETWORK.png")
+    simulate.add_argument(
+        "--duration",
+        type=duration,
+        default="1s",
+        metavar="TIME",
+        help="with its unit, such as 500ms or 2s; default: 1s",
+    )
+    simulate.add_argument("--seed", type=seed, default=0, metavar="N", help="of connections and inputs; default: 0")
+    simulate.add_argument("--device", type=device, default="cpu", help="of torch, such as cuda; default: cpu")
+    simulate.add_argument("--out", type=picture, metavar="FILE", help="the picture; default: NETWORK.png")
     simulate.add_argument("--quiet", action="store_true", help="no progress bar")
 
     bench = command(
@@ -87,36 +109,36 @@ def _parser() -> argparse.ArgumentParser:
         "Measure a layer of neurons, compiled and step by step in turn. In a source checkout, python -m benchmarks "
         "measures more, beside other systems.",
     )
-    bench.add_argument("--device", default="cpu", help="of torch, such as cuda; default: cpu")
+    bench.add_argument("--device", type=device, default="cpu", help="of torch, such as cuda; default: cpu")
     command("info", _info, "print versions, threads, compiler, GPU and cache", "Print what neurodyn runs on.")
     return parser
 
 
-def _time(text: str) -> Any:
-    """A time with its unit, for argparse."""
-    import pint
-
-    from . import units as u
-
+def _default(read: Any, text: str) -> Any:
+    """The value of ``--out`` where it is not given, checked like one that is."""
     try:
-        return u.registry.Quantity(text).to("ms")
-    except (pint.errors.PintError, AttributeError, ValueError, TypeError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time with a unit, such as 500ms or 2s") from None
+        return read(text)
+    except argparse.ArgumentTypeError as error:
+        raise Wrong("--out", str(error)) from error
 
 
 def _train(options: argparse.Namespace) -> int:
-    from .train import train
+    from .train import RunError, train
 
-    out, start = options.out or f"runs/{options.data}", time.perf_counter()
-    accuracy = train(
-        options.data,
-        epochs=options.epochs,
-        seed=options.seed,
-        device=options.device,
-        out=out,
-        resume=options.resume,
-        progress=not options.quiet,
-    )
+    out, start = options.out or _default(folder, f"runs/{options.data}"), time.perf_counter()
+    try:
+        accuracy = train(
+            options.data,
+            epochs=options.epochs,
+            seed=options.seed,
+            device=options.device,
+            out=out,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            progress=not options.quiet,
+        )
+    except RunError as error:
+        raise Wrong("--out", str(error)) from error
     print(f"test accuracy {accuracy:.2f} %, after {time.perf_counter() - start:.0f} s; see {out}/learning_curve.png")
     return 0
 
@@ -124,7 +146,10 @@ def _train(options: argparse.Namespace) -> int:
 def _simulate(options: argparse.Namespace) -> int:
     from .examples import NETWORKS
 
-    chosen, out = NETWORKS[options.network], options.out or f"{options.network}.png"
+    if options.out:
+        needed("matplotlib", "plot", "neurodyn simulate --out")
+    chosen, out = NETWORKS[options.network], options.out or _default(picture, f"{options.network}.png")
+    _check_memory(chosen.synapses(options.scale))
     net = chosen.build(options.scale, seed=options.seed, device=options.device)
     start = time.perf_counter()
     spikes = chosen.run(net, options.duration, seed=options.seed, progress=not options.quiet)["spikes"]
@@ -143,6 +168,15 @@ def _simulate(options: argparse.Namespace) -> int:
     figure.savefig(out)
     print(f"see {out}")
     return 0
+
+
+def _check_memory(synapses: float) -> None:
+    """Refuse a network that this machine cannot hold, before it is killed for trying."""
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return
+    there, wanted = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 16 * synapses / 2**30
+    if wanted > there:
+        raise Wrong("--scale", f"its {synapses:.2g} synapses take {wanted:.0f} GiB, and this machine has {there:.0f}")
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def save(path: str | Path, **parts: Any) -> None:
 
     Raises:
         TypeError: a part holds something else; the message says where.
+        OSError: the file cannot be written: no such folder, no permission, a full disk, ...; what was there stays.
         ModuleNotFoundError: without safetensors (``pip install 'neurodyn[save]'``).
 
     Example:
@@ -41,17 +43,12 @@ def save(path: str | Path, **parts: Any) -> None:
         >>> nd.load(path, net=net)["metrics"]
         {'loss': [0.5, 0.25]}
     """
-    safetensors = needed("safetensors.torch", "save", "save")
+    needed("safetensors", "save", "save")
     tensors: dict[str, Tensor] = {}
     trees = {name: _state_dict(part) if hasattr(part, "state_dict") else part for name, part in parts.items()}
     tree = json.dumps({name: _encode(part, name, tensors) for name, part in trees.items()})
     metadata = {"format": FORMAT, "version": str(VERSION), "tree": tree, "sha256": _digest(tree, tensors)}
-    path = Path(path)
-    unfinished = path.with_name(f"{path.name}.part")
-    safetensors.save_file(tensors, unfinished, metadata=metadata)
-    with unfinished.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+    _write(Path(path), tensors, metadata)
 
 
 def load(path: str | Path, **targets: Any) -> dict[str, Any]:
@@ -62,16 +59,23 @@ def load(path: str | Path, **targets: Any) -> dict[str, Any]:
 
     Raises:
         CheckpointError: not such a file, a damaged one, one of a newer version, or one that does not fit.
-        FileNotFoundError: no file.
+        OSError: no such file, or one that may not be read.
+        TypeError: a target without ``load_state_dict``.
     """
+    for name, target in targets.items():
+        if not (hasattr(target, "state_dict") and hasattr(target, "load_state_dict")):
+            raise TypeError(
+                f"load: {name} is a {type(target).__name__}, wanted something with load_state_dict, such as a network; "
+                f"other parts are returned: nd.load(path)[{name!r}]"
+            )
     tree, tensors = _read(Path(path))
     try:
         parts = {name: _decode(part, tensors) for name, part in tree.items()}
     except Exception as error:
-        raise CheckpointError(f"{path} holds a tree that cannot be read: {error!r}") from error
+        raise CheckpointError(f"{path} holds a tree that cannot be read: {_short(error)}") from error
     for name in targets:
         if name not in parts:
-            raise CheckpointError(f"{path} has no part {name!r}; it has {', '.join(parts) or 'none'}")
+            raise CheckpointError(f"{path} has no part {name!r}; it has {_short(', '.join(parts) or 'none')}")
     before = {name: copy.deepcopy(target.state_dict()) for name, target in targets.items()}
     try:
         for name, target in targets.items():
@@ -80,7 +84,7 @@ def load(path: str | Path, **targets: Any) -> dict[str, Any]:
     except Exception as error:
         for done, target in targets.items():
             target.load_state_dict(before[done])
-        raise CheckpointError(f"{path}: the part {name!r} does not fit, nothing was loaded: {error}") from error
+        raise CheckpointError(f"{path}: the part {name!r} does not fit, nothing was loaded: {_short(error)}") from error
     return parts
 
 
@@ -100,6 +104,8 @@ def _check_layout(target: Any, part: Any) -> None:
 def _encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
     """`value` as JSON, with each tensor replaced by its name in `tensors`."""
     if value is None or type(value) in (bool, int, float, str):
+        if isinstance(value, int) and value.bit_length() > 8 * 1024:
+            raise TypeError(f"save: {where} is an int of {value.bit_length()} bits, wanted at most {8 * 1024}")
         return value
     if isinstance(value, Tensor):
         if type(value) not in (Tensor, nn.Parameter) or value.layout != torch.strided or value.is_meta:
@@ -107,6 +113,7 @@ def _encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
                 f"save: {where} is a {type(value).__name__} ({value.layout}, {value.device}); wanted plain tensors. "
                 "Gather those of a sharded network first: nd.distributed.full_state(net)"
             )
+        where = where.encode(errors="backslashreplace").decode()  # a name in the file is valid UTF-8
         while where in tensors:
             where += "'"
         tensors[where] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -143,29 +150,82 @@ def _digest(tree: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    safetensors = needed("safetensors", "save", "load")
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a file beside `path`, then give it that name, so that there is the old file or the whole new one."""
+    safetensors = needed("safetensors", "save", "save")
+    save_file = needed("safetensors.torch", "save", "save").save_file
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"save: {path} is a folder; give the name of a file in it")
+    if not os.path.isdir(path.parent):
+        raise FileNotFoundError(f"save: the folder of {path} does not exist; make it first, or give another path")
+    unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT or not metadata.get("version", "").isdecimal():
-                raise CheckpointError(f"{path} is a safetensors file, but none that nd.save wrote")
-            if int(metadata["version"]) > VERSION:
-                raise CheckpointError(
-                    f"{path} has version {metadata['version']} and this neurodyn reads up to {VERSION}; update neurodyn"
-                )
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-    except (safetensors.SafetensorError, OSError, UnicodeError) as error:
-        raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
-    tree = metadata.get("tree", "")
-    if _digest(tree, tensors) != metadata.get("sha256"):
-        raise CheckpointError(f"{path} is damaged: its contents are not those that were written")
+        try:
+            save_file(tensors, unfinished, metadata=metadata)
+            with unfinished.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(unfinished, path.resolve())  # a link stays a link
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise _kind(error)(
+            f"save: {path} cannot be written ({error}), and what was there before is unchanged; check that the folder "
+            "may be written to and that the disk is not full, or give another path"
+        ) from error
+
+
+def _short(said: Any, most: int = 1000) -> str:
+    """What an error says; a hostile file may make it say a lot."""
+    text = repr(said) if isinstance(said, KeyError) else str(said)  # which says a name only
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _kind(error: Exception) -> type[OSError]:
+    return type(error) if isinstance(error, OSError) else OSError
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    needed("safetensors", "save", "load")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise IsADirectoryError(f"load: {path} is no file; give the name of the file that nd.save wrote")
+    try:
+        path.open("rb").close()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"load: there is no file {path}; check the path") from error
+    except (OSError, ValueError) as error:
+        raise _kind(error)(f"load: {path} cannot be read ({error}); check the path and its permissions") from error
+    try:
+        metadata, tensors = _contents(path)
+        tree = metadata.get("tree", "")
+        if _digest(tree, tensors) != metadata.get("sha256"):
+            raise CheckpointError(f"{path} is damaged: its contents are not those that were written; use another copy")
+    except CheckpointError:
+        raise
+    except Exception as error:  # of safetensors and torch, which raise whatever they stumble upon
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint, it is no file of nd.save or a damaged one: {_short(error)}"
+        ) from error
     try:
         found = json.loads(tree)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} holds no readable tree: {error!r}") from error
+        raise CheckpointError(f"{path} holds no readable tree: {_short(error)}") from error
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} holds no parts")
     return found, tensors
+
+
+def _contents(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a file, in memory of their own: a file that changes later changes nothing."""
+    safetensors = needed("safetensors", "save", "load")
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        version = metadata.get("version", "")
+        if metadata.get("format") != FORMAT or not (version.isascii() and version.isdecimal()):
+            raise CheckpointError(f"{path} is a safetensors file, but none that nd.save wrote")
+        if len(version) > 9 or int(version) > VERSION:
+            short = version if len(version) <= 9 else f"{version[:9]}... ({len(version)} digits)"
+            raise CheckpointError(
+                f"{path} has version {short} and this neurodyn reads up to {VERSION}; update neurodyn"
+            )
+        return metadata, {key: file.get_tensor(key).clone() for key in file.keys()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -166,10 +166,33 @@ class Dynamics(Parametrised):
             self._check_match(name, value, input, batch)
         if dtype != states[0].dtype and isinstance(input, Tensor):
             input = input.to(states[0].dtype)
-        output, *new = self.step(input, *states, **inputs)
+        output, new = self._checked(self.step(input, *states, **inputs), states)
         new = [value.clone() if value is input else value for value in new]  # which somebody may write to
         new = [value.to(old.dtype) for value, old in zip(new, states, strict=True)]  # under autocast it may differ
-        return (output.to(dtype) if dtype.is_floating_point else output, *new)
+        like_input = isinstance(output, Tensor) and output.is_floating_point() and dtype.is_floating_point
+        return (output.to(dtype) if like_input else output, *new)
+
+    def _checked(self, returned: Any, states: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
+        """The output and the new states that `step` has returned.
+
+        Raises:
+            TypeError: it has returned something else.
+            ValueError: a new state of another shape.
+        """
+        names, kind = list(self.states), type(self).__name__
+        wanted = f"(output, {', '.join(names)})" if names else "(output,)"
+        if not isinstance(returned, (tuple, list)) or len(returned) != 1 + len(names):
+            got = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else f"a {type(returned).__name__}"
+            raise TypeError(f"{self._label()}: {kind}.step must return the tuple {wanted}, got {got}")
+        for name, new, old in zip(names, returned[1:], states, strict=True):
+            if not isinstance(new, Tensor):
+                raise TypeError(f"{self._label()}: {kind}.step returned {new!r} for the state {name}, wanted a tensor")
+            if new.shape != old.shape:
+                raise ValueError(
+                    f"{self._label()}: {kind}.step returned the state {name} with shape {tuple(new.shape)}, wanted "
+                    f"{tuple(old.shape)}, that of the old one"
+                )
+        return returned[0], list(returned[1:])
 
     def reset_state(self, *batch: int) -> None:
         """Set every state to its initial value, with shape ``(*batch, *size)``."""

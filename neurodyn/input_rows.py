@@ -32,24 +32,29 @@ class Rows:
     """
 
     def __init__(self, given: Any, T: int, start: int, seed: int):
+        """
+        Args:
+            given: from `neurodyn.reading.read_inputs`.
+            T: number of steps.
+            start: the first step.
+            seed: of random rows, together with the step.
+        """
         self.given, self.T, self.start, self.seed = given, T, start, seed
         self.generator, self.drawn = torch.Generator(), (-1, ())
         if callable(given):
             self.sample = self._draw(start, 1)
             self.block = block_length(sum(x.nbytes for x in self.sample))
         else:
-            given = () if given is None else given if isinstance(given, tuple) else (given,)
-            self.timed = [len(x) == T if x.dim() else False for x in given]
-            self.given = given
-            self.sample = tuple(x[:1] if timed else x.unsqueeze(0) for x, timed in zip(given, self.timed, strict=True))
+            self.sample = tuple(x.value[:1] if x.varies else x.value.unsqueeze(0) for x in given)
 
     def __call__(self, first: int, n: int) -> tuple[Tensor, ...]:
         if callable(self.given):
             spans = [self._span(begin, size) for begin, size in blocks(first, first + n, self.block)]
             return spans[0] if len(spans) == 1 else tuple(torch.cat(parts) for parts in zip(*spans, strict=True))
         i = first - self.start
-        rows = zip(self.given, self.timed, strict=True)
-        return tuple(x[i : i + n] if timed else x.expand(n, *x.shape).contiguous() for x, timed in rows)
+        return tuple(
+            x.value[i : i + n] if x.varies else x.value.expand(n, *x.value.shape).contiguous() for x in self.given
+        )
 
     def _span(self, first: int, n: int) -> tuple[Tensor, ...]:
         """Rows inside one block, which is drawn once."""
@@ -60,10 +65,8 @@ class Rows:
 
     def explain(self, error: Exception) -> None:
         """Add to an error of the first step how the inputs were understood."""
-        if not callable(self.given) and not all(self.timed):
-            shapes = ", ".join(
-                str(tuple(x.shape)) for x, timed in zip(self.given, self.timed, strict=True) if not timed
-            )
+        if not callable(self.given) and not all(x.varies for x in self.given):
+            shapes = ", ".join(str(tuple(x.value.shape)) for x in self.given if not x.varies)
             error.add_note(
                 f"simulate took inputs of shape {shapes} as constant in time; those with a row for each step have "
                 f"{self.T} rows"
@@ -72,7 +75,7 @@ class Rows:
     def _draw(self, first: int, n: int) -> tuple[Tensor, ...]:
         self.generator.manual_seed((self.seed * 1_000_003 + first) % 2**63)
         rows = self.given(first, n, self.generator)
-        rows = rows if isinstance(rows, tuple) else (rows,)
-        if any(len(x) != n for x in rows):
-            raise ValueError(f"simulate: inputs({first}, {n}, ...) gave {[len(x) for x in rows]} rows, wanted {n}")
+        found = [len(x) if x.dim() else 0 for x in rows]
+        if any(length != n for length in found):
+            raise ValueError(f"simulate: inputs({first}, {n}, ...) gave {found} rows, wanted {n}")
         return rows

@@ -15,6 +15,7 @@ from .connections import event
 from .fields import check
 from .input_rows import Rows, blocks
 from .progress import bar as progress_bar
+from .reading import read_inputs
 from .record import Events, Recording, Trace
 from .states import check_dt, get_states, named_dynamics, reset_states, set_states
 
@@ -25,7 +26,7 @@ def simulate(
     inputs: Any = None,
     record: Iterable[str] | Mapping[str, Any] = (),
     *,
-    batch: tuple[int, ...] = (),
+    batch: int | tuple[int, ...] = (),
     states: Mapping[str, Tensor] | None = None,
     start: int = 0,
     seed: int = 0,
@@ -43,7 +44,9 @@ def simulate(
         inputs: for each step, what `net` takes: a tensor with one row for each step, a tensor without time that stays
             the same, or ``f(first, steps, generator)``, which gives the rows of that many steps from step `first` on;
             draw random inputs from `generator`. It is asked for whole blocks of steps, the last one beyond the end. A
-            tuple of such tensors for several arguments. None if `net` takes nothing.
+            tuple of such tensors for several arguments. None if `net` takes nothing. Arrays and quantities do as well,
+            and a single number, which all neurons get. If a step of `net` works both with the whole tensor and with
+            one of its rows, `nd.constant(x)` or `nd.series(x)` says what is meant.
         record: names of states, such as "N.V"; names in the output, if `net` returns a dict; "output" or "spikes" for
             an output that is one tensor. Names that end in "spikes" become `Events`, others `Trace`. A mapping gives
             for each name the neurons to keep: an index into the last dimension, or None for all.
@@ -56,11 +59,13 @@ def simulate(
 
     Raises:
         KeyError: a name in `record` that is neither a state nor an output.
-        ValueError: a duration that is no multiple of dt, inputs with another number of steps.
+        ValueError: a duration that is no multiple of dt, inputs with another number of steps, inputs that may be a
+            constant or a series.
+        TypeError: inputs that are no tensors, arrays, numbers or quantities.
     """
     dt, T = prepare(net, duration, states, batch)
     probe = Probe(net, record, inputs is not None)
-    rows = Rows(inputs, T, start, seed)
+    rows = Rows(read_inputs(net, inputs, T), T, start, seed)
     try:
         run = Run(probe, rows.sample, compile)
     except Exception as error:
@@ -79,13 +84,13 @@ def simulate(
 
 
 def prepare(
-    net: nn.Module, duration: Any, states: Mapping[str, Tensor] | None, batch: tuple[int, ...]
+    net: nn.Module, duration: Any, states: Mapping[str, Tensor] | None, batch: int | tuple[int, ...]
 ) -> tuple[float, int]:
     """Give `net` the states to start from; dt and the number of steps."""
     dt = check_dt(net)
     T = steps_in(duration, dt)
     if states is None:
-        reset_states(net, *batch)
+        reset_states(net, *((batch,) if isinstance(batch, int) else batch))
     else:
         set_states(net, {name: value.clone() for name, value in states.items()})
     return dt, T

@@ -8,16 +8,23 @@ import json
 import os
 import pickle
 import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 import neurodyn as nd
+from neurodyn import checkpoint
 from neurodyn import units as u
 
 
@@ -173,10 +180,15 @@ def test_newer_and_forged_files(written, tmp_path) -> None:
     rewritten(written[1], path, version="2")
     with pytest.raises(nd.CheckpointError, match="has version 2 and this neurodyn reads up to 1; update"):
         nd.load(path)
-    import neurodyn.checkpoint as module
-
+    for version in ("9" * 5000, "1" * 10, "٢", "-1", "", "1.0"):
+        rewritten(written[1], path, version=version)
+        with pytest.raises(
+            nd.CheckpointError, match=r"forged (has version .*update|is a safetensors file, but none)"
+        ) as raised:
+            nd.load(path)
+        assert len(str(raised.value)) < 300
     for tree in ("[]", "{", "3", '{"net": {"tensor": "none"}}', '{"net": {"eval": "1"}}', '{"net": {}}', "[" * 10**5):
-        rewritten(written[1], path, tree=tree, sha256=module._digest(tree, load_file(written[1])))
+        rewritten(written[1], path, tree=tree, sha256=checkpoint._digest(tree, load_file(written[1])))
         with pytest.raises(nd.CheckpointError):
             nd.load(path)
 
@@ -247,3 +259,166 @@ def test_any_bytes_are_refused(content: bytes, header: bool, tmp_path_factory) -
     path.write_bytes(len(text).to_bytes(8, "little") + text + content if header else content)
     with pytest.raises(nd.CheckpointError):
         nd.load(path)
+
+
+def test_what_cannot_be_written_or_read_is_named(tmp_path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    long = "n" * 300
+    for path, error, words in (
+        ("absent/run", FileNotFoundError, "the folder of .*absent/run does not exist; make it first"),
+        ("file/run", FileNotFoundError, "the folder of .*file/run does not exist"),
+        ("folder", IsADirectoryError, "folder is a folder; give the name of a file in it"),
+        (long, OSError, f"{long} cannot be written .*too long.*give another path"),
+        ("a\0b", OSError, "cannot be written .*null"),
+    ):
+        with pytest.raises(error, match=f"^save: .*{words}"):
+            nd.save(tmp_path / path, step=1)
+    for path, error, words in (
+        ("absent", FileNotFoundError, "there is no file .*absent; check the path"),
+        ("file/run", NotADirectoryError, "file/run cannot be read"),
+        ("folder", IsADirectoryError, "folder is no file; give the name of the file"),
+        ("pipe", IsADirectoryError, "pipe is no file"),
+        (long, OSError, f"{long} cannot be read .*too long"),
+        ("a\0b", OSError, "cannot be read .*null"),
+    ):
+        with pytest.raises(error, match=f"^load: .*{words}"):
+            nd.load(tmp_path / path)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", "folder", "pipe"]
+    assert (tmp_path / "file").read_text() == "mine"
+    with pytest.raises(TypeError, match=r"load: step is a int, wanted something with load_state_dict.*\['step'\]"):
+        nd.load(tmp_path / "absent", step=3)
+
+
+LIMITED = """
+import os, resource, sys
+import torch
+import neurodyn as nd
+path, how = sys.argv[1:]
+nd.save(path, step=1)
+if how == "full":  # a file that may not grow stands for a disk without space
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+else:
+    os.chmod(os.path.dirname(path), 0o555)
+    if os.getuid() == 0:
+        os.setuid(65534)
+try:
+    nd.save(path, x=torch.ones(100_000))
+except OSError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_full_disk_and_a_read_only_folder(tmp_path, how: str) -> None:
+    folder = Path(tempfile.mkdtemp(dir="/tmp")) / "runs"  # that others may enter too
+    folder.mkdir()
+    folder.parent.chmod(0o755)
+    path = folder / "run"
+    done = subprocess.run([sys.executable, "-c", LIMITED, path, how], capture_output=True, text=True, cwd=Path.cwd())
+    folder.chmod(0o755)
+    words = "save: .*run cannot be written .*, and what was there before is unchanged; check that the folder"
+    assert re.search(words, done.stdout), done.stdout + done.stderr
+    assert nd.load(path) == {"step": 1}
+    assert [p.name for p in folder.iterdir()] == ["run"]
+    shutil.rmtree(folder.parent)
+
+
+def test_a_link_stays_a_link_and_loaded_tensors_have_memory_of_their_own(tmp_path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    nd.save(tmp_path / "link", x=torch.ones(1000))
+    assert (tmp_path / "link").is_symlink()
+    found = nd.load(tmp_path / "run")["x"]
+    os.truncate(tmp_path / "run", 0)
+    assert found.sum() == 1000
+
+
+def test_odd_names_and_numbers(tmp_path) -> None:
+    odd = {"\ud800": torch.ones(2), "a\nb": torch.zeros(2), "": 2**64, 5: -1.5}
+    nd.save(tmp_path / "x", **{"part \ud800 \0": odd, "format": float("inf")})
+    found = nd.load(tmp_path / "x")
+    assert repr(found) == repr({"part \ud800 \0": odd, "format": float("inf")})
+    with pytest.raises(TypeError, match=r"part\.n is an int of 99998 bits, wanted at most"):
+        nd.save(tmp_path / "x", part={"n": 1 << 99997})
+
+
+def edited(whole: bytes, pick: random.Random) -> bytes:
+    """A file with random edits: bytes, length, or entries of the header, whose checksum may be made to fit."""
+    size = int.from_bytes(whole[:8], "little")
+    header, data = json.loads(whole[8 : 8 + size]), whole[8 + size :]
+    metadata, names = header["__metadata__"], [name for name in header if name != "__metadata__"]
+    how = pick.randrange(9)
+    if how == 0:
+        for _ in range(pick.randint(1, 8)):
+            whole = flipped(whole, pick.randrange(len(whole)), pick.randrange(8))
+        return whole
+    if how == 1:
+        return whole[: pick.randrange(len(whole))]
+    if how == 2:
+        at = pick.randrange(len(whole))
+        return whole[:at] + pick.randbytes(pick.randint(1, 40)) + whole[at + pick.randint(0, 40) :]
+    if how == 3:
+        size = pick.choice([0, 1, size - 1, size + 1, len(whole), 2**31, 2**63, 2**64 - 1, pick.getrandbits(64)])
+        return size.to_bytes(8, "little") + whole[8:]
+    entry = header[pick.choice(names)]
+    number = pick.choice([0, 1, -1, 3, 2**31, 2**63, 2**64, 10**400, 1.5, "4", None, [], {}])
+    if how == 4:
+        entry["dtype"] = pick.choice(
+            ["F64", "F32", "F16", "BF16", "I8", "U64", "BOOL", "F8_E4M3", "C64", "F4", "", 3, None]
+        )
+    elif how == 5:
+        shape = pick.choice([entry["shape"], entry["data_offsets"]])
+        shape[pick.randrange(len(shape)) if shape else slice(0)] = number if shape else [number]
+    elif how == 6:
+        other = pick.choice(names)
+        header[pick.choice(["", "x", "net.0.weight", "__metadata__ ", "\0"])] = header.pop(other)
+    elif how == 7:
+        key = pick.choice(["version", "format", "tree", "sha256"])
+        values = ["", "0", "1", "2", "9" * 5000, "-1", "\u0661", "1e3", "neurodyn", "[" * 5000, "{}", number, None]
+        metadata[key] = pick.choice(values)
+        if pick.random() < 0.2:
+            del metadata[key]
+    else:
+        tree = metadata["tree"]
+        for _ in range(pick.randint(1, 3)):
+            at, piece = (
+                pick.randrange(len(tree)),
+                pick.choice(['"', "]", "{", "tensor", "dict", "1" * 5000, "NaN", "null", ","]),
+            )
+            tree = tree[:at] + piece + tree[at + pick.randint(0, 5) :]
+        metadata["tree"] = tree
+        tensors = {name: value for name, value in load_bytes(whole).items()}
+        metadata["sha256"] = checkpoint._digest(tree, tensors)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.long)])
+def test_edited_files_load_rightly_or_are_refused(written, tmp_path, count: int) -> None:
+    whole, path, pick = written[1].read_bytes(), tmp_path / "edited", random.Random(count)
+    wanted, refused, loaded = repr(nd.load(written[1])), 0, 0
+    for i in range(count):
+        content = edited(whole, pick)
+        path.write_bytes(content)
+        target = {"net": network()}
+        before = dump(target)
+        try:
+            found = nd.load(path, **target)
+        except nd.CheckpointError as error:
+            refused += str(path) in str(error) and len(str(error)) < 2000
+            assert dump(target) == before
+            continue
+        # What was loaded is what the file says: all of it as written, or another tree with the checksum of its own.
+        if repr(tree_of(content)) == repr(tree_of(whole)):
+            assert repr(found) == wanted, i
+        assert list(found) == list(tree_of(content)), i
+        loaded += 1
+    assert refused + loaded == count  # each refusal names the file, and is short
+    assert refused > 0.8 * count
+    assert loaded > 0
+
+
+def tree_of(whole: bytes) -> dict:
+    metadata = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])["__metadata__"]
+    return json.loads(metadata["tree"])

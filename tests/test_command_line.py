@@ -1,9 +1,13 @@
 """The commands: what they print fits 80 columns, and what is missing or wrong is said."""
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import neurodyn
 from neurodyn import bench, unroll
 from neurodyn.__main__ import NETWORKS, main
 from neurodyn.examples import NETWORKS as KNOWN
@@ -57,6 +61,46 @@ def test_info(capsys):
     assert max(map(len, printed)) <= 80
     names = ("neurodyn", "requires", "extras", "threads", "C++ compiler", "GPU", "compile cache")
     assert [line[:15].strip() for line in printed if line[0] != " "] == list(names)
+
+
+@pytest.mark.parametrize(
+    ("cxx", "words"),
+    [
+        (None, ", works: "),
+        ("/bin/false", "CXX=/bin/false does not work"),
+        ("/nonexistent", "CXX=/nonexistent does not work"),
+        ("", "none found"),
+        ("/bin/true", "/bin/true was found and does not work"),  # what says its version and compiles nothing
+        ("script", "was found and does not work (no space)"),
+    ],
+)
+def test_info_says_whether_the_compiler_works(cxx, words, tmp_path):
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\ncase $1 in --version) echo g++ 99;; *) echo 'no space' >&2; exit 1;; esac\n")
+    script.chmod(0o755)
+    env = {name: value for name, value in os.environ.items() if name != "CXX"}
+    if cxx is not None:
+        env["CXX"] = str(script) if cxx == "script" else cxx
+    env["PYTHONPATH"] = str(Path(neurodyn.__file__).parents[1])
+    done = subprocess.run([sys.executable, "-m", "neurodyn", "info"], capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    printed = " ".join(done.stdout.split())
+    assert words in printed
+    assert ("step by step, with the same numbers; install g++" in printed) == (cxx is not None)
+    assert max(map(len, done.stdout.splitlines())) <= max(80, len(str(script)) + 20)
+
+
+def test_info_tells_the_rest_when_a_fact_cannot_be_told(capsys, monkeypatch, tmp_path):
+    def broken():
+        raise RuntimeError("driver too old\nand more")
+
+    monkeypatch.setattr("neurodyn.info.gpu", broken)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    assert main(["info"]) == 0
+    printed = capsys.readouterr().out
+    assert "cannot be told (driver too old)" in printed
+    assert "compile cache" in printed
 
 
 def test_bench(capsys, monkeypatch):

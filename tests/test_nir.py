@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
 
@@ -127,6 +128,142 @@ def test_it_compiles_and_trains() -> None:
     assert isinstance(back, nd.nir.Graph)
     xs = 20 * torch.rand(30, 2, *size)
     assert torch.equal(nd.unroll(back, xs), run(net, xs))
+
+
+def neuron(kind: str = "LIF", n: int = 3) -> nir.NIRNode:
+    """A neuron that no metadata describe, with values of its own for each element."""
+    ones, spread = np.ones(n), np.linspace(0.9, 1.1, n)
+    ends = {"v_leak": 0 * ones, "v_threshold": spread, "v_reset": 0 * ones}
+    if kind == "CubaLIF":
+        return nir.CubaLIF(tau_syn=5e-3 * spread, tau_mem=2e-2 * ones, r=2 * ones, w_in=spread, **ends)
+    return nir.LIF(tau=2e-2 * spread, r=2 * ones, **ends)
+
+
+def weights(n: int = 3, m: int | None = None) -> nir.Linear:
+    return nir.Linear(0.4 + 0.5 * np.random.default_rng(n).standard_normal((n, m or n)))
+
+
+def joined(nodes: dict[str, nir.NIRNode], *edges: str) -> nir.NIRGraph:
+    """A graph from "a b c", a path through the nodes; "in" and "out" are made."""
+    ends = {"in": nir.Input(np.array([3])), "out": nir.Output(np.array([3]))}
+    pairs = [pair for path in edges for pair in itertools.pairwise(path.split())]
+    return nir.NIRGraph(ends | nodes, list(dict.fromkeys(pairs)), type_check=False)
+
+
+def inner(*names: str, loop: str = "") -> nir.NIRGraph:
+    nodes = {name: neuron() if name == "lif" else weights() for name in names}
+    return joined(nodes, f"in {' '.join(names)} out", loop)
+
+
+LOOPS = {
+    "a CubaLIF": lambda: joined({"x": neuron("CubaLIF"), "w": weights()}, "in x out", "x w x"),
+    "a LIF": lambda: joined({"x": neuron(), "w": weights()}, "in x out", "x w x"),
+    "onto itself": lambda: joined({"x": neuron()}, "in x out", "x x"),
+    "a CubaLIF onto itself": lambda: joined({"x": neuron("CubaLIF")}, "in x out", "x x"),
+    "E and I": lambda: joined(
+        {"E": neuron("CubaLIF"), "I": neuron("CubaLIF", 2), "EI": weights(2, 3), "IE": weights(3, 2)},
+        "in E out",
+        "E EI I IE E",
+    ),
+    "E and I, each onto itself": lambda: joined(
+        {"E": neuron(), "I": neuron(), "EI": weights(), "IE": weights(), "EE": weights(), "II": weights()},
+        "in E out",
+        "E EI I IE E EE E",
+        "I II I",
+        "in I out",
+    ),
+    "two loops on one neuron": lambda: joined(
+        {"x": neuron(), "a": weights(), "b": weights(), "late": nir.Delay(np.full(3, 2e-3))},
+        "in x out",
+        "x a x b late x",
+    ),
+    "through several neurons": lambda: joined(
+        {"x": neuron(), "a": weights(), "y": neuron("CubaLIF"), "b": weights(), "z": neuron(), "c": weights()},
+        "in x a y b z c x",
+        "y out",
+    ),
+    "without a neuron": lambda: joined(
+        {"x": neuron(), "a": weights(), "b": nir.Scale(np.full(3, 0.5))}, "in a x out", "a b a"
+    ),
+    "in a graph inside": lambda: joined({"g": inner("w", "lif", loop="lif w"), "y": neuron()}, "in g y out"),
+    "through a graph inside": lambda: joined(
+        {"g": inner("w", "lif"), "x": neuron(), "v": weights()}, "in x g out", "g v x"
+    ),
+    "two graphs deep": lambda: joined(
+        {"g": joined({"h": inner("lif", "w", loop="w lif")}, "in h out", "h h"), "x": neuron()}, "in g x out", "in x"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_what_came_in_with_a_loop_goes_out_again(name: str, tmp_path) -> None:
+    net = nd.from_nir(LOOPS[name](), dt=1 * u.ms)
+    xs = 20 * torch.rand(40, 2, 3)
+    wanted = run(net, xs)
+    assert 0 < wanted.count_nonzero() < wanted.numel()
+    for _ in range(3):
+        net = nd.from_nir(written(nd.to_nir(net), tmp_path / "net.nir"))
+        assert torch.equal(run(net, xs), wanted)
+
+
+def test_a_neuron_onto_itself_gets_its_spike_in_the_next_step() -> None:
+    net = nd.from_nir(LOOPS["onto itself"](), dt=1 * u.ms)
+    alone, y, ys = nd.from_nir(joined({"x": neuron()}, "in x out"), dt=1 * u.ms), torch.zeros(3), []
+    xs = 5 * torch.rand(40, 3)
+    for x in xs:
+        y = alone(x + y)
+        ys.append(y)
+    assert torch.equal(run(net, xs), torch.stack(ys))
+    assert not torch.equal(run(net, xs), run(alone, xs))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_graph_goes_out_again(seed: int, tmp_path) -> None:
+    pick = random.Random(seed)
+    nodes = {f"n{i}": pick.choice([neuron, weights, lambda: neuron("CubaLIF")])() for i in range(7)}
+    ends = [f"in {name}" for name in nodes] + [f"{name} out" for name in nodes]
+    edges = [f"{pick.choice(list(nodes))} {pick.choice(list(nodes))}" for _ in range(12)]
+    net = nd.from_nir(joined(nodes, *pick.sample(ends[:7], 2), *ends[7:], *edges, *ends[:7]), dt=1 * u.ms)
+    again = nd.from_nir(written(nd.to_nir(net), tmp_path / "net.nir"))
+    xs = torch.rand(15, 3)
+    assert torch.equal(run(net, xs), run(again, xs))
+
+
+def test_a_loop_inside_a_larger_network() -> None:
+    """In a chain, in a module that adds, and as `Recurrent` of a `Recurrent`."""
+
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.input, self.output = nd.from_nir(LOOPS["E and I"](), dt=1 * u.ms), nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.input(x) + self.output(x)
+            return y + y
+
+    twice = nd.Recurrent(nd.Recurrent(nd.LIF(3, R=9 * u.Gohm), nn.Linear(3, 3)), nn.Linear(3, 3))
+    own = nd.Recurrent(nd.LIF(3, R=9 * u.Gohm), nn.Identity())
+    net = nn.Sequential(nn.Linear(3, 3), Beside(), nd.LIF(3, R=9 * u.Gohm), nn.Identity(), twice, own)
+    for parameter in net.parameters():
+        parameter.data.abs_().mul_(3)
+    xs = 20 * torch.rand(40, 3)
+    back = nd.from_nir(nd.to_nir(net))
+    assert run(net, xs).sum() > 0
+    assert (run(back, xs) - run(net, xs)).abs().max() < 1e-12
+
+
+def test_dt_of_graphs_inside() -> None:
+    def outer(*steps: float) -> nir.NIRGraph:
+        made = {f"g{i}": nd.to_nir(nd.LIF(3, dt=step * u.ms)) for i, step in enumerate(steps)}
+        return joined(made, f"in {' '.join(made)} out")
+
+    assert nd.from_nir(outer(0.5, 0.5))[0].dt == 0.5
+    with pytest.raises(nd.nir.NIRError, match=r"different time steps, \[0.5, 1.0\] ms"):
+        nd.from_nir(outer(0.5, 1.0))
+    with pytest.raises(nd.nir.NIRError, match="does not say its time step; pass dt="):
+        nd.from_nir(LOOPS["without a neuron"]())
+    layers = joined({"a": weights(), "b": weights()}, "in a out", "in b out")
+    assert nd.from_nir(layers)(torch.ones(3)).shape == (3,)  # without time there is nothing to ask for
 
 
 def test_float32_and_an_edited_node() -> None:

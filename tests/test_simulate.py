@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import random
+import threading
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -215,3 +218,164 @@ def test_without_a_working_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(nd.EagerWarning, match="no working C"):
         found = simulate(net, 45 * u.ms, xs, ["output"])
     assert torch.equal(found["output"].values, simulate(net, 45 * u.ms, xs, ["output"], compile=False)["output"].values)
+
+
+def both(net: nn.Module, T: int, **options):
+    """What simulate makes of `x`, beside the loop over one reading of it."""
+
+    def check(x, rows) -> None:
+        found = simulate(net, T * u.ms, x, {"output": None}, compile=False, **options)["output"].values
+        nd.reset_states(net, *options.get("batch", ()))
+        with torch.no_grad():
+            assert torch.equal(found, torch.stack([net(*row) if isinstance(row, tuple) else net(row) for row in rows]))
+
+    return check
+
+
+class Anything(nn.Module):
+    """Takes an input of any shape, and counts its calls."""
+
+    def __init__(self, n: int = 6):
+        super().__init__()
+        self.N, self.calls, self.seen = nd.LIF(n, R=9 * u.Gohm), 0, []
+        self.register_buffer("total", torch.zeros(()))
+
+    def forward(self, x: Tensor, y: Tensor | float = 0.0) -> Tensor:
+        self.calls += 1
+        self.seen.append(x + torch.zeros((), requires_grad=True))
+        self.total.add_(torch.rand(()) + random.random() + float(np.random.rand()))  # noqa: NPY002
+        return self.N(torch.zeros(self.N.size) + x + y)
+
+
+FRONTS = {
+    "LIF": lambda: (nd.LIF(6, R=3 * u.Gohm), (6,)),
+    "LIF of two dimensions": lambda: (nd.LIF((6, 2), R=3 * u.Gohm), (6, 2)),
+    "Identity": lambda: (nn.Sequential(nn.Identity(), nd.LIF(6, R=3 * u.Gohm)), (6,)),
+    "Linear": lambda: (nn.Sequential(nn.Linear(6, 3), nd.LIF(3, R=9 * u.Gohm)), (6,)),
+    "Recurrent": lambda: (nd.Recurrent(nd.LIF(6, R=3 * u.Gohm), nn.Linear(6, 6)), (6,)),
+    "readout": lambda: (nd.LeakyRateReadout(6, 3), (6,)),
+    "Projection": lambda: (nn.Sequential(nd.Projection(nn.Linear(6, 3), synapse=nd.Expon(3))), (6,)),
+    "own forward": lambda: (Net(6), (6,)),
+    "scaled": lambda: (nn.Sequential(nd.nir.Scale(torch.full((6,), 2.0)), nd.LIF(6, R=3 * u.Gohm)), (6,)),
+}
+
+
+@pytest.mark.parametrize("T", [1, 2, 5, 6, 7])
+@pytest.mark.parametrize("batch", [(), (6,), (2,), (6, 6)])
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_constant_and_a_series_are_told_apart(front: str, batch: tuple, T: int) -> None:
+    net, size = FRONTS[front]()
+    check = both(net, T, batch=batch)
+    x, xs = 3 * torch.rand(*batch, *size), 3 * torch.rand(T, *batch, *size)
+    if front == "scaled" and (T, batch) == (6, ()):  # a row is one number, and the scale makes six of it
+        with pytest.raises(ValueError, match="can be read as a constant"):
+            check(x, None)
+    else:
+        check(x, T * [x])
+    check(nd.constant(x), T * [x])
+    for series in (xs, nd.series(xs)):
+        check(series, xs)
+
+
+def test_where_both_readings_work_the_caller_says_which() -> None:
+    net = Anything()
+    x = torch.rand(6)
+    with pytest.raises(ValueError, match=r"the input of shape \(6,\) can be read as a constant.*a series.*nd\.series"):
+        simulate(net, 6 * u.ms, x, compile=False)
+    both(net, 6)(nd.constant(x), 6 * [x])
+    both(net, 6)(nd.series(x), x)
+    both(net, 7)(x, 7 * [x])  # no series
+    both(net, 1)(x[:1], [x[:1]])  # of one step, which makes no difference
+
+
+def test_several_inputs_are_told_apart_together() -> None:
+    net = Anything()
+    x, xs = torch.rand(6), torch.rand(6, 6)
+    with pytest.raises(ValueError, match=r"input 2 of 2 of shape \(6,\)"):
+        simulate(net, 6 * u.ms, (xs, x), compile=False)
+    both(net, 6)((xs, nd.constant(x)), [(row, x) for row in xs])
+    both(net, 6)((xs, nd.series(x)), list(zip(xs, x, strict=True)))
+    both(net, 4)((x, 2.0), 4 * [(x, 2.0)])
+
+
+def test_trying_leaves_nothing_behind() -> None:
+    """Neither attributes, buffers and hooks of the network, nor random numbers."""
+    calls: list = []
+
+    def count(x: Tensor) -> tuple:
+        net = Anything()
+        net.seen.append(torch.ones(1))
+        net.register_forward_hook(lambda *_: calls.append(1))
+        calls.clear()
+        torch.manual_seed(0), random.seed(0), np.random.seed(0)  # noqa: NPY002
+        simulate(net, 6 * u.ms, x, compile=False)
+        return net.calls, len(calls), float(net.total), float(torch.rand(())), random.random(), float(np.random.rand())  # noqa: NPY002
+
+    xs = torch.rand(6, 6)
+    assert count(xs) == count(nd.series(xs))
+
+
+def test_a_network_that_cannot_be_copied_is_not_guessed_about() -> None:
+    net, xs = Anything(), torch.rand(6, 6)
+    net.lock = threading.Lock()
+    with pytest.raises(ValueError, match=r"the network cannot be copied \(TypeError: .*nd\.constant"):
+        simulate(net, 6 * u.ms, xs, compile=False)
+    both(net, 6)(nd.series(xs), xs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_quantities_arrays_and_numbers(dtype: torch.dtype) -> None:
+    net = nd.LIF(3, R=2 * u.Gohm, dtype=dtype)
+    x, xs = torch.tensor([1.0, 2.0, 3.0], dtype=dtype), 3 * torch.rand(5, 3, dtype=dtype)
+    check = both(net, 5)
+    for given in (
+        x.numpy(),
+        x.double().numpy(),
+        x * u.pA,
+        np.array([1.0, 2.0, 3.0]) * 1e-3 * u.nA,
+        nd.constant(x * u.pA),
+    ):
+        check(given, 5 * [x])
+    for given in (xs.numpy(), xs * u.pA, u.quantity(xs.numpy(), "pA"), (xs.numpy(),), nd.series(xs.numpy())):
+        check(given, xs)
+    for given in (2.0, 2, np.float32(2), 2 * u.pA, 0.002 * u.nA, torch.tensor(2.0, dtype=dtype), nd.constant(2.0)):
+        check(given, 5 * [torch.full((3,), 2.0, dtype=dtype)])
+    check(lambda first, n, _: xs[torch.arange(first, first + n) % 5].double().numpy() * u.pA, xs)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ("loud", TypeError, "an input is a str, wanted a tensor"),
+        ([1.0, 2.0, 3.0], TypeError, "an input is a list"),
+        (np.array(["a"]), TypeError, "an input is a ndarray"),
+        (np.array([1j]), TypeError, "wanted a tensor, an array"),
+        ((torch.ones(3), None), TypeError, "an input is a NoneType"),
+        (lambda *_: "loud", TypeError, "an input is a str"),
+        (lambda *_: 1.0, ValueError, r"gave \[0\] rows, wanted 1"),
+        (
+            torch.ones(9, 3),
+            ValueError,
+            r"\(9, 3\) is a series with 9 rows, wanted one for each of the 5 steps.*batch=\(9,\)",
+        ),
+        (nd.series(torch.ones(4, 3)), ValueError, "a series with 4 rows, wanted one for each of the 5 steps"),
+        (nd.series(2.0), ValueError, "a series with no rows"),
+        (nd.constant(torch.ones(5, 3)), ValueError, "the input has batch"),
+        (torch.ones(5), ValueError, "the input has shape"),
+        (torch.ones(5, 4), ValueError, "the input has shape"),
+    ],
+)
+def test_inputs_that_are_none(given, error, words: str) -> None:
+    with pytest.raises(error, match=words):
+        simulate(nd.LIF(3), 5 * u.ms, given, compile=False)
+
+
+def test_a_batch_of_one_dimension_may_be_a_number() -> None:
+    x = torch.rand(5, 4, 3)
+    found = [simulate(nd.LIF(3, R=3 * u.Gohm), 5 * u.ms, x, ["V"], batch=b, compile=False) for b in (4, (4,))]
+    assert torch.equal(found[0]["V"].values, found[1]["V"].values)
+
+
+def test_a_mark_is_made_once() -> None:
+    with pytest.raises(TypeError, match="already marked"):
+        nd.series(nd.constant(1.0))

@@ -13,6 +13,7 @@ from ..block_run import Run
 from ..connections import event
 from ..input_rows import Rows
 from ..neurons.base import Firing
+from ..reading import read_inputs
 from ..record import Events, Recording, Trace
 from ..simulate import Probe, events_of, is_events, prepare, unit_of
 from ..states import get_states, named_dynamics, pure, set_states
@@ -26,7 +27,7 @@ def simulate(
     inputs: Any = None,
     record: Iterable[str] = (),
     *,
-    batch: tuple[int, ...] = (),
+    batch: int | tuple[int, ...] = (),
     states: Mapping[str, Tensor] | None = None,
     start: int = 0,
     seed: int = 0,
@@ -55,7 +56,7 @@ def simulate(
     dt, T = prepare(net, duration, states, batch)
     _check_same(net)
     record = (record,) if isinstance(record, str) else tuple(record)
-    rows = Rows(inputs, T, start, seed)
+    rows = Rows(read_inputs(net, inputs, T), T, start, seed)
     whole = Probe(net, record, inputs is not None)
     probe, cut = _split(whole, rows)
     set_states(probe, cut.states(get_states(whole)))

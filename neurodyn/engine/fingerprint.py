@@ -36,19 +36,78 @@ def fingerprint(net: nn.Module, elastic: Elastic) -> Hashable:
     Raises:
         Unique: an attribute can only be compared by identity.
     """
-    places: dict[int, int] = {}
-    names = [(name, places.setdefault(id(m), len(places))) for name, m in net.named_modules(remove_duplicate=False)]
-    return tuple(names), tuple([_of_module(name, module, elastic, places) for name, module in named_modules(net)])
+    look = _Look()
+    names = [(name, look.place(module)) for name, module in net.named_modules(remove_duplicate=False)]
+    return tuple(names), tuple([look.of_module(name, module, elastic) for name, module in named_modules(net)])
 
 
-def _of_module(path: str, module: nn.Module, elastic: Elastic, places: dict[int, int]) -> Hashable:
-    states = module.states if isinstance(module, Dynamics) else ()
-    skipped = _SKIPPED.union(getattr(type(module), "elastic", ())) if elastic else _SKIPPED
-    attributes = tuple([(k, _of_value(v)) for k, v in vars(module).items() if k not in skipped])
-    tensors = [*module._parameters.items(), *[(k, b) for k, b in module._buffers.items() if k not in states]]
-    layouts = tuple([(k, layout(t, elastic.get(f"{path}.{k}" if path else k))) for k, t in tensors])
-    same = tuple([t is not None and places.setdefault(id(t), len(places)) for _, t in tensors])
-    return _of_value(type(module)), attributes, len(module._parameters), layouts, same
+class _Look:
+    """What values look like, so that equal looks mean the same code; an object that comes again is told by its place."""
+
+    def __init__(self) -> None:
+        self.places: dict[int, int] = {}
+
+    def place(self, value: object) -> int:
+        return self.places.setdefault(id(value), len(self.places))
+
+    def of_module(self, path: str, module: nn.Module, elastic: Elastic) -> Hashable:
+        states = module.states if isinstance(module, Dynamics) else ()
+        skipped = _SKIPPED.union(getattr(type(module), "elastic", ())) if elastic else _SKIPPED
+        attributes = tuple([(k, self.of(v)) for k, v in vars(module).items() if k not in skipped])
+        tensors = [*module._parameters.items(), *[(k, b) for k, b in module._buffers.items() if k not in states]]
+        layouts = tuple([(k, layout(t, elastic.get(f"{path}.{k}" if path else k))) for k, t in tensors])
+        same = tuple([t is not None and self.place(t) for _, t in tensors])
+        return self.of(type(module)), attributes, len(module._parameters), layouts, same
+
+    def of(self, value: Any) -> Hashable:
+        if isinstance(value, float):
+            return float, value.hex()
+        if is_constant(value) or isinstance(value, (torch.dtype, torch.device, torch.Size, enum.Enum)):
+            return (type(value), value) if type(value).__hash__ is not None else (type(value), repr(value))
+        if isinstance(value, type) and from_trusted_module(value):
+            return value
+        if isinstance(value, types.BuiltinFunctionType) and isinstance(value.__self__, (types.ModuleType, type)):
+            return value
+        if id(value) in self.places:
+            return "again", self.places[id(value)]
+        self.place(value)
+        return self._of_object(value)
+
+    def _of_object(self, value: Any) -> Hashable:
+        if isinstance(value, (tuple, list)):
+            return type(value), tuple([self.of(v) for v in value])
+        if isinstance(value, dict):
+            return type(value), tuple([(self.of(k), self.of(v)) for k, v in value.items()])
+        if isinstance(value, np.ndarray) and value.nbytes <= _SMALL and not value.dtype.hasobject:
+            return value.shape, str(value.dtype), value.tobytes()
+        if isinstance(value, type):
+            return value, tuple([self._of_class(cls) for cls in value.__mro__])
+        if dataclasses.is_dataclass(value):
+            fields = tuple([self.of(getattr(value, f.name, None)) for f in dataclasses.fields(value)])
+            return self.of(type(value)), fields, self.of(getattr(value, "__dict__", {}))
+        if isinstance(value, functools.partial):
+            return functools.partial, self.of(value.func), self.of(value.args), self.of(value.keywords)
+        if isinstance(value, types.FunctionType):
+            cells = tuple([self.of(cell.cell_contents) for cell in value.__closure__ or ()])
+            return value.__code__, cells, self.of(value.__defaults__), self.of(value.__kwdefaults__)
+        raise Unique
+
+    def _of_class(self, cls: type) -> Hashable:
+        """The methods of a class written by a user, which may be replaced, and its other attributes."""
+        if from_trusted_module(cls):
+            return cls
+        items = [(name, value) for name, value in vars(cls).items() if name not in _MADE_BY_PYTHON]
+        return cls, tuple([(name, self._of_attribute(value)) for name, value in items])
+
+    def _of_attribute(self, value: Any) -> Hashable:
+        if isinstance(value, property):
+            return tuple([f and self.of(f) for f in (value.fget, value.fset, value.fdel)])
+        if isinstance(value, (classmethod, staticmethod)):
+            return type(value), self.of(value.__func__)
+        try:
+            return self.of(value)
+        except (Unique, ValueError):  # such as a declared state: the class would be another one if it were replaced
+            return _Same(value)
 
 
 def layout(tensor: Tensor | None, elastic: tuple[int, int] | None = None) -> Hashable:
@@ -59,53 +118,7 @@ def layout(tensor: Tensor | None, elastic: tuple[int, int] | None = None) -> Has
     return shape, tensor.dtype, tensor.device, tensor.requires_grad
 
 
-def _of_value(value: Any) -> Hashable:
-    if isinstance(value, float):
-        return float, value.hex()
-    if is_constant(value) or isinstance(value, (torch.dtype, torch.device, enum.Enum)):
-        return (type(value), value) if value.__hash__ is not None else (type(value), repr(value))
-    if isinstance(value, (tuple, list)):
-        return type(value), tuple([_of_value(v) for v in value])
-    if isinstance(value, dict):
-        return type(value), tuple([(_of_value(k), _of_value(v)) for k, v in value.items()])
-    if isinstance(value, np.ndarray) and value.nbytes <= _SMALL and not value.dtype.hasobject:
-        return value.shape, str(value.dtype), value.tobytes()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = tuple([_of_value(getattr(value, f.name, None)) for f in dataclasses.fields(value)])
-        return _of_value(type(value)), fields, _of_value(getattr(value, "__dict__", {}))
-    if isinstance(value, functools.partial):
-        return functools.partial, _of_value(value.func), _of_value(value.args), _of_value(value.keywords)
-    if isinstance(value, types.FunctionType):
-        cells = tuple([_of_value(cell.cell_contents) for cell in value.__closure__ or ()])
-        return value.__code__, cells, _of_value(value.__defaults__), _of_value(value.__kwdefaults__)
-    if isinstance(value, type):
-        return value, () if from_trusted_module(value) else tuple([_of_class(cls) for cls in value.__mro__])
-    if isinstance(value, types.BuiltinFunctionType) and isinstance(value.__self__, (types.ModuleType, type)):
-        return value
-    raise Unique
-
-
-def _of_class(cls: type) -> Hashable:
-    """The methods of a class written by a user, which may be replaced, and its other attributes."""
-    if from_trusted_module(cls):
-        return cls
-    return cls, tuple(
-        [(name, _of_attribute(value)) for name, value in vars(cls).items() if name not in _MADE_BY_PYTHON]
-    )
-
-
 _MADE_BY_PYTHON = {"__dict__", "__weakref__", "__annotations__", "_abc_impl", "__doc__", "__abstractmethods__"}
-
-
-def _of_attribute(value: Any) -> Hashable:
-    if isinstance(value, property):
-        return tuple([f and _of_value(f) for f in (value.fget, value.fset, value.fdel)])
-    if isinstance(value, (classmethod, staticmethod)):
-        return type(value), _of_value(value.__func__)
-    try:
-        return _of_value(value)
-    except (Unique, ValueError):  # such as a declared state: the class would be another one if it were replaced
-        return _Same(value)
 
 
 class _Same:

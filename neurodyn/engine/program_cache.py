@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from ..states import constants, held_states, named_dynamics, named_modules, pure, same_tensors
+from ..states import constants, held_states, named_dynamics, named_modules, same_tensors
 from ..torch_private import Missing, TreeSpec, has_module_hooks, load_compiler, tree_unflatten
 from .compiled_chunk import COMPILING
 from .errors import NotCompilable, SizeSpecialised
@@ -177,12 +178,15 @@ def _traced(
     unset = [module for _, module in named_dynamics(net) if not module.is_set]
 
     def step(states: Sequence[Tensor], constant: Sequence[Tensor], xs: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
-        tensors = dict(zip(state_names, states, strict=True)) | dict(zip(fixed, constant, strict=True))
+        given = dict(zip(state_names, states, strict=True)) | dict(zip(fixed, constant, strict=True))
+        left = dict(given)
         with same_tensors(net):
-            y, new = pure(net, tensors, *tree_unflatten(list(xs), spec))
+            y = functional_call(net, left, tree_unflatten(list(xs), spec))
             if any(module.is_set for module in unset):
                 raise NotCompilable("a layer is called that had no state before; call nd.reset_states first")
-        return y, [new[name] for name in state_names]
+        if assigned := [name for name in fixed if left[name] is not given[name]]:
+            raise NotCompilable(f"its step assigns {assigned[0]}, a parameter or buffer that is no declared state")
+        return y, [left[name] for name in state_names]
 
     names = [*state_names, *fixed, *(f"input {i}" for i in range(len(x)))]
     watching = None

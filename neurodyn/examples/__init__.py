@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from .. import units as u
 from ..record import Recording
 from . import brunel, vogels_abbott, working_memory
 
@@ -18,18 +19,40 @@ class Network(NamedTuple):
         build: ``build(scale=1, seed=0, device=None, dtype=None)``; `scale` is the size relative to the paper's.
         run: ``run(net, duration, **options)``, a `Recording` of "spikes"; options of `neurodyn.simulate`.
         about: one line.
+        synapses: ``synapses(scale)``, about how many it has.
     """
 
     build: Callable[..., nn.Module]
     run: Callable[..., Recording]
     about: str
+    synapses: Callable[[float], float]
 
+
+#: The time step of all of them.
+DT = 0.1 * u.ms
 
 NETWORKS = {
-    "coba": Network(vogels_abbott.coba, vogels_abbott.run, "Vogels and Abbott 2005, conductance-based synapses"),
-    "cuba": Network(vogels_abbott.cuba, vogels_abbott.run, "Vogels and Abbott 2005, current-based synapses"),
-    "brunel": Network(brunel.Brunel, brunel.run, "Brunel 2000, asynchronous irregular state"),
-    "memory": Network(working_memory.WorkingMemory, working_memory.run, "Mongillo, Barak and Tsodyks 2008"),
+    "coba": Network(
+        vogels_abbott.coba,
+        vogels_abbott.run,
+        "Vogels and Abbott 2005, conductance-based synapses",
+        lambda scale: 3.2e5 * scale,
+    ),
+    "cuba": Network(
+        vogels_abbott.cuba,
+        vogels_abbott.run,
+        "Vogels and Abbott 2005, current-based synapses",
+        lambda scale: 3.2e5 * scale,
+    ),
+    "brunel": Network(
+        brunel.Brunel, brunel.run, "Brunel 2000, asynchronous irregular state", lambda scale: 1.6e7 * scale**2
+    ),
+    "memory": Network(
+        working_memory.WorkingMemory,
+        working_memory.run,
+        "Mongillo, Barak and Tsodyks 2008",
+        lambda scale: 2e7 * scale**2,
+    ),
 }
 
-__all__ = ["NETWORKS", "Network"]
+__all__ = ["DT", "NETWORKS", "Network"]

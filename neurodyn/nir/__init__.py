@@ -5,8 +5,9 @@ brain-inspired computing, Nature Communications 15.
 """
 
 from .errors import NIRError
+from .graph import Graph
 from .models import LI, PerfectIF, Scale
-from .reader import Graph, from_nir
+from .reader import from_nir
 from .writer import to_nir
 
 __all__ = ["LI", "Graph", "NIRError", "PerfectIF", "Scale", "from_nir", "to_nir"]

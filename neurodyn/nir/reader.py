@@ -11,17 +11,18 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .. import units as u
 from ..delay import Delay
-from ..dynamics import Dynamics, as_dt
+from ..dynamics import Dynamics
 from ..recurrent import Recurrent
 from .errors import NIRError, package
+from .flat import Edges, Flat, opened
+from .graph import Graph
 from .models import Scale
 from .neurons import Reader, described
 
-Edges = list[tuple[str, str]]
 NEURONS = ("LIF", "IF", "CubaLIF")
 
 
@@ -54,74 +55,21 @@ def from_nir(
     """
     nir = package()
     if isinstance(graph, (str, Path)):
-        graph = _read(nir, Path(graph))
+        graph = opened(nir, Path(graph))
     if not isinstance(graph, nir.NIRGraph):
         raise TypeError(f"from_nir: wanted a nir.NIRGraph or the path of a file, got {type(graph).__name__}")
     try:
-        nodes, edges = _flat(nir, graph)
+        flat = Flat.of(nir, graph)
         options = {"device": device, "dtype": dtype or torch.get_default_dtype()}
-        return _Builder(nir, nodes, edges, Reader(_dt_of(graph, dt), reset, euler, options)).build()
+        return _Builder(nir, flat, Reader(flat.dt(dt), reset, euler, options)).build()
     except NIRError as error:
         raise NIRError(f"from_nir: {error}") from error
 
 
-def _read(nir: Any, path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    try:
-        return nir.read(path, type_check=False)
-    except Exception as error:  # h5py and nir raise whatever they stumble upon
-        raise NIRError(f"from_nir: {path} is not a readable NIR file: {type(error).__name__}: {error}") from error
-
-
-def _dt_of(graph: Any, given: Any) -> float | None:
-    notes = graph.metadata.get("neurodyn") if isinstance(graph.metadata, Mapping) else None
-    held = notes.get("dt_ms") if isinstance(notes, Mapping) else None
-    held = float(held) if isinstance(held, (float, np.floating)) and 0 < held < float("inf") else None
-    dt = held if given is None else as_dt(given, "from_nir: dt")
-    if held is not None and dt is not None and dt != held:
-        raise NIRError(f"the file was made with dt={held:g} ms and dt={dt:g} ms is given; leave dt out")
-    return dt
-
-
-def _flat(nir: Any, graph: Any, prefix: str = "") -> tuple[dict[str, Any], Edges]:
-    """Nodes and edges with those of the graphs inside."""
-    nodes: dict[str, Any] = {}
-    edges: Edges = []
-    entry: dict[str, list[str]] = {}
-    for name, node in graph.nodes.items():
-        if not isinstance(node, nir.NIRGraph):
-            nodes[prefix + name] = node
-            continue
-        inner, inner_edges = _flat(nir, node, f"{prefix}{name}.")
-        ports = [[k for k, v in inner.items() if isinstance(v, kind)] for kind in (nir.Input, nir.Output)]
-        if any(len(port) != 1 for port in ports):
-            raise NIRError(
-                f"the graph {prefix + name!r} has {len(ports[0])} inputs and {len(ports[1])} outputs, not one"
-            )
-        entry[prefix + name] = [port[0] for port in ports]
-        nodes |= inner
-        edges += inner_edges
-    for a, b in dict.fromkeys((prefix + a, prefix + b) for a, b in graph.edges):
-        edges.append((entry[a][1] if a in entry else a, entry[b][0] if b in entry else b))
-    for name in {name for edge in edges for name in edge} - nodes.keys():
-        raise NIRError(f"an edge names the node {name!r}, which is not there")
-    if not prefix:
-        for name in [port for ports in entry.values() for port in ports]:
-            nodes, edges = _without(nodes, edges, name)
-    return nodes, edges
-
-
-def _without(nodes: dict[str, Any], edges: Edges, name: str) -> tuple[dict[str, Any], Edges]:
-    before, after = [a for a, b in edges if b == name], [b for a, b in edges if a == name]
-    kept = [edge for edge in edges if name not in edge] + [(a, b) for a in before for b in after]
-    return {key: node for key, node in nodes.items() if key != name}, kept
-
-
 class _Builder:
-    def __init__(self, nir: Any, nodes: dict[str, Any], edges: Edges, reader: Reader):
-        self.nir, self.nodes, self.edges, self.reader = nir, nodes, edges, reader
-        ends = [[k for k, v in nodes.items() if isinstance(v, kind)] for kind in (nir.Input, nir.Output)]
+    def __init__(self, nir: Any, flat: Flat, reader: Reader):
+        self.nir, self.nodes, self.edges, self.back, self.reader = nir, flat.nodes, flat.edges, flat.back, reader
+        ends = [[k for k, v in self.nodes.items() if isinstance(v, kind)] for kind in (nir.Input, nir.Output)]
         if any(len(end) != 1 for end in ends):
             raise NIRError(f"the graph has {len(ends[0])} inputs and {len(ends[1])} outputs, wanted one of each")
         self.input, self.output = ends[0][0], ends[1][0]
@@ -146,20 +94,26 @@ class _Builder:
         ends = [edge[k] for edge in forward for k in (0, 1)]
         if not back and all(ends.count(name) == 2 for name in order) and ends.count(self.input) == 1:
             return nn.Sequential(OrderedDict((key[name], modules[name]) for name in order))
-        held = {name: sizes[name] for name, _ in back}
-        for name, size in held.items():
-            if size is None:
+        held = {}
+        for name, _ in back:
+            if (size := sizes[name]) is None:
                 raise NIRError(f"the size of {name!r}, which feeds back, is not known")
+            dt = self.reader.dt * u.ms
+            held[key[name]] = Delay(size, dt, dt=dt, **self.reader.options)
         ahead, late = ([(key[a], key[b]) for a, b in edges] for edges in (forward, back))
         parts = {key[name]: modules[name] for name in order}
-        return Graph(parts, ahead, late, {key[name]: size for name, size in held.items()}, self.reader)
+        return Graph(parts, ahead, late, held)
 
     def _order(self) -> tuple[list[str], Edges, Edges]:
         """The nodes in an order in which they can run, the edges, and those that go back in time.
 
-        Of a circle the edge behind the neuron goes back.
+        Those of which `to_nir` says so go back; in a circle without one it is the edge behind the neuron.
         """
         forward, back = list(self.edges), []
+        for edge in self.back:
+            if edge in forward:
+                forward.remove(edge)
+                back.append(edge)
         while True:
             graph = {name: [a for a, b in forward if b == name] for name in self.nodes}
             try:
@@ -243,34 +197,6 @@ class _Builder:
                     raise NIRError(f"its {name} has shape {tuple(value.shape)}, wanted {tuple(parameter.shape)}")
                 parameter.copy_(value)
         return module
-
-
-class Graph(nn.Module):
-    """A network whose nodes add up the outputs of the nodes that have an edge to them.
-
-    Along the edges of `back` goes the output of the step before. The input and the output are the nodes "input" and
-    "output", which have no module.
-    """
-
-    def __init__(self, modules: Mapping[str, nn.Module], forward: Edges, back: Edges, held: Mapping, reader: Reader):
-        super().__init__()
-        dt = u.quantity(reader.dt, "ms")
-        self.parts = nn.ModuleDict(modules)
-        self.held = nn.ModuleDict({name: Delay(size, dt, dt=dt, **reader.options) for name, size in held.items()})
-        self.edges, self.back = tuple(forward), tuple(back)
-
-    def forward(self, x: Tensor) -> Tensor:
-        values = {"input": x}
-        for name in (*self.parts, "output"):
-            given = [values[a] for a, b in self.edges if b == name]
-            given += [self.held[a].read() for a, b in self.back if b == name]  # type: ignore[operator]
-            total = given[0]
-            for value in given[1:]:
-                total = total + value
-            values[name] = self.parts[name](total) if name in self.parts else total
-        for name, delay in self.held.items():
-            delay(values[name])
-        return values["output"]
 
 
 def _size(types: Any) -> tuple[int, ...] | None:

@@ -21,6 +21,8 @@ from ..states import check_dt, named_dynamics
 from ..synapses import Expon
 from . import neurons
 from .errors import NIRError, package
+from .flat import noted
+from .graph import Graph
 from .models import Scale
 
 
@@ -28,8 +30,8 @@ def to_nir(net: nn.Module, *, input_size: int | tuple[int, ...] | None = None) -
     """`net` as a ``nir.NIRGraph``, which ``nir.write(path, graph)`` writes to a file.
 
     Taken are `LIF`, `IF`, `Expon` (with a neuron behind it: a CubaLIF), readouts, `Delay`, `Recurrent`, `Projection`
-    without plasticity, linear and sparse connections, convolutions, pooling, ``nn.Flatten``, and modules whose forward
-    calls such modules and adds their outputs. Connections become their weight matrices.
+    without plasticity, linear and sparse connections, convolutions, pooling, ``nn.Flatten``, what `from_nir` gives, and
+    modules whose forward calls such modules and adds their outputs. Connections become their weight matrices.
 
     Args:
         net: takes one step of an input.
@@ -47,17 +49,17 @@ def to_nir(net: nn.Module, *, input_size: int | tuple[int, ...] | None = None) -
     nir = package()
     writer = _Writer(nir)
     out = writer.run(net, "", ("input",))
-    if out == ("input",):
+    if not writer.nodes:
         raise NIRError(f"to_nir: {type(net).__name__} has no layer")
     size = (input_size,) if isinstance(input_size, int) else input_size
     if size is None:
         size = writer.input_size()
-    writer.nodes["input"] = nir.Input({"input": np.array(size)})
-    writer.nodes["output"] = nir.Output({"output": None})
-    writer.edges += [(source, "output") for source in out]
-    metadata = {"dt_ms": check_dt(net)} if any(named_dynamics(net)) else {}
+    size = np.array(size)
+    writer.nodes |= {"input": nir.Input({"input": size}), "output": nir.Output({"output": None})}
+    edges, back = writer.joined([*writer.edges, *((source, "output") for source in out)])
+    dt = check_dt(net) if any(named_dynamics(net)) else None
     try:
-        return nir.NIRGraph(writer.nodes, writer.edges, metadata={"neurodyn": metadata})
+        return nir.NIRGraph(writer.nodes, edges, metadata=noted(dt, back))
     except ValueError as error:
         raise NIRError(f"to_nir: the sizes of {type(net).__name__} do not fit: {error}") from error
 
@@ -68,6 +70,7 @@ class _Writer:
         self.nodes: dict[str, Any] = {}
         self.edges: list[tuple[str, str]] = []
         self.seen: dict[int, str] = {}
+        self.late: dict[str, tuple[str, ...]] = {}  # stands for nodes that may not be there yet, as source of an edge
 
     def input_size(self) -> tuple[int, ...]:
         for source, target in self.edges:
@@ -79,10 +82,14 @@ class _Writer:
     def run(self, module: nn.Module, path: str, sources: tuple[str, ...]) -> tuple[str, ...]:
         """Add `module`, driven by the sum of the outputs of `sources`; returns the nodes that give its output."""
         if isinstance(module, Recurrent):
-            (cell,) = self.run(module.cell, _join(path, "cell"), sources)
-            back = self.run(module.feedback, _join(path, "feedback"), (cell,))
-            self.edges += [(source, cell) for source in back]
-            return (cell,)
+            before = self.of_the_step_before(path)
+            back = self.run(module.feedback, _join(path, "feedback"), (before,))
+            self.late[before] = self.run(module.cell, _join(path, "cell"), (*sources, *back))
+            return self.late[before]
+        if isinstance(module, Graph):
+            return self.graph(module, path, sources)
+        if _does_nothing(module):
+            return sources
         if (parts := _row(module, path)) is not None:
             return self.row(parts, sources)
         if (node := self.node(module, path)) is not None:
@@ -90,6 +97,48 @@ class _Writer:
         if module._modules:
             return self.traced(module, path, sources)
         return self.refuse(module, path, "NIR has no node for it")
+
+    def of_the_step_before(self, path: str) -> str:
+        """A source of edges that go back in time; which nodes it is, `late` says in the end."""
+        return f"\0{path}"  # no name of a module
+
+    def joined(self, edges: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """All edges from node to node, and those among them that go back in time."""
+        found: list[tuple[str, str]] = []
+        back = []
+        for source, target in edges:
+            for node in self.late.get(source, (source,)):
+                edge = (node, target)
+                if edge in found:  # NIR has one at most between two nodes
+                    again = self.again(node)
+                    found.append((again, target))
+                    edge = (node, again)
+                found.append(edge)
+                back += [edge] if source in self.late else []
+        return found, back
+
+    def again(self, name: str) -> str:
+        """A new node that gives what the node `name` gives."""
+        size = (self.nodes[name].output_type or {}).get("output")
+        if size is None:
+            raise NIRError(f"to_nir: two edges lead from {name!r} to one node; add them up in a layer of their own")
+        copy = f"{name}_again"
+        while copy in self.nodes:
+            copy += "_"
+        self.nodes[copy] = self.nir.Scale(scale=np.ones(tuple(int(n) for n in size)))
+        return copy
+
+    def graph(self, module: Graph, path: str, sources: tuple[str, ...]) -> tuple[str, ...]:
+        """A network that `from_nir` made, edge by edge."""
+        before = {a: self.of_the_step_before(_join(path, a)) for a, _ in module.back}
+        values = {"input": sources}
+        for name in (*module.parts, "output"):
+            given = [source for a, b in module.edges if b == name for source in values[a]]
+            given += [before[a] for a, b in module.back if b == name]
+            part = module.parts[name] if name in module.parts else nn.Identity()
+            values[name] = self.run(part, _join(path, name), tuple(given))
+        self.late |= {source: values[a] for a, source in before.items()}
+        return values["output"]
 
     def row(self, parts: list[tuple[str, nn.Module]], sources: tuple[str, ...]) -> tuple[str, ...]:
         """Modules one after the other; a synapse and the neuron behind it are one node."""
@@ -103,7 +152,9 @@ class _Writer:
         return sources
 
     def add(self, module: nn.Module, path: str, node: Any, sources: Iterable[str]) -> tuple[str, ...]:
-        name = path or type(module).__name__.lower()
+        name = (path or type(module).__name__.lower()).replace("/", "_")  # HDF5 would make folders of it
+        while name in self.nodes or name in ("input", "output"):
+            name += "_"
         if id(module) in self.seen:
             self.refuse(module, path, f"it is also {self.seen[id(module)]!r}, and a node stands at one place")
         self.seen[id(module)] = name
@@ -135,10 +186,10 @@ class _Writer:
                 return given[0]
             elif (
                 step.target in (operator.add, torch.add, "add")
-                and (len(given), len(step.kwargs)) == (2, 0)
-                and not set(given[0]) & set(given[1])
+                and (len(step.args), len(step.kwargs)) == (2, 0)
+                and all(isinstance(term, fx.Node) for term in step.args)
             ):
-                values[step] = given[0] + given[1]
+                values[step] = tuple(source for term in step.args for source in values[term])  # type: ignore[index]
             else:
                 self.refuse(module, path, f"its forward does {step.format_node()}; NIR knows modules and sums")
         raise AssertionError("a graph without output")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from .. import checkpoint, data
 from ..extras import needed
 from ..progress import bar
 from . import pictures
+from .folder import PICTURES, RunFolder
 from .network import Classifier
 
 
@@ -38,21 +38,32 @@ def train(
     device: str = "cpu",
     out: str | Path | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> float:
     """Train a `Classifier` on ``"vowels"`` or ``"digits"`` and return its accuracy on the test set, in percent.
 
     Writes to `out` (``runs/<name>``): ``metrics.jsonl``, ``epoch_*.safetensors``, ``learning_curve.png`` and
-    ``raster.png``. With `resume` it goes on after the last epoch found there, to the same numbers as without the stop.
+    ``raster.png``. With `resume` it goes on after the last epoch found there, to the same numbers as without the stop;
+    with `overwrite` it deletes the run found there. Files that it did not write are never deleted or written over.
 
     Raises:
         MissingExtra: safetensors or matplotlib is not installed.
-        ValueError: `resume` with other settings than those of the run in `out`, or a damaged checkpoint.
+        RunError: `out` holds a run and neither is given, `resume` with other settings than those of the run there, or
+            files in the way that are of no run.
     """
     for package in ("safetensors", "matplotlib"):
         needed(package, "demo", "neurodyn train")
-    recipe, out = RECIPES[name], Path(out or f"runs/{name}")
-    settings = {"data": name, "epochs": epochs or recipe.epochs, "seed": seed}
+    recipe = RECIPES[name]
+    settings = {"data": name, "epochs": recipe.epochs if epochs is None else epochs, "seed": seed}
+    if settings["epochs"] < 1:
+        raise ValueError(f"train: epochs must be at least 1, got {epochs}")
+    folder = RunFolder(Path(out or f"runs/{name}"), settings["epochs"])
+    last = None
+    if resume:
+        last = folder.last(settings)
+    else:
+        folder.start(overwrite)
     training, test = (data.Split(*(part.to(device) for part in split)) for split in data.load(name))
 
     torch.manual_seed(seed)
@@ -62,7 +73,11 @@ def train(
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-2)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-2, total_steps=steps, pct_start=0.15)
     parts = {"net": net, "optimizer": optimizer, "scheduler": scheduler}
-    metrics = _restore(out, settings, parts) if resume else _clear(out)
+    metrics: list[dict[str, Any]] = []
+    if last is not None:
+        path, metrics = last
+        checkpoint.load(path, **parts)
+        folder.write_metrics(metrics)
 
     with bar(steps, wanted=progress, initial=len(metrics) * len(loader), unit=" batch") as shown:
         for epoch in range(len(metrics) + 1, settings["epochs"] + 1):
@@ -91,12 +106,12 @@ def train(
             metrics.append(row)
             shown.set_postfix(loss=f"{row['train_loss']:.3f}", test=f"{row['test_accuracy']:.1f} %")
             record = settings | {"metrics": metrics}
-            file = out / f"epoch_{epoch:03}.safetensors"
-            checkpoint.save(file, **parts, record=record)
-            _write_metrics(out, metrics)
+            checkpoint.save(folder.checkpoint(epoch), **parts, record=record)
+            folder.write_metrics(metrics)
 
-    pictures.learning_curve(metrics, out / "learning_curve.png")
-    pictures.spikes(net, test, out / "raster.png")
+    curve, raster = (folder.out / picture for picture in PICTURES)
+    pictures.learning_curve(metrics, curve)
+    pictures.spikes(net, test, raster)
     return metrics[-1]["test_accuracy"]
 
 
@@ -111,29 +126,3 @@ def accuracy(net: nn.Module, split: data.Split) -> float:
     """Share of sequences with the right class, in percent."""
     net.eval()
     return 100 * (net(split.x, split.length).argmax(1) == split.y).float().mean().item()
-
-
-def _clear(out: Path) -> list[dict[str, Any]]:
-    out.mkdir(parents=True, exist_ok=True)
-    for old in (*out.glob("epoch_*.safetensors"), out / "metrics.jsonl"):
-        old.unlink(missing_ok=True)
-    return []
-
-
-def _restore(out: Path, settings: dict[str, Any], parts: dict[str, Any]) -> list[dict[str, Any]]:
-    found = sorted(out.glob("epoch_*.safetensors"))
-    if not found:
-        return _clear(out)
-    record = checkpoint.load(found[-1])["record"]
-    metrics = record.pop("metrics")
-    if record != settings:
-        raise ValueError(f"--resume: {out} holds a run with {record}, not with {settings}; give another --out")
-    checkpoint.load(found[-1], **parts)
-    _write_metrics(out, metrics)
-    return metrics
-
-
-def _write_metrics(out: Path, metrics: list[dict[str, Any]]) -> None:
-    part = out / "metrics.part"
-    part.write_text("".join(json.dumps(row) + "\n" for row in metrics))
-    part.replace(out / "metrics.jsonl")

@@ -11,6 +11,7 @@ import neurodyn as nd
 
 from .. import plot
 from ..data import Split
+from .folder import MARK
 from .network import Classifier
 
 
@@ -29,7 +30,7 @@ def learning_curve(metrics: list[dict[str, Any]], path: Path) -> None:
         right.plot(epochs, [row[key] for row in metrics], color=color, label=key.removesuffix("_accuracy"))
     right.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(None, 100.5))
     right.legend(frameon=False)
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Software": MARK})
 
 
 @torch.no_grad()
@@ -58,4 +59,4 @@ def spikes(net: Classifier, split: Split, path: Path, sample: int = 0) -> None:
     bottom.plot([], color="#D55E00", label="the right class")
     bottom.set(xlabel="time (ms)", ylabel="readout")
     bottom.legend(frameon=False, loc="upper left")
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Software": MARK})
