@@ -9,7 +9,21 @@ from torch import nn
 
 
 class Recipe(type):
-    """Keeps the arguments of a module. For the meta device it is built on the CPU, where values can be checked."""
+    """Keeps the arguments of a module. For the meta device it is built on the CPU, where values can be checked.
+
+    Attributes:
+        changes: how often an attribute of such a class has been set, so that compiled programs notice.
+    """
+
+    changes = 0
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        Recipe.changes += 1
+        super().__setattr__(name, value)
+
+    def __delattr__(cls, name: str) -> None:
+        Recipe.changes += 1
+        super().__delattr__(name)
 
     def __call__(cls, *args: Any, **values: Any) -> Any:
         if torch.device(values.get("device") or torch.get_default_device()).type == "meta":

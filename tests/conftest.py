@@ -16,7 +16,7 @@ import pytest
 import torch
 from catalogue import MODELS, Model
 
-from neurodyn.engine import program, programs
+from neurodyn.engine import program, program_cache
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -39,8 +39,8 @@ def _fixed() -> Iterator[None]:
 @pytest.fixture
 def no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing has been compiled yet; what was is found again afterwards."""
-    monkeypatch.setattr(programs, "_programs", type(programs._programs)())
-    monkeypatch.setattr(programs, "_last", type(programs._last)())
+    monkeypatch.setattr(program_cache, "_shared", type(program_cache._shared)())
+    monkeypatch.setattr(program_cache, "_last", type(program_cache._last)())
 
 
 @pytest.fixture

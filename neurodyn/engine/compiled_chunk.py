@@ -63,7 +63,7 @@ class CompiledChunk:
         on_cpu = all(node.meta["val"].device.type == "cpu" for node in graph.nodes if node.op == "placeholder")
         constants = chunk.groups["constants"]
         before = take_out(graph, constants, on_cpu)
-        self.before = None if before is None else fx.GraphModule({}, before)
+        self.before = None if before is None else fx.GraphModule({}, before).forward
         inputs = [node for node in graph.nodes if node.op == "placeholder"]
         values = len(inputs) - sum(self.groups.values())
         self.groups["values"] = values
@@ -72,6 +72,7 @@ class CompiledChunk:
         self.work = Work(graph, free.symbols)
         self.launches = _launches(graph)
         self.why_not = ""
+        self._routes: dict[Any, Any] = {}
         self._recordings: dict[tuple[int, ...], kernel_loop.Recording | None] = {}
         try:
             self.call = compiled(fx.GraphModule({}, graph), self.layouts, free.mode, _options(graph))
@@ -82,7 +83,7 @@ class CompiledChunk:
         """What depends on the constants alone, to be computed once for a call."""
         if self.before is None:
             return []
-        with torch.no_grad():
+        with torch.no_grad(), below_autograd():
             return [value.contiguous() for value in self.before(*constants)]
 
     def run(
@@ -106,7 +107,7 @@ class CompiledChunk:
         """
         recording = self._recorded(sizes)
         done = None if progress is None else lambda n: progress.update(n * self.steps)
-        if recording is None or not self._replayed(recording, tensors, stretch, places, done):
+        if recording is None or not self._replayed(recording, tensors, stretch, sizes, places, done):
             self._called(tensors, stretch, sizes, places, done)
         return (stretch.turn + len(stretch.chunks)) % 2
 
@@ -115,16 +116,22 @@ class CompiledChunk:
         recording: kernel_loop.Recording,
         tensors: Tensors,
         stretch: Stretch,
+        sizes: tuple[int, ...],
         places: Mapping[str, Place],
         done: Any,
     ) -> bool:
-        columns: list[kernel_loop.Column] = []
-        held: list[Tensor] = []
-        for group, place in places.items():
-            if self.groups[group]:
-                columns += _columns(place, tensors[group], len(held), stretch, self.steps)
-                held += tensors[group]
-        return recording.run(recording.route(columns, len(held)), held, stretch.chunks, stretch.turn, done)
+        held = [tensor for group in places if self.groups[group] for tensor in tensors[group]]
+        key = sizes, stretch, places["states"]
+        if (route := self._routes.get(key)) is None:
+            columns, first = [], 0
+            for group, place in places.items():
+                if self.groups[group]:
+                    columns += _columns(place, tensors[group], first, stretch, self.steps)
+                    first += len(tensors[group])
+            if len(self._routes) >= _RECORDED:
+                self._routes.clear()
+            route = self._routes[key] = recording.route(columns, first)
+        return recording.run(route, held, stretch.chunks, stretch.turn, done)
 
     def _called(
         self, tensors: Tensors, stretch: Stretch, sizes: tuple[int, ...], places: Mapping[str, Place], done: Any

@@ -12,6 +12,7 @@ _ADVICE = 14  # MADV_HUGEPAGE
 _PAGE = 4096
 #: From here on glibc maps memory anew for every tensor.
 LARGE = 2**25
+_HUGE = 2**22
 #: Freed memory is given back, which takes time, when so many bytes of input have been worked on.
 _SLAB = 2**26
 
@@ -24,7 +25,7 @@ def huge(tensor: Tensor) -> Tensor:
 
     Of the time that a loop needs, mapping small pages can be the larger half.
     """
-    if _madvise is not None and tensor.device.type == "cpu" and tensor.nbytes >= LARGE:
+    if _madvise is not None and tensor.device.type == "cpu" and tensor.nbytes >= _HUGE:
         start = -(-tensor.data_ptr() // _PAGE) * _PAGE
         length = (tensor.data_ptr() + tensor.nbytes - start) // _PAGE * _PAGE
         _madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), _ADVICE)

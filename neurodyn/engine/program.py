@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from .tracing import TracedStep
 
 #: (nodes in the graph of one forward step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
+_REMEMBERED = 256  # lengths of sequences
 
 
 class Piece(NamedTuple):
@@ -52,6 +54,7 @@ class Program:
             self.products = []
         self.has_gradient = [node is not None for node in self.parts.pulled]
         self.floating = floating_states(step.signature.states)
+        self._pieces: dict[tuple[int, int], list[Piece]] = {}
         self._chunks: dict[tuple[str, int], CompiledChunk] = {}
 
     @property
@@ -92,7 +95,14 @@ class Program:
 
         On a GPU, where each call costs a launch, there are chunks of twice and half the usual length too.
         """
-        steps = steps or self.steps
+        if (T, steps) in self._pieces:
+            return self._pieces[T, steps]
+        if len(self._pieces) >= _REMEMBERED:
+            self._pieces.clear()
+        found = self._pieces[T, steps] = self._cut(T, steps or self.steps)
+        return found
+
+    def _cut(self, T: int, steps: int) -> list[Piece]:
         lengths = (steps, 1) if self.on_cpu else (2 * steps, steps, steps // 2, 1)
         found, step, row = [], 0, 0
         for length in lengths:
@@ -105,21 +115,22 @@ class Program:
         """The free sizes, as they are in states, constants, and xs with time in front."""
         return tuple([inputs[i].shape[dim] for i, dim in self.places])
 
-    @property
+    @functools.cached_property
     def places(self) -> list[tuple[int, int]]:
         """For each free size an input that has it, and its dimension."""
-        if not hasattr(self, "_places"):
-            signature = self.step.signature
-            n = len(signature.states) + len(signature.constants)
-            found: dict[int, tuple[int, int]] = {}
-            for i, layout in enumerate(signature.inputs):
-                for dim, size in enumerate(layout.shape):
-                    if size < 0:
-                        found.setdefault(-1 - size, (i, dim + (i >= n)))
-            self._places = [found[k] for k in range(len(signature.sizes))]
-        return self._places
+        signature = self.step.signature
+        n = len(signature.states) + len(signature.constants)
+        found: dict[int, tuple[int, int]] = {}
+        for i, layout in enumerate(signature.inputs):
+            for dim, size in enumerate(layout.shape):
+                if size < 0:
+                    found.setdefault(-1 - size, (i, dim + (i >= n)))
+        return [found[k] for k in range(len(signature.sizes))]
+
+
+_ALTERNATING = FORWARD | {"states": Place.GIVEN, "new_states": Place.HANDED_ON}
 
 
 def kept_places(keep: bool) -> dict[str, Place]:
     """Where a forward chunk finds the states: in the history, or in two rows that take turns."""
-    return FORWARD if keep else FORWARD | {"states": Place.GIVEN, "new_states": Place.HANDED_ON}
+    return FORWARD if keep else _ALTERNATING

@@ -30,12 +30,27 @@ _STANDARD = sysconfig.get_paths()["stdlib"] + os.sep
 _PACKAGES = os.path.dirname(os.path.dirname(_TORCH)) + os.sep
 #: Packages that torch itself calls.
 _TORCHS = tuple(_PACKAGES + name for name in ("sympy", "mpmath", "numpy", "networkx", "typing_extensions", "triton"))
-_TRUSTED_MODULES = ("torch", "sympy", "mpmath", "numpy", "networkx", "triton", __name__.partition(".")[0], *sys.stdlib_module_names)
+_TRUSTED_MODULES = (
+    "torch",
+    "sympy",
+    "mpmath",
+    "numpy",
+    "networkx",
+    "triton",
+    __name__.partition(".")[0],
+    *sys.stdlib_module_names,
+)
 #: Modules of the standard library that compute with their arguments alone.
 _PLAIN = (
     "functools contextlib dataclasses enum typing abc copy operator numbers types weakref collections itertools inspect"
 )
-_TRUSTED = (_TORCH, *_TORCHS, _OWN, "<frozen ", *(_STANDARD + name + end for name in _PLAIN.split() for end in (".py", os.sep)))
+_TRUSTED = (
+    _TORCH,
+    *_TORCHS,
+    _OWN,
+    "<frozen ",
+    *(_STANDARD + name + end for name in _PLAIN.split() for end in (".py", os.sep)),
+)
 _EFFECTS = (print, input, open, exec, eval, compile, __import__, breakpoint)
 _PURE = frozenset(
     "builtins math cmath _operator itertools _functools collections _collections _abc torch numpy".split()
@@ -62,7 +77,7 @@ class Watching:
 
     def __init__(self, net: nn.Module, strict: bool = True):
         self.strict = strict
-        self.objects, self.reads = Snapshot(with_generators=True), Snapshot(with_generators=True)
+        self.objects, self.reads = Snapshot(effects=True), Snapshot(effects=True)
         self.objects.take(type(net).__name__, net)
         self.codes: set[types.CodeType] = set()
         self.attributes: set[str] = set()
@@ -170,7 +185,9 @@ def _is_trusted(frame: types.FrameType) -> bool:
     if file.startswith("<"):  # made by a dataclass, a named tuple or torch.fx
         module, caller = frame.f_globals.get("__name__", ""), frame.f_back
         by_fx = caller is not None and caller.f_code.co_filename.startswith(_TORCH + "fx")
-        return module.partition(".")[0] in _TRUSTED_MODULES or module.startswith("namedtuple_") or (not module and by_fx)
+        return (
+            module.partition(".")[0] in _TRUSTED_MODULES or module.startswith("namedtuple_") or (not module and by_fx)
+        )
     return _is_trusted_file(file)
 
 

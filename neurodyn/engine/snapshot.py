@@ -21,11 +21,15 @@ import pint
 import torch
 from torch import Tensor, nn
 
+from ..recipe import Recipe
 from .errors import NotCompilable
 
 _MOST = 50_000  # objects
 _SMALL = 2**20  # bytes of an array that is compared by value
-_OURS = frozenset({"_written", "_recipe"})  # attributes of modules that a call changes, and that no step reads
+#: Attributes of modules that a call changes and no step reads, and those whose contents are looked at with the module.
+_OURS = frozenset({"_written", "_recipe", "_buffers", "_parameters", "_modules"})
+_HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))
+_SKIPPED = _OURS.union(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))
 
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic, range, slice, re.Pattern)
 _TENSORS = (Tensor, torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format)
@@ -70,16 +74,17 @@ class Snapshot:
     """What some objects hold now.
 
     Args:
-        with_generators: the state of random generators too.
+        effects: see also what only a step could have changed, such as the state of random generators, so that it can be
+            put back.
 
     Attributes:
         codes: of the functions that were found.
     """
 
-    def __init__(self, with_generators: bool = False):
+    def __init__(self, effects: bool = False):
         self.parts: dict[Any, _Part] = {}
         self.codes: set[types.CodeType] = set()
-        self.with_generators = with_generators
+        self.effects = effects
 
     def take(self, label: str, value: Any) -> None:
         """Note what `value` and everything in it holds; `label` is what it is called in messages.
@@ -91,12 +96,14 @@ class Snapshot:
         while waiting:
             label, value = waiting.pop()
             kind = None if isinstance(value, _LEAVES) or id(value) in self.parts else _kind_of(value)
-            if kind is None or (kind is _GENERATOR and not self.with_generators):
+            if kind is None or (kind is _GENERATOR and not self.effects):
                 continue
             if len(self.parts) > _MOST:
                 raise NotCompilable(f"{label} belongs to more objects than the engine can watch")
             if isinstance(value, types.FunctionType):
                 self.codes.add(value.__code__)
+            if isinstance(value, Recipe) and not self.effects:  # whose classes tell when they are changed
+                kind = _COUNTED
             read = functools.partial(kind.read, value)
             self.parts[id(value)] = _Part(label, read, functools.partial(kind.restore, value), read(), value)
             waiting += [(f"{label}{name}", part) for name, part in kind.inside(value)]
@@ -160,21 +167,53 @@ def _named(mapping: Any) -> list[tuple[str, Any]]:
     return [(f"[{key!r}]" if is_constant(key) else "[...]", value) for key, value in mapping.items()]
 
 
-def _module(module: nn.Module) -> dict[str, Any]:
-    """The attributes of a module, and its buffers but for states."""
-    found = {name: value for name, value in vars(module).items() if name not in _OURS and name != "_buffers"}
-    states = getattr(module, "states", ())
-    return found | {f"_buffers {k}": v for k, v in module._buffers.items() if k not in states}
+def _module(module: nn.Module) -> list[Any]:
+    """The attributes of a module, with its parameters, modules, and buffers but for states, and its hooks."""
+    own, states = vars(module), getattr(module, "states", ())
+    buffers = [(name, value) for name, value in module._buffers.items() if name not in states]
+    hooks = [hook for name in _HOOKS for hook in own.get(name, ())]
+    names, values = zip(*buffers, strict=True) if buffers else ((), ())
+    kept = [name for name in own if name not in _SKIPPED]
+    parameters, modules = module._parameters, module._modules
+    read = [own[name] for name in kept]
+    return [
+        *kept,
+        *parameters,
+        *modules,
+        *names,
+        *hooks,
+        *read,
+        *parameters.values(),
+        *modules.values(),
+        *values,
+        *hooks,
+    ]
 
 
 def _set_module(module: nn.Module, held: list[Any]) -> None:
     n = len(held) // 2
-    before = dict(zip(held[:n], held[n:], strict=True))
-    for name in _module(module):
-        if name not in before:
-            del (module._buffers if name.startswith("_buffers ") else vars(module))[name.removeprefix("_buffers ")]
+    before, own = dict(zip(held[:n], held[n:], strict=True)), vars(module)
+    places = own["_parameters"], own["_modules"], own["_buffers"]
+    states = getattr(module, "states", ())
+    for place in (own, *places):
+        for name in list(place):
+            if name not in before and not (place is own and name in _SKIPPED) and name not in states:
+                del place[name]
     for name, value in before.items():
-        (module._buffers if name.startswith("_buffers ") else vars(module))[name.removeprefix("_buffers ")] = value
+        if isinstance(name, str):
+            for place in places:
+                if name in place:
+                    place[name] = value
+                    break
+            else:
+                kind = 0 if isinstance(value, nn.Parameter) else 1 if isinstance(value, nn.Module) else None
+                (own if kind is None or name in own else places[kind])[name] = value
+
+
+def _inside_module(module: nn.Module) -> list[tuple[str, Any]]:
+    held = _module(module)
+    n = len(held) // 2
+    return [*((f".{name}", value) for name, value in zip(held[:n], held[n:], strict=True)), ("", type(module))]
 
 
 def _attributes(value: Any) -> dict[str, Any]:
@@ -279,9 +318,10 @@ def _generator(generator: Any) -> list[Any]:
     return [repr(state)]
 
 
+_COUNTED = _Kind(lambda cls: [Recipe.changes], _keep, _inside_class)
 _GENERATOR = _Kind(_generator, _keep, _nothing)
 _KINDS: list[tuple[Any, _Kind]] = [
-    (nn.Module, _Kind(lambda m: _items(_module(m)), _set_module, lambda m: _of_attributes(_module(m), type(m)))),
+    (nn.Module, _Kind(_module, _set_module, _inside_module)),
     (dict, _Kind(_items, _set_items, _named)),
     ((list, deque, set, bytearray), _Kind(list, _set_sequence, _numbered)),
     ((tuple, frozenset), _Kind(lambda value: [], _keep, _numbered)),

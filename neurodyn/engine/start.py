@@ -56,7 +56,7 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
                 module.reset_state(*batches[name])
         return net(*x)
     for way in _ways(net, x):
-        before = Snapshot(with_generators=True)
+        before = Snapshot(effects=True)
         before.take("", net)
         way()
         try:

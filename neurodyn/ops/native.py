@@ -14,12 +14,12 @@ class NotAvailable(RuntimeError):
 
 @functools.cache
 def load(path, header=""):
-    src = header + open(path).read()
+    src = header + __import__("pathlib").Path(path).read_text()
     h = hashlib.sha256(src.encode()).hexdigest()[:16]
     so = os.path.join(tempfile.gettempdir(), f"nd_{h}.so")
     if not os.path.exists(so):
         f = so + ".cpp"
-        open(f, "w").write(src)
+        __import__("pathlib").Path(f).write_text(src)
         subprocess.run(
             [
                 os.environ.get("CXX", "g++"),
