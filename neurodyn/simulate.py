@@ -66,17 +66,17 @@ def simulate(
     dt, T = prepare(net, duration, states, batch)
     probe = Probe(net, record, inputs is not None)
     rows = Rows(read_inputs(net, inputs, T), T, start, seed)
+    kept: dict[str, list[Any]] = {name: [] for name in probe.wanted}
     try:
         run = Run(probe, rows.sample, compile)
+        with progress_bar(T, wanted=progress) as bar:
+            for first, n in blocks(start, start + T, run.block):
+                for name, out in run(rows(first, n), n).items():
+                    kept[name].append(events_of(out, first) if is_events(name) else out.clone())
+                bar.update(n)
     except Exception as error:
         rows.explain(error)
         raise
-    kept: dict[str, list[Any]] = {name: [] for name in probe.wanted}
-    with progress_bar(T, wanted=progress) as bar:
-        for first, n in blocks(start, start + T, run.block):
-            for name, out in run(rows(first, n), n).items():
-                kept[name].append(events_of(out, first) if is_events(name) else out.clone())
-            bar.update(n)
     records = {name: _record(net, name, kept[name], run.outs[name].shape[1:], dt, start, start + T) for name in kept}
     final = {name.removeprefix("net."): value.clone() for name, value in run.states.items()}
     set_states(net, final)

@@ -66,8 +66,10 @@ class Stream:
             xs = [tensor.unsqueeze(0) for tensor in x]
             try:
                 program, constants = self._program(xs)
-            except NotCompilable:
-                return self.net(*inputs)
+            except NotCompilable as reason:
+                y = self.net(*inputs)
+                warn_once(f"Stream runs {type(self.net).__name__} in Python: {reason}", stacklevel=2)
+                return y
             found = forward_pass(program, plain(states.values()), plain(constants), plain(xs))
         for (place, name), value in zip(state_places(self.net), found.states, strict=True):
             place[name] = value
@@ -75,15 +77,10 @@ class Stream:
 
     def _program(self, xs: list[Tensor]) -> tuple[Program, list[Tensor]]:
         """The program for the network as it is now, compiled and compared with the plain step."""
-        try:
-            program, constants = program_for(self.net, xs, self.spec)
-            if reason := prove(program, self.net, list(held_states(self.net).values()), xs, self.spec):
-                program.failure = reason
-                raise NotCompilable(reason)
-            program.chunk("forward", 1)
-        except NotCompilable as reason:
-            warn_once(f"Stream runs {type(self.net).__name__} in Python: {reason}", stacklevel=4)
-            raise
+        program, constants = program_for(self.net, xs, self.spec)
+        if reason := prove(program, self.net, list(held_states(self.net).values()), xs, self.spec):
+            program.failure = reason
+            raise NotCompilable(reason)
         return program, constants
 
     def _check(self, x: Sequence[Tensor], spec: Any, states: dict[str, Tensor]) -> None:

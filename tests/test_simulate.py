@@ -137,7 +137,7 @@ def test_stopped_and_resumed(stop: int, tmp_path) -> None:
 def test_the_random_input_does_not_depend_on_what_is_recorded(monkeypatch) -> None:
     import sys
 
-    monkeypatch.setattr(sys.modules["neurodyn.engine.rows"], "_BLOCK_BYTES", 4000)  # 25 rows of input, fewer of records
+    monkeypatch.setattr(sys.modules["neurodyn.input_rows"], "_BLOCK_BYTES", 4000)  # 25 rows of input, fewer of records
     few, many = (
         simulate(Net(), 120 * u.ms, noise, record, seed=5, compile=False)["spikes"]
         for record in (("spikes",), ("spikes", "N.V", "output"))
@@ -208,12 +208,12 @@ def test_what_cannot_be_compiled_says_why() -> None:
 
 
 def test_without_a_working_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    from neurodyn.engine import chunk
+    from neurodyn.engine import compiled_chunk
 
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("InvalidCxxCompiler")
 
-    monkeypatch.setattr(chunk, "wait_for", fail)
+    monkeypatch.setattr(compiled_chunk, "compiled", fail)
     net, xs = nn.Sequential(nd.Expon(7), nd.LIF(7)), 2 * torch.rand(45, 7)
     with pytest.warns(nd.EagerWarning, match="no working C"):
         found = simulate(net, 45 * u.ms, xs, ["output"])

@@ -165,7 +165,6 @@ def test_a_state_that_gets_another_shape():
 
     x = torch.rand(4, 10)
     step = nd.Stream(Grows(), x)
-    assert torch.equal(step(x), 2 * x)
     with pytest.raises(ValueError, match="shape"):
         step(x)
 

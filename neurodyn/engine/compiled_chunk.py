@@ -59,7 +59,7 @@ class CompiledChunk:
     def __init__(self, chunk: ChunkGraph):
         self.steps, self.groups = chunk.steps, {k: len(v) for k, v in chunk.groups.items()}
         graph, free = chunk.graph, chunk.step.free
-        self.device = chunk.step.outs[0].device
+        self.device = chunk.step.signature.inputs[-1].device
         on_cpu = all(node.meta["val"].device.type == "cpu" for node in graph.nodes if node.op == "placeholder")
         constants = chunk.groups["constants"]
         before = take_out(graph, constants, on_cpu)
@@ -84,7 +84,7 @@ class CompiledChunk:
         if self.before is None:
             return []
         with torch.no_grad(), below_autograd():
-            return [value.contiguous() for value in self.before(*constants)]
+            return self.before(*constants)
 
     def run(
         self,

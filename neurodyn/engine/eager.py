@@ -36,20 +36,26 @@ def plain_loop(
 
 
 def stacked(net: nn.Module, ys: list[Any]) -> Any:
-    """The outputs of all steps, each tensor with time in front.
+    """The outputs of all steps, each tensor with time in front."""
+    check_output(net, ys[0])
+    return tree_map(lambda *values: torch.stack(values), *ys)
+
+
+def check_output(net: nn.Module, y: Any) -> None:
+    """See that the output of a step consists of tensors.
 
     Raises:
-        TypeError: an output that is no tensor.
+        TypeError: it does not.
     """
-    for leaf in tree_leaves(ys[0]):
+    leaves = tree_leaves(y)
+    if not leaves:
+        raise TypeError(f"unroll: {type(net).__name__} returns no tensor in a step")
+    for leaf in leaves:
         if not isinstance(leaf, Tensor):
             raise TypeError(
-                f"unroll: {type(net).__name__} returns {leaf!r}, a {type(leaf).__name__}, in a step; wanted a tensor, or "
-                "a tuple, list or dict of tensors"
+                f"unroll: {type(net).__name__} returns {leaf!r}, a {type(leaf).__name__}, in a step; wanted a tensor, "
+                "or a tuple, list or dict of tensors"
             )
-    if not tree_leaves(ys[0]):
-        raise TypeError(f"unroll: {type(net).__name__} returns no tensor in a step")
-    return tree_map(lambda *values: torch.stack(values), *ys)
 
 
 def exported_loop(net: nn.Module, arguments: tuple[Any, ...]) -> Any:

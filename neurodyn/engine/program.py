@@ -49,7 +49,8 @@ class Program:
         self.failure = ""
         self.on_cpu = all(layout.device.type == "cpu" for layout in (*step.signature.inputs, *step.outs))
         try:
-            self.products = [step.layout_of(node.meta["val"]) for node in self.parts.products]
+            kept = self.parts.products if step.differentiable else []
+            self.products = [step.layout_of(node.meta["val"]) for node in kept]
         except SizeSpecialised:  # of sizes that are no free ones
             self.products = []
         self.has_gradient = [node is not None for node in self.parts.pulled]

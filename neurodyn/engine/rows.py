@@ -11,7 +11,7 @@ from torch import nn
 from ..dynamics import exporting
 from ..states import detach_states, held_states, state_places
 from ..torch_private import has_saved_tensor_hooks, tree_flatten, tree_unflatten
-from .eager import exported_loop, plain_loop
+from .eager import check_output, exported_loop, plain_loop
 from .errors import NotCompilable, warn_once
 from .layers import on_all_steps, runs_on_all_steps
 from .program_cache import program_for
@@ -95,4 +95,6 @@ def _compiled(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool
     outs, final = found
     for (place, name), value in zip(state_places(net), final, strict=True):
         place[name] = value
-    return tree_unflatten(list(outs), program.step.output_spec)
+    ys = tree_unflatten(list(outs), program.step.output_spec)
+    check_output(net, ys)
+    return ys

@@ -163,8 +163,6 @@ def trace_step(step: Step, signature: Signature, names: Sequence[str]) -> Traced
     for name, before, after in zip(names, signature.states, new, strict=False):
         if before != after:
             raise NotCompilable(f"its new state {name} has the layout {after}, where the old one has {before}")
-    if not outs:
-        raise NotCompilable("it returns no tensor")
     if signature.sizes and not free.are_free():
         raise SizeSpecialised
     return TracedStep(graph, signature, tuple(outs), spec, differentiable, free)

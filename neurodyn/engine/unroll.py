@@ -42,7 +42,7 @@ def unroll(
     Modules without states inside an ``nn.Sequential`` run once on all steps, flattened to ``(T * batch, ...)``; each
     run of `Dynamics` between them, and every recurrent or composite module, runs step by step in compiled chunks. The
     numbers are the same on every path. The final states stay in the module, detached. Inside ``torch.compile`` the
-    steps are written out into the graph, inside ``torch.export`` they become a scan.
+    loop is called as it is, between two graphs; inside ``torch.export`` it becomes a scan.
 
     Args:
         module: any module; its forward takes one step.
@@ -73,6 +73,9 @@ def unroll(
             "unroll: DistributedDataParallel acts once per sequence, so it goes around the loop; "
             "use nd.distributed.ddp(nd.Unroll(net)) and call that"
         )
+    if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+        options = {"states": states, "return_states": return_states, "compile": compile, "checkpoint": checkpoint}
+        return _outside_of_dynamo(module, xs, options | {"record": record, "progress": progress})
     arguments = (xs,) if isinstance(xs, Tensor) else tuple(xs)
     leaves, _ = tree_flatten(arguments)
     if not leaves or not all([isinstance(x, Tensor) and x.dim() and x.shape[0] == leaves[0].shape[0] for x in leaves]):
@@ -84,15 +87,15 @@ def unroll(
         raise ValueError(f"unroll: checkpoint must be a positive number of steps, got {checkpoint}")
     if module._modules and named_dynamics(module):  # a layer by itself has one
         check_dt(module)
-    if compile and (is_tracing() or any([is_fake(x) for x in leaves])):
+    traced = torch.compiler.is_compiling()
+    if compile and not traced and (is_tracing() or any([is_fake(x) for x in leaves])):
         raise NotCompilable(
             "unroll is called where tensors have no values: inside the step of a module that is unrolled itself, or on "
             "fake tensors; there, use unroll(..., compile=False)"
         )
-    transformed = inside_transform()
+    transformed = inside_transform() if not traced else False
     if transformed is None and compile:
         warn_once("unroll runs step by step in Python: this torch does not tell whether a transform is at work", 3)
-    traced = torch.compiler.is_compiling()
     inside = traced or transformed is not False
     restore = hold_states(module) if transformed or (traced and exporting()) else None  # no tensor may stay behind
     compile, checkpoint = compile and not inside, None if inside else checkpoint
@@ -120,6 +123,12 @@ def unroll(
     if watch.targets:
         return ys, watch.recording(final, T)
     return (ys, final) if return_states else ys
+
+
+@torch.compiler.disable
+def _outside_of_dynamo(module: nn.Module, xs: Any, options: dict[str, Any]) -> Any:
+    """`unroll` under torch.compile: its own programs are compiled for any T, and the rest of the model around them."""
+    return unroll(module, xs, **options)
 
 
 class Unroll(nn.Module):
