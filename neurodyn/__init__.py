@@ -26,7 +26,7 @@ from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_defa
 from .engine import EagerWarning, Unroll, unroll
 from .explain import Explanation, explain
 from .fields import fraction, nonnegative, param, positive, state
-from .inputs import DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
+from .inputs import OU, DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .neurons import ALIF, GIF, HH, IF, LIF, AdEx, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .nir import from_nir, to_nir
 from .plasticity import STD, STP
@@ -54,6 +54,7 @@ __all__ = [
     "IF",
     "LIF",
     "NMDA",
+    "OU",
     "STD",
     "STP",
     "AdEx",

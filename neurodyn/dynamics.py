@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import units
 from .fields import Param, Parametrised, State, check
+from .precise import precise
 from .recomputed import Written
 
 _default_dt = 1.0
@@ -75,7 +76,8 @@ class Dynamics(Parametrised):
 
     A model declares parameters (`neurodyn.fields.param`) and states (`neurodyn.fields.state`) and defines
     ``step(input, *states) -> (output, *new_states)``, a pure function. Calling the module steps it and keeps the new
-    states in non-persistent buffers of the same names: they follow ``.to()`` and stay out of ``state_dict``.
+    states in non-persistent buffers of the same names: they follow ``.to()`` and stay out of ``state_dict``. A state
+    that counts stays in float32 or better, see `neurodyn.fields.state`.
 
     Inputs, outputs and states have the shape ``(*batch, *size)``. Inputs are floating point; bool counts as 0 and 1.
     Half and bfloat16 inputs are computed in the dtype of the model, and the output has the dtype of the input.
@@ -114,10 +116,11 @@ class Dynamics(Parametrised):
         for name, field in own.items():
             delattr(cls, name)
             if not isinstance(field.default, str):
-                initializer = Param(field.default, learnable=field.learnable)
+                initializer = Param(field.default, learnable=field.learnable, counts=field.counts)
                 initializer.name = field.initializer = f"{name}_initializer"
                 setattr(cls, initializer.name, initializer)
         cls.states = cls.states | own
+        cls._precise = (*cls._precise, *(name for name, field in own.items() if field.counts))
         super().__init_subclass__(**kwargs)
 
     def __init__(self, size: int | tuple[int, ...], *, dt: Any = None, **values: Any):
@@ -198,7 +201,9 @@ class Dynamics(Parametrised):
         """Set every state to its initial value, with shape ``(*batch, *size)``."""
         shape = (*batch, *self.size)
         for name, field in self.states.items():
-            self._buffers[name] = getattr(self, field.initializer).expand(shape).clone()
+            start = getattr(self, field.initializer)
+            start = start.to(precise(start.dtype)) if field.counts else start
+            self._buffers[name] = start.expand(shape).clone()
 
     @property
     def is_set(self) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from . import units
+from .precise import Precise, precise
 from .recipe import Rebuildable
 
 
@@ -39,9 +40,22 @@ fraction = Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), torch.logit,
 class Param:
     """A declared parameter; reading it from an instance gives the value in canonical units."""
 
-    def __init__(self, default: Any, unit: Any = None, domain: Domain | None = None, learnable: bool = True):
+    def __init__(
+        self,
+        default: Any,
+        unit: Any = None,
+        domain: Domain | None = None,
+        learnable: bool = True,
+        counts: bool | None = None,
+    ):
         self.default, self.domain, self.learnable = default, domain, learnable
-        self.unit = units.canonical_unit(unit if unit is not None else getattr(default, "units", "dimensionless"))
+        self.counts = not learnable if counts is None else counts
+        self._unit = str(units.canonical_unit(unit if unit is not None else getattr(default, "units", "dimensionless")))
+
+    @property
+    def unit(self) -> pint.Unit:
+        """The canonical unit, in pint's application registry of now."""
+        return units.registry.Unit(self._unit)
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -69,7 +83,7 @@ def param(default: Any = None, *, unit: Any = None, domain: Domain | None = None
     """Declare a parameter: its default (with its unit), and the domain that it may not leave.
 
     Without a default the keyword is required; then `unit` says the dimension. A parameter that is only counted in
-    steps has no gradient and is not `learnable`.
+    steps has no gradient and is not `learnable`; it is kept in float32 or better, see `state`.
     """
     return Param(default, unit, domain, learnable)
 
@@ -77,17 +91,22 @@ def param(default: Any = None, *, unit: Any = None, domain: Domain | None = None
 class State:
     """A declared hidden state; its initial value is the parameter ``<name>_initializer``."""
 
-    def __init__(self, default: Any, learnable: bool = True):
+    def __init__(self, default: Any, learnable: bool = True, counts: bool | None = None):
         self.default, self.learnable = default, learnable
+        self.counts = not learnable if counts is None else counts
         self.initializer: str = default  # the parameter's name; `Dynamics` replaces a value by the name it makes
 
 
-def state(default: Any, *, learnable: bool = True) -> Any:
-    """Declare a hidden state by its default initial value: a quantity, or the name of a parameter."""
-    return State(default, learnable)
+def state(default: Any, *, learnable: bool = True, counts: bool | None = None) -> Any:
+    """Declare a hidden state by its default initial value: a quantity, or the name of a parameter.
+
+    A state that `counts` (time steps, or spikes), as one that is not `learnable` does, is kept in float32 or better
+    whatever the dtype of the model: bfloat16 has no odd numbers above 256.
+    """
+    return State(default, learnable, counts)
 
 
-class Parametrised(Rebuildable):
+class Parametrised(Precise, Rebuildable):
     """A module whose parameters are declared in the class body with `param`.
 
     The generated constructor takes each one by keyword: a quantity (scalar, or an array or tensor that broadcasts to
@@ -114,6 +133,7 @@ class Parametrised(Rebuildable):
         for name, field in own.items():
             setattr(cls, name, property(field.read, field.write, field.remove))
         cls.params = cls.params | own
+        cls._precise = (*cls._precise, *(name for name, field in own.items() if field.counts))
 
     def __init__(
         self,
@@ -150,7 +170,8 @@ class Parametrised(Rebuildable):
         return ", ".join(shown)
 
     def _build(self, name: str, field: Param, value: Any, learned: bool, device: Any, dtype: torch.dtype) -> None:
-        tensor = check(value, field.unit, self.size, f"{self._label()}: {name}", device, dtype)
+        kept = precise(dtype) if field.counts and not learned else dtype
+        tensor = check(value, field.unit, self.size, f"{self._label()}: {name}", device, kept)
         if field.domain is not None and not bool(field.domain.contains(tensor.detach()).all()):
             raise ValueError(f"{self._label()}: {name} must be {field.domain.name}, got {show(tensor, field.unit)}")
         if (learned or tensor.requires_grad) and not field.learnable:
@@ -181,7 +202,7 @@ def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device
         value = value(size)
     if value is None:
         raise TypeError(f"{label} is required, {example}")
-    if isinstance(value, units.registry.Unit) or not (units.is_quantity(value) or unit.dimensionless):
+    if isinstance(value, pint.Unit) or not (units.is_quantity(value) or unit.dimensionless):
         raise TypeError(f"{label} needs a unit of dimension {unit.dimensionality}, got {value!r}; {example}")
     got = getattr(value, "units", units.registry.dimensionless)
     if got.dimensionality != unit.dimensionality:

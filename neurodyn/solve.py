@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .precise import precise
 from .torch_private import isolated_graph, without_saved_tensor_hooks
 
 _SERIES_BELOW = 0.1
@@ -27,16 +28,49 @@ def phi(z: Tensor) -> Tensor:
 
 
 def relax(x: Tensor, x_inf: Tensor | float, tau: Tensor, dt: float) -> Tensor:
-    r"""One step of $\tau\,\dot x = x_\infty - x$, exact: $x\,e^{-dt/\tau} + x_\infty\,(1 - e^{-dt/\tau})$."""
-    gain = -torch.expm1(-dt / tau)
-    return x * (1 - gain) + x_inf * gain
+    r"""One step of $\tau\,\dot x = x_\infty - x$, exact: $x\,e^{-dt/\tau} + x_\infty\,(1 - e^{-dt/\tau})$.
+
+    The result is rounded in each step, which limits what a slow state can resolve. In float32 it comes to rest within
+    6e-8 tau / dt of x_inf, relative; one that decays to 0 has after tau an error of 2e-6 for tau = 1e4 dt, of 3e-5 for
+    1e5 dt and of 0.5 % for 1e6 dt, and it stands still above 3e7 dt. For slower ones use float64. In bfloat16 all of
+    this begins at a tau 65,536 times as short, in float16 8,192 times.
+    """
+    return _relaxed(x, x_inf, -dt / tau)
+
+
+def gate(x: Tensor, opening: Tensor, closing: Tensor, dt: float) -> Tensor:
+    r"""One step of $\dot x = \alpha (1 - x) - \beta x$, exact for constant rates: `opening` and `closing` in 1/ms.
+
+    As `relax` to alpha / (alpha + beta), but safe in value and gradient for rates so fast that the time constant
+    1 / (alpha + beta) is 0 in floating point.
+    """
+    rate = opening + closing
+    return _relaxed(x, opening / rate, -dt * rate)
+
+
+def _relaxed(x: Tensor, x_inf: Tensor | float, z: Tensor) -> Tensor:
+    r"""$x\,e^z + x_\infty (1 - e^z)$ for z < 0.
+
+    The factor e^z rounds in the same way in each step, so that x * e^z would decay with another time constant: for
+    tau = 1e6 dt in float32 98.6 % of it. So x keeps a factor of 1 or 0, which has no rounding, and the rest is
+    multiplied by what e^z differs from it.
+    """
+    change = torch.expm1(z)
+    slow = change > -0.5
+    rest = torch.where(slow, change, torch.exp(z)) * x
+    if not (isinstance(x_inf, (int, float)) and x_inf == 0):
+        rest = rest - change * x_inf
+    return slow.to(x.dtype) * x + rest
 
 
 def whole_steps(duration: Tensor, dt: float) -> Tensor:
-    """The number of steps in `duration`: its quotient by dt if whole up to rounding, else the next whole number."""
+    """The number of steps in `duration`: its quotient by dt if whole up to rounding, else the next whole number.
+
+    Up to the rounding of float32, also in float64: the module may have been built in float32.
+    """
     quotient = duration / dt
     whole = quotient.round()
-    rounding = 4 * torch.finfo(quotient.dtype).eps * quotient
+    rounding = 4 * max(torch.finfo(dtype).eps for dtype in (quotient.dtype, torch.float32)) * quotient
     return torch.where((quotient - whole).abs() <= rounding, whole, quotient.ceil())
 
 
@@ -55,7 +89,10 @@ def exp_euler(
     of ones, and it stays in the graph. Exact for `f` affine in `x`; otherwise of second order for one equation with a
     constant input, and of first order for systems.
 
-    With `diffusion` it is a step of the Ito equation $dx = f\,dt + b(x)\,dW$: $b(x)\,\sqrt{dt}\,\xi$ is added.
+    With `diffusion` it is a step of the Ito equation $dx = f\,dt + b(x)\,dW$:
+    $b(x)\,\sqrt{dt\,\varphi(2\,dt\,\lambda)}\,\xi$ is added, whose variance is that of the integral
+    $\int_0^{dt} e^{\lambda (dt - s)} b\,dW_s$. Exact in distribution for `f` affine in `x` and a constant b, which
+    makes x an Ornstein-Uhlenbeck process; otherwise of weak order 1.
 
     Args:
         f: the drift, ``f(x, *args)``.
@@ -68,23 +105,30 @@ def exp_euler(
         limit: for an equation that runs away to infinity, a bound on $dt\,\lambda$ from above, which keeps the step
             and its gradient finite.
 
-    Source: Hochbruck and Ostermann (2010), Exponential integrators, Acta Numerica 19.
+    Source: Hochbruck and Ostermann (2010), Exponential integrators, Acta Numerica 19; for the noise Gillespie (1996),
+    Exact numerical simulation of the Ornstein-Uhlenbeck process and its integral, Physical Review E 54.
     """
     if noise is not None and diffusion is None:
         raise TypeError("exp_euler: noise without diffusion has no effect; pass diffusion=lambda x: ...")
+    dtype, x = x.dtype, x.to(precise(x.dtype))  # of half precision, so that what runs away stays finite inside
     rate, slope = _with_slope(lambda y: f(y, *args), x)
-    z = dt * slope
-    new = x + dt * phi(z if limit is None else z.clamp(max=limit)) * rate
-    return new if diffusion is None else new + _diffused(x, diffusion, noise, dt)
+    z = dt * slope if limit is None else (dt * slope).clamp(max=limit)
+    new = x + dt * phi(z) * rate
+    if diffusion is not None:
+        new = new + (dt * phi(2 * z)).sqrt() * _diffused(x, diffusion, noise)
+    if dtype != new.dtype:
+        largest = torch.finfo(dtype).max / 2  # which leaves room for a difference to a threshold
+        new = new.clamp(-largest, largest)
+    return new.to(dtype)
 
 
-def _diffused(x: Tensor, diffusion: Callable[[Tensor], Tensor], noise: Tensor | None, dt: float) -> Tensor:
-    r"""The random part of a step, $b(x)\,\sqrt{dt}\,\xi$."""
+def _diffused(x: Tensor, diffusion: Callable[[Tensor], Tensor], noise: Tensor | None) -> Tensor:
+    r"""The random part of a step by its scale in time, $b(x)\,\xi$."""
     if noise is None:
         noise = torch.randn_like(x)
     if noise.shape != x.shape:
         raise ValueError(f"exp_euler: noise has shape {tuple(noise.shape)}, wanted that of x, {tuple(x.shape)}")
-    return diffusion(x) * dt**0.5 * noise
+    return diffusion(x) * noise
 
 
 def _with_slope(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,8 +53,11 @@ class Stream:
         self.inputs = len(x)
         self.kinds |= {name: _kind(tensor) for name, tensor in states.items()}
         self.flat = all(isinstance(argument, Tensor) for argument in arguments)
-        with torch.no_grad(), contextlib.suppress(NotCompilable):
-            self._program([tensor.unsqueeze(0) for tensor in x])  # compile now, and not at the first input
+        try:  # compile now, and not at the first input
+            with torch.no_grad():
+                self._program([tensor.unsqueeze(0) for tensor in x])
+        except NotCompilable as reason:
+            warn_once(f"Stream runs {type(net).__name__} in Python: {reason}", stacklevel=2)
 
     def __call__(self, *inputs: Any) -> Any:
         """What the network returns for this step."""
@@ -67,9 +69,8 @@ class Stream:
             try:
                 program, constants = self._program(xs)
             except NotCompilable as reason:
-                y = self.net(*inputs)
                 warn_once(f"Stream runs {type(self.net).__name__} in Python: {reason}", stacklevel=2)
-                return y
+                return self.net(*inputs)
             found = forward_pass(program, plain(states.values()), plain(constants), plain(xs))
         for (place, name), value in zip(state_places(self.net), found.states, strict=True):
             place[name] = value

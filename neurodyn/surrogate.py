@@ -18,6 +18,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from .torch_private import in_forward_mode
+
+
+def may_differentiate() -> bool:
+    """Whether a derivative may be asked for: backwards, or forwards, which ``torch.no_grad`` does not switch off."""
+    return torch.is_grad_enabled() or in_forward_mode()
+
 
 def held(x: Tensor) -> Tensor:
     """`x` as a constant, infinities replaced by the largest finite numbers, so that times zero they are zero."""
@@ -47,10 +54,10 @@ class _StraightThrough(torch.autograd.Function):
 
 def straight_through(value: Tensor, through: Tensor) -> Tensor:
     """Exactly `value`, with the gradient of `through`, which has the same shape."""
-    if torch.compiler.is_compiling() and torch.is_grad_enabled():  # torch.compile and torch.export see no jvp
+    if torch.compiler.is_compiling() and may_differentiate():  # torch.compile and torch.export see no jvp
         through = through.nan_to_num()  # so that the difference below is zero
         return value.detach() + (through - through.detach())
-    return _StraightThrough.apply(value, through) if torch.is_grad_enabled() else value
+    return _StraightThrough.apply(value, through) if may_differentiate() else value
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class Surrogate:
     def __call__(self, x: Tensor) -> Tensor:
         """1 where x >= 0, else 0, in the dtype of `x`."""
         spike = (x >= 0).to(x.dtype)
-        if not torch.is_grad_enabled():
+        if not may_differentiate():
             return spike
         return straight_through(spike, self.slope(held(x)) * x)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree  # has no public name yet, and torch.export's documentation refers to it
 
 tree_flatten, tree_unflatten, tree_leaves, tree_map = (
@@ -99,6 +100,11 @@ def inside_transform() -> bool | None:
     """Whether a transform of torch.func, such as vmap, runs this; None if this torch cannot tell."""
     peek = find("peek_interpreter_stack")
     return None if peek is None else peek() is not None
+
+
+def in_forward_mode() -> bool:
+    """Whether derivatives may be computed forwards now, as by ``torch.func.jvp``; True where torch does not say."""
+    return getattr(forward_ad, "_current_level", 0) >= 0
 
 
 def backward_pass() -> int:

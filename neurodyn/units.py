@@ -1,7 +1,8 @@
 """Physical units: pint checks them when a model is built; after that there are plain tensors.
 
 ``from neurodyn import units as u`` gives every unit that pint knows: ``20 * u.ms``, ``u.nS``, ``u.Gohm``.
-They come from pint's application registry, so quantities of your own code mix freely with neurodyn's.
+They come from pint's application registry, so quantities of your own code mix freely with neurodyn's. Units of two
+registries cannot be compared in pint: quantities of another one are converted there, and only names are kept.
 
 Inside a model every number is in one coherent set, in which products need no factors::
 
@@ -19,7 +20,7 @@ import pint
 import torch
 from torch import Tensor
 
-registry = pint.get_application_registry()
+registry = pint.get_application_registry()  # a proxy: it follows pint.set_application_registry
 Quantity = pint.Quantity  # type: ignore[type-arg]
 
 #: The units that carry a name of their own in the coherent set; others are products of these.
@@ -89,11 +90,12 @@ def to_canonical(value: Any) -> Tensor | float:
     A tensor that is already in its canonical unit is returned as it is, so an ``nn.Parameter`` stays the same object.
     """
     if isinstance(value, (pint.Unit, str)):
-        value = _parsed(registry.Quantity, value)
+        value = _parsed(registry.Quantity, *((value,) if isinstance(value, str) else (1, value)))
     if not is_quantity(value):
         value = registry.Quantity(value, "dimensionless")
-    target = canonical_unit(value.units)
-    magnitude = value.magnitude if value.units == target else value.to(target).magnitude
+    target = _canonical(frozenset(value.dimensionality.items()))
+    is_there = registry.Unit(value.units) == registry.Unit(target)
+    magnitude = value.magnitude if is_there else value.to(target).magnitude
     if isinstance(magnitude, Tensor):
         return magnitude
     if isinstance(magnitude, (np.ndarray, list, tuple)) and np.ndim(magnitude):

@@ -78,6 +78,7 @@ MODELS = [
     Model("GIF", nd.GIF, "current-20", {"a": 0.005 / u.ms, "A1": 5 * u.pA, "A2": -0.3 * u.pA}, spiking=True),
     Model("Expon", nd.Expon, "jumps"),
     Model("DeltaEncoder", nd.DeltaEncoder, "current", spiking=True),
+    Model("OU", nd.OU, "weak", {"mean": 1 * u.pA}),
     Model("LeakySpike", LeakySpike, "current", spiking=True),
     Model("DualExpon", nd.DualExpon, "jumps"),
     Model("Alpha", nd.Alpha, "jumps"),

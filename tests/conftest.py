@@ -16,7 +16,7 @@ import pytest
 import torch
 from catalogue import MODELS, Model
 
-from neurodyn.engine import program, program_cache
+from neurodyn.engine import compiled_chunk, errors, program, program_cache
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -41,6 +41,20 @@ def no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing has been compiled yet; what was is found again afterwards."""
     monkeypatch.setattr(program_cache, "_shared", type(program_cache._shared)())
     monkeypatch.setattr(program_cache, "_last", type(program_cache._last)())
+
+
+@pytest.fixture
+def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said once for each message has not been said yet."""
+    monkeypatch.setattr(errors, "_said", set())
+
+
+@pytest.fixture
+def compilations(no_programs: None, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Has an item for each chunk that is compiled from now on."""
+    found, original = [], compiled_chunk.compiled
+    monkeypatch.setattr(compiled_chunk, "compiled", lambda *given: found.append(1) or original(*given))
+    return found
 
 
 @pytest.fixture

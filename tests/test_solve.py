@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from neurodyn import exp_euler, phi, relax
+from neurodyn.solve import gate
 
 Z = [-700, -88, -50, -10, -1, -0.5, -0.11, -0.1, -0.0999, -1e-2, -1e-4, -1e-8, -1e-30, 0, 1e-30, 1e-8, 1e-3, 0.05, 0.1]
 Z += [0.1001, 0.3, 1, 5, 50]
@@ -53,3 +54,58 @@ def test_exp_euler_derivatives():
     x, a = torch.randn(4, requires_grad=True), torch.rand(4, requires_grad=True)
     assert torch.autograd.gradcheck(step, (x, a))
     assert torch.autograd.gradgradcheck(step, (x, a))
+
+
+LONG = [1e-3, 0.03, 0.2, 1.0, 1.4, 3.0, 30.0, 1e3, 1e4, 1e5]
+
+
+@pytest.mark.parametrize("ratio", LONG)
+def test_relax_does_not_lose_time_in_float32(ratio):
+    """tau / dt: an exponential of 100 s in steps of 0.1 ms decayed as one of 98.6 s."""
+    steps = max(1, min(round(ratio), 30_000))
+    start = torch.linspace(0.3, 1.7, 64, dtype=torch.float32)
+    x, tau = start, torch.tensor(ratio, dtype=torch.float32)
+    for _ in range(steps):
+        x = relax(x, 0.0, tau, 1.0)
+    exact = start.double() * math.exp(-steps / tau.item())
+    # of many steps each rounds by a half of the last place: a random walk
+    assert ((x - exact).abs() <= 6e-8 * (3 + 3 * steps**0.5 + steps / ratio) * exact + 1e-42).all()
+
+
+@pytest.mark.parametrize("ratio", LONG[:-1])
+def test_relax_reaches_its_end_in_float32(ratio):
+    end, tau = torch.tensor([math.exp(-1), -70.0, 1e-3], dtype=torch.float32), torch.tensor(ratio, dtype=torch.float32)
+    for start in (0.0, 1.0, -65.0):
+        x = torch.full_like(end, start)
+        for _ in range(round(40 * max(1, min(ratio, 1000)))):
+            x = relax(x, end, tau, 1.0)
+        left = 65 * math.exp(-40) if ratio <= 1000 else 137 * math.exp(-4e4 / ratio)
+        assert ((x - end).abs() <= 1.2e-7 * max(1, ratio) * end.abs() + left).all()
+        assert torch.equal(relax(end, end, tau, 1.0), end)
+
+
+def test_relax_where_the_step_is_long():
+    """A large x leaves no rounding behind, and the decay is right to the last place."""
+    x, tau = torch.tensor([1e8, 1.0], dtype=torch.float32), torch.tensor(0.1, dtype=torch.float32)
+    torch.testing.assert_close(relax(x, 1e-3, tau, 5.0), torch.full((2,), 1e-3, dtype=torch.float32), rtol=1e-6, atol=0)
+    wanted = x.double() * math.exp(-1 / 0.1)
+    torch.testing.assert_close(relax(x, 0.0, tau, 1.0).double(), wanted, rtol=2e-6, atol=0)
+
+
+def test_relax_derivatives():
+    x, x_inf = torch.randn(3, requires_grad=True), torch.randn(3, requires_grad=True)
+    tau = torch.tensor([0.3, 1.4, 50.0], requires_grad=True)
+    assert torch.autograd.gradcheck(lambda *a: relax(*a, 1.0), (x, x_inf, tau))
+    assert torch.autograd.gradgradcheck(lambda *a: relax(*a, 1.0), (x, x_inf, tau))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_gates_with_fast_rates(dtype):
+    largest = torch.finfo(dtype).max / 4
+    opening = torch.tensor([largest, 0.0, largest, 1.0], dtype=dtype, requires_grad=True)
+    closing = torch.tensor([0.0, largest, largest, 1.0], dtype=dtype, requires_grad=True)
+    x = torch.full((4,), 0.25, dtype=dtype, requires_grad=True)
+    new = gate(x, opening, closing, 0.5)
+    wanted = torch.tensor([1.0, 0.0, 0.5, 0.5 - 0.25 * math.exp(-1)], dtype=dtype)
+    torch.testing.assert_close(new, wanted)
+    assert all(grad.isfinite().all() for grad in torch.autograd.grad(new.sum(), (x, opening, closing)))

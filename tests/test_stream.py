@@ -164,7 +164,8 @@ def test_a_state_that_gets_another_shape():
             return 2 * x, 0.5 * r + x + self.b
 
     x = torch.rand(4, 10)
-    step = nd.Stream(Grows(), x)
+    with pytest.warns(nd.EagerWarning, match="shape"):
+        step = nd.Stream(Grows(), x)
     with pytest.raises(ValueError, match="shape"):
         step(x)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import neurodyn as nd
 from neurodyn import surrogate
 
 ALL = [
@@ -90,3 +91,43 @@ def test_the_reference_trace(case):
         (grad,) = torch.autograd.grad(spike.sum(), x)
         assert torch.equal(spike.detach(), torch.from_numpy(arrays["out_forward"]))
         torch.testing.assert_close(grad, torch.from_numpy(arrays[f"grad_{case}"]), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+def test_forward_derivatives_do_not_need_grad_mode(reset):
+    """torch.no_grad switches off backward derivatives only; forward ones lost the surrogate."""
+    neuron, V = nd.LIF(3, reset=reset), torch.tensor([0.5, 0.99, 2.0])
+
+    def step(I):
+        return torch.cat(neuron.step(I, V))
+
+    I = torch.ones(3)
+    derivatives = (
+        lambda: torch.func.jvp(step, (I,), (torch.ones(3),))[1],
+        lambda: torch.func.jacfwd(step)(I),
+        lambda: torch.func.vmap(lambda v: torch.func.jvp(step, (I,), (v,))[1])(torch.eye(3)),
+        lambda: torch.func.jvp(lambda i: torch.func.vmap(step)(i.expand(2, 3)), (I,), (torch.ones(3),))[1],
+        lambda: forward_by_dual_numbers(step, I),
+    )
+    for derivative in derivatives:
+        wanted = derivative()
+        with torch.no_grad():
+            found = derivative()
+        assert torch.equal(found, wanted)
+        assert wanted[..., :3].abs().sum() > 0
+
+
+def forward_by_dual_numbers(step, I):
+    with torch.autograd.forward_ad.dual_level():
+        out = step(torch.autograd.forward_ad.make_dual(I, torch.ones(3)))
+        return torch.autograd.forward_ad.unpack_dual(out).tangent
+
+
+def test_without_any_derivative_there_is_no_surrogate(monkeypatch):
+    def slope(self, x):
+        raise AssertionError("the surrogate was computed")
+
+    monkeypatch.setattr(nd.surrogate.ReluGrad, "slope", slope)
+    with torch.no_grad():
+        for neuron in (nd.LIF(3), nd.LIF(3, reset="hard"), nd.ALIF(3)):
+            neuron(torch.ones(3))

@@ -84,3 +84,34 @@ def test_units_are_pints_application_registry():
     assert u.ms == pint.get_application_registry().ms
     with pytest.raises(AttributeError, match="no unit 'blorps'"):
         u.blorps  # noqa: B018
+
+
+def test_a_registry_that_is_set_later():
+    """Units of two registries cannot be compared in pint."""
+    before, old = pint.get_application_registry().get(), 20 * u.ms
+    neuron = nd.LIF(2)
+    mine = pint.UnitRegistry()
+    pint.set_application_registry(mine)
+    try:
+        assert u.ms == mine.ms
+        for tau in (20 * mine.ms, old, 0.02 * mine.s, pint.UnitRegistry().Quantity(20.0, "ms")):
+            assert nd.LIF(2, tau=tau).tau.item() == pytest.approx(20)
+        assert nd.LIF(2, tau=nd.init.Uniform(old, 30 * mine.ms)).tau.min() >= 20
+        with pytest.raises(pint.DimensionalityError):
+            nd.LIF(2, tau=20 * mine.mV)
+        with pytest.raises(TypeError, match="tau needs a unit"):
+            nd.LIF(2, tau=before.ms)
+        assert "tau=5 ms" in repr(neuron)
+        parameter = nn.Parameter(torch.tensor(3.0))
+        assert nd.LIF(2, tau=mine.Quantity(parameter, "ms")).tau is parameter
+        with nd.default_dt(0.1 * mine.ms):
+            assert nd.Expon(2).dt == 0.1
+        assert (u.quantity(neuron.tau, "ms") + 1 * mine.ms).units == mine.ms
+        assert u.canonical_unit("s") == mine.ms
+        connection = nd.FixedProb(2, 2, 1.0, weight=1 * mine.nS)
+        nd.Projection(connection, synapse=nd.Expon(2), output=nd.COBA(2, E=0 * mine.mV))(torch.ones(2))
+        recording = nd.simulate(neuron, 5 * mine.ms, torch.ones(2) * 1.0, ["V"], compile=False, progress=False)
+        assert recording["V"].quantity.units == mine.mV
+        nd.PoissonSpike(2, 20 * mine.Hz)(3)
+    finally:
+        pint.set_application_registry(before)

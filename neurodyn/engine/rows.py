@@ -53,7 +53,7 @@ def run_row(row: Sequence[nn.Module], ys: Any, mode: Mode, ours: bool = False) -
         ours = ours and not has_saved_tensor_hooks()
         if len(arguments) == 1 and runs_on_all_steps(layer, arguments[0]):
             ys, ours = on_all_steps(layer, arguments[0], mode.compile, ours)
-            mode.bar.update(len(arguments[0]))
+            mode.bar.update(arguments[0].shape[0])
         else:
             ys, ours = _run(layer, arguments, mode, ours)
     return ys, ours
@@ -69,6 +69,8 @@ def _run(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool) -> 
             message = f"{type(net).__name__} runs step by step in Python: {reason}"
             warn = functools.partial(warn_once, message, stacklevel=7)
     elif exporting():
+        if mode.reset:
+            reset_for(net, arguments)
         return exported_loop(net, arguments), False
     start = functools.partial(first_step, net, arguments) if mode.reset else None
     ys = plain_loop(net, arguments, start, warn, mode.bar)

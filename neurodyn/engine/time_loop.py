@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ..torch_private import can_overwrite_saved_tensors, inside_transform
+from ..torch_private import can_overwrite_saved_tensors, in_forward_mode, inside_transform
 from .chunk_graphs import BACKWARD
 from .compiled_chunk import Stretch
 from .cuda_graphs import in_a_graph, is_worth
@@ -218,7 +218,7 @@ def run_program(
         RuntimeError: a tensor has a forward derivative.
     """
     signature = program.step.signature
-    if any(forward_ad.unpack_dual(t).tangent is not None for t in (*states, *constants, *xs)):
+    if in_forward_mode() and any(forward_ad.unpack_dual(t).tangent is not None for t in (*states, *constants, *xs)):
         raise RuntimeError("unroll: the compiled loop has no forward derivatives; use unroll(..., compile=False)")
     learned = [constants[i] for i in signature.learned or ()]
     states, constants, xs = plain(states), plain(constants), plain(xs)

@@ -1,11 +1,13 @@
-"""Inputs: spikes at given times, random spikes, and encoders of data."""
+"""Inputs: spikes at given times, random spikes, noise, and encoders of data."""
 
 from .encoders import DeltaEncoder, LatencyEncoder
+from .noise import OU
 from .poisson import PoissonEncoder, PoissonInput, PoissonSpike
 from .source import Source
 from .spike_time import SpikeTime
 
 __all__ = [
+    "OU",
     "DeltaEncoder",
     "LatencyEncoder",
     "PoissonEncoder",

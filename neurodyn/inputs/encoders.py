@@ -12,6 +12,7 @@ from .. import surrogate as surrogates
 from .. import units as u
 from ..dynamics import Dynamics, as_dt, get_default_dt
 from ..fields import check, param, positive, state
+from ..precise import precise
 
 
 class LatencyEncoder(nn.Module):
@@ -63,6 +64,7 @@ class LatencyEncoder(nn.Module):
 
     def steps(self, x: Tensor, T: int) -> Tensor:
         """The step of each spike, T where there is none."""
+        x = x.to(precise(x.dtype))  # half precision has not all the steps
         if not bool(x.isfinite().all()):
             raise ValueError("LatencyEncoder: x must be finite")
         if self.method == "log":
@@ -119,7 +121,7 @@ class DeltaEncoder(Dynamics):
 
     threshold: Tensor = param(0.1, domain=positive)
 
-    level: Tensor = state(0.0)
+    level: Tensor = state(0.0, counts=True)
 
     def __init__(
         self,

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from .. import units as u
 from ..fields import as_size, check, show
+from ..precise import precise
 from .source import Source, probability, rate_of, seeded
 
 
 def bernoulli(p: Tensor, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    """1 with probability `p`, else 0; independent for each entry, never 1 for p = 0 and always for p = 1."""
-    return (torch.rand(shape, generator=generator, dtype=p.dtype, device=p.device) < p).to(p.dtype)
+    """True with probability `p`, which is not of half precision; never for p = 0 and always for p = 1."""
+    return torch.rand(shape, generator=generator, dtype=p.dtype, device=p.device) < p
 
 
 class PoissonSpike(Source):
@@ -38,7 +39,9 @@ class PoissonSpike(Source):
         torch.Size([10000, 4, 100])
     """
 
+    _precise = ("p",)
     p: Tensor
+    one: Tensor
 
     def __init__(
         self,
@@ -53,11 +56,12 @@ class PoissonSpike(Source):
         super().__init__(dt=dt, seed=seed)
         self.size = as_size(size, type(self).__name__)
         dtype = dtype or torch.get_default_dtype()
-        rate = check(freqs, u.canonical_unit("Hz"), self.size, "PoissonSpike: freqs", device, dtype).detach()
+        rate = check(freqs, u.canonical_unit("Hz"), self.size, "PoissonSpike: freqs", device, precise(dtype)).detach()
         self.register_buffer("p", probability(rate, self.dt, "PoissonSpike: freqs"), persistent=False)
+        self.register_buffer("one", torch.ones((), dtype=dtype, device=device), persistent=False)
 
     def sample(self, *lead: int, generator: torch.Generator | None = None) -> Tensor:
-        return bernoulli(self.p, (*lead, *self.size), generator)
+        return bernoulli(self.p, (*lead, *self.size), generator).to(self.one.dtype)
 
     def extra_repr(self) -> str:
         """Size, rate, dt and seed."""
@@ -87,8 +91,8 @@ class PoissonEncoder(Source):
     def forward(self, rates: Any, T: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:  # type: ignore[override]
         """Spikes of the shape of `rates`, or with T steps in front."""
         rate = rate_of(rates, "PoissonEncoder: rates")
-        p = probability(rate, self.dt, "PoissonEncoder: rates").detach()
-        return bernoulli(p, (() if T is None else (T,)) + tuple(p.shape), generator)
+        p = probability(rate.to(precise(rate.dtype)), self.dt, "PoissonEncoder: rates").detach()
+        return bernoulli(p, (() if T is None else (T,)) + tuple(p.shape), generator).to(rate.dtype)
 
     def at(self, i: int, rates: Any) -> Tensor:  # type: ignore[override]
         """The spikes of step `i`, of the shape of `rates`."""
@@ -123,6 +127,7 @@ class PoissonInput(Source):
         torch.Size([8, 100])
     """
 
+    _precise = ("p",)
     p: Tensor
     weight: Tensor
 
@@ -146,7 +151,7 @@ class PoissonInput(Source):
         if not hasattr(num_input, "__index__") or num_input < 1:
             raise ValueError(f"PoissonInput: num_input must be a positive int, got {num_input!r}")
         dtype = dtype or torch.get_default_dtype()
-        rate = check(freq, u.canonical_unit("Hz"), self.size, "PoissonInput: freq", device, dtype).detach()
+        rate = check(freq, u.canonical_unit("Hz"), self.size, "PoissonInput: freq", device, precise(dtype)).detach()
         unit = u.canonical_unit(getattr(weight, "units", "dimensionless"))
         jump = check(weight, unit, self.size, "PoissonInput: weight", device, dtype).detach()
         self.register_buffer("p", probability(rate, self.dt, "PoissonInput: freq"), persistent=False)
@@ -159,7 +164,7 @@ class PoissonInput(Source):
         else:
             noise = torch.randn(p.shape, generator=generator, dtype=p.dtype, device=p.device)
             count = n * p + (n * p * (1 - p)).sqrt() * noise
-        return count * self.weight
+        return (count * self.weight).to(self.weight.dtype)
 
     def extra_repr(self) -> str:
         """Size, number and rate of the sources, method, dt and seed."""

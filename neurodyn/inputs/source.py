@@ -6,19 +6,21 @@ from typing import Any
 
 import pint
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import units
 from ..dynamics import as_dt, get_default_dt
+from ..precise import Precise
 
 
-class Source(nn.Module):
+class Source(Precise):
     """Base of the random sources.
 
     ``source(T, *batch, generator=None)`` draws a whole sequence ``(T, *batch, *size)`` from `generator`, or from
     torch's global one, as the functions of torch do. ``source.at(i, *batch)`` is the input of step i alone,
     ``(*batch, *size)``: it depends on `seed` and i only, whatever else was drawn, and can be passed to a simulation.
-    Draws are independent over time, batch and neurons.
+    Draws are independent over time, batch and neurons. They are made in float32 or float64 and then have the dtype of
+    the source: in float16 a probability of 0.002 would become 0.00225. So is the probability kept.
 
     Args:
         dt: time step, a quantity; `get_default_dt()` at construction if not given.

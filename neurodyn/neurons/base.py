@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -15,6 +16,11 @@ from ..solve import exp_euler, relax
 
 #: Bound on exponents that run away at a spike: e^30 mV is far past any threshold, and finite in float32.
 RUNAWAY = 30.0
+
+
+def bounded(x: Tensor) -> Tensor:
+    """`x` as an exponent: e^x stays a twentieth of the largest number of the dtype or less."""
+    return x.clamp(max=math.log(torch.finfo(x.dtype).max) - 3)
 
 
 class Firing(Dynamics):
@@ -50,7 +56,7 @@ class Firing(Dynamics):
 
     def fire(self, excess: Tensor) -> Tensor:
         """The spike: 1 where V exceeds the threshold by `excess` >= 0, whatever the sign of `gap`."""
-        if isinstance(self.surrogate, surrogates.Surrogate) and not torch.is_grad_enabled():
+        if isinstance(self.surrogate, surrogates.Surrogate) and not surrogates.may_differentiate():
             return (excess >= 0).to(excess.dtype)  # its scale does not matter
         return self.surrogate(excess * self.gap.abs().reciprocal())
 
@@ -79,7 +85,7 @@ class Spiking(Firing):
         if self.reset == "soft":
             return V - (V_th - V_reset) * spike
         after = torch.where(spike > 0, V_reset, V)
-        if not torch.is_grad_enabled():
+        if not surrogates.may_differentiate():
             return after
         return surrogates.straight_through(after, V - (surrogates.held(V) - V_reset) * spike)
 
@@ -110,5 +116,5 @@ def current(I: Tensor | Current, V: Tensor) -> Tensor:
 def integrate(V: Tensor, I: Tensor | Current, *, V_rest: Tensor | float, R: Tensor, tau: Tensor, dt: float) -> Tensor:
     r"""One step of the leaky membrane $\tau\,\dot V = V_{rest} - V + R\,I(V)$."""
     if isinstance(I, Current):
-        return exp_euler(lambda v: (V_rest - v + R * I(v)) / tau, V, dt=dt)
+        return exp_euler(lambda v: (V_rest - v + R * I(v)) / tau, V, dt=dt, limit=RUNAWAY)
     return relax(V, V_rest + R * I, tau, dt)

@@ -8,8 +8,8 @@ from torch import Tensor
 from .. import units as u
 from ..current import Current
 from ..fields import nonnegative, param, positive, state
-from ..solve import exp_euler, phi, relax
-from .base import Firing, current
+from ..solve import exp_euler, gate, phi
+from .base import RUNAWAY, Firing, bounded, current
 
 
 class HH(Firing):
@@ -62,18 +62,23 @@ class HH(Firing):
             ionic = g_Na * (v - self.E_Na) + g_K * (v - self.E_K) + self.g_L * (v - self.E_L)
             return (current(I, v) - ionic) / self.C
 
-        V = exp_euler(slope, V, dt=self.dt)
+        V = exp_euler(slope, V, dt=self.dt, limit=RUNAWAY)
         if delta is not None:
             V = V + delta
-        m, h, n = (
-            relax(x, a / (a + b), 1 / (a + b), self.dt) for x, (a, b) in zip((m, h, n), rates(before), strict=True)
-        )
+        m, h, n = (gate(x, a, b, self.dt) for x, (a, b) in zip((m, h, n), rates(before), strict=True))
         return self.cross(before, V), V, m, h, n
 
 
 def rates(V: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
-    r"""Opening and closing rates $\alpha, \beta$ of m, h and n in 1/ms; $x/(1 - e^{-x}) = 1/\varphi(-x)$."""
-    m = 1 / phi((-40 - V) / 10), 4 * torch.exp((-65 - V) / 18)
-    h = 0.07 * torch.exp((-65 - V) / 20), torch.sigmoid((V + 35) / 10)
-    n = 0.1 / phi((-55 - V) / 10), 0.125 * torch.exp((-65 - V) / 80)
+    r"""Opening and closing rates $\alpha, \beta$ of m, h and n in 1/ms, finite at every V."""
+    m = _rectified((V + 40) / 10), 4 * torch.exp(bounded((-65 - V) / 18))
+    h = 0.07 * torch.exp(bounded((-65 - V) / 20)), torch.sigmoid((V + 35) / 10)
+    n = 0.1 * _rectified((V + 55) / 10), 0.125 * torch.exp(bounded((-65 - V) / 80))
     return m, h, n
+
+
+def _rectified(x: Tensor) -> Tensor:
+    r"""$x/(1 - e^{-x}) = 1/\varphi(-x)$, for negative x as $e^x/\varphi(x)$, whose parts are between 0 and 1."""
+    below = x < 0
+    decaying = torch.where(below, x, -x)
+    return torch.where(below, torch.exp(decaying), 1.0) / phi(decaying)

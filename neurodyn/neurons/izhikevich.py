@@ -53,7 +53,7 @@ class Izhikevich(Peaked):
         self, I: Tensor | Current, V: Tensor, u: Tensor, delta: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         def slope(v: Tensor) -> Tensor:
-            return self.p2 * v**2 + self.p1 * v + self.p0 - u + current(I, v) / self.C
+            return (self.p2 * v + self.p1) * v + self.p0 - u + current(I, v) / self.C
 
         u_new = relax(u, self.b * V, 1 / self.a, self.dt)
         V = exp_euler(slope, V, dt=self.dt, limit=RUNAWAY)

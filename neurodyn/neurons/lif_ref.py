@@ -54,7 +54,7 @@ class LIFRef(Spiking):
         if bool((self.hold > limit).any()):
             raise ValueError(
                 f"{self._label()}: tau_ref / dt is more than {limit:g} steps, which {self.tau_ref.dtype} cannot count; "
-                "use a larger dt or dtype=torch.float32"
+                "use a larger dt or dtype=torch.float64"
             )
 
     @property

@@ -8,8 +8,8 @@ from torch import Tensor
 from .. import units as u
 from ..current import Current
 from ..fields import nonnegative, param, positive, state
-from ..solve import exp_euler, relax
-from .base import Firing, current
+from ..solve import exp_euler, gate
+from .base import RUNAWAY, Firing, bounded, current
 
 
 class MorrisLecar(Firing):
@@ -68,8 +68,9 @@ class MorrisLecar(Firing):
             return (current(I, v) - ionic) / self.C
 
         x, before = (V - self.V3) / self.V4, V
-        w_new = relax(w, (1 + torch.tanh(x)) / 2, 1 / (self.phi * torch.cosh(x / 2)), self.dt)
-        V = exp_euler(slope, V, dt=self.dt)
+        rate = self.phi * torch.cosh(bounded(x.abs() / 2))
+        w_new = gate(w, rate * torch.sigmoid(2 * x), rate * torch.sigmoid(-2 * x), self.dt)  # w_inf is sigmoid(2 x)
+        V = exp_euler(slope, V, dt=self.dt, limit=RUNAWAY)
         if delta is not None:
             V = V + delta
         return self.cross(before, V), V, w_new

@@ -28,7 +28,7 @@ class Recording(Mapping[str, Any]):
         >>> first
         Recording up to step 50
           spikes  Events  50 x 1 ms from 0 ms  (3,)  15 spikes, 100 Hz
-          V       Trace   50 x 1 ms from 0 ms  (3,)  0.0002104 to 0.991 mV
+          V       Trace   50 x 1 ms from 0 ms  (3,)  0.0002103 to 0.991 mV
         >>> rest = nd.simulate(net, 50 * u.ms, I, ["spikes"], states=first.states, start=first.step, compile=False)
         >>> rest.step, len(first["spikes"]) + len(rest["spikes"])
         (100, 31)

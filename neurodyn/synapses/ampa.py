@@ -8,7 +8,7 @@ from torch import Tensor
 from .. import units as u
 from ..dynamics import Dynamics
 from ..fields import param, positive, state
-from ..solve import relax, whole_steps
+from ..solve import gate, whole_steps
 from ..surrogate import straight_through
 
 
@@ -49,15 +49,14 @@ class AMPA(Dynamics):
     T_dur: Tensor = param(0.5 * u.ms, domain=positive, learnable=False)
 
     g: Tensor = state(0.0)
-    pulse: Tensor = state(0.0)
+    pulse: Tensor = state(0.0, counts=True)
 
     def step(self, spike: Tensor, g: Tensor, pulse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         steps = whole_steps(self.T_dur, self.dt)
-        fired = straight_through((spike != 0).to(g.dtype), spike)
+        fired = straight_through((spike != 0).to(g.dtype), spike).to(pulse.dtype)
         pulse = fired * steps + (1 - fired) * torch.relu(pulse - 1)
-        binding = self.alpha * self.T * straight_through((pulse > 0).to(g.dtype), pulse / steps)
-        rate = binding + self.beta
-        g = relax(g, binding / rate, 1 / rate, self.dt)
+        binding = self.alpha * self.T * straight_through((pulse > 0).to(pulse.dtype), pulse / steps).to(g.dtype)
+        g = gate(g, binding, self.beta, self.dt)
         return g, g, pulse
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from .. import units as u
 from ..dynamics import Dynamics
 from ..fields import param, positive, state
-from ..solve import relax
+from ..solve import gate, relax
 
 
 class NMDA(Dynamics):
@@ -48,8 +48,6 @@ class NMDA(Dynamics):
 
     def step(self, spike: Tensor, g: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean = x * self.tau_rise / self.dt * -torch.expm1(-self.dt / self.tau_rise)
-        opening = self.alpha * mean
-        rate = opening + 1 / self.tau_decay
-        g = relax(g, opening / rate, 1 / rate, self.dt)
+        g = gate(g, (self.alpha * mean).clamp(min=0), 1 / self.tau_decay, self.dt)
         x = relax(x, 0.0, self.tau_rise, self.dt) + spike
         return g, g, x

@@ -46,6 +46,7 @@ def test_a_network_in_training_steps_in_a_few_graphs():
     assert counter.frame_count == count
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo looks at it
 def test_a_user_s_model_that_unrolls_ours():
     class User(nn.Module):
         def __init__(self):
@@ -55,9 +56,9 @@ def test_a_user_s_model_that_unrolls_ours():
         def forward(self, xs):
             return self.head(nd.unroll(self.net, xs).mean(0))
 
-    user = User()
-    run, counter = compiled(user)
-    for batch in (2, 3, 5, 7):
-        xs = inputs(3, batch)
+    user, counter = User(), CompileCounter()
+    run = torch.compile(user, backend=counter)
+    for T, batch in ((3, 2), (4, 3), (5, 5), (7, 7), (40, 2)):
+        xs = inputs(T, batch)
         torch.testing.assert_close(run(xs), user.head(nd.unroll(user.net, xs, compile=False).mean(0)))
-    assert counter.frame_count <= 3  # unset states, one batch, any batch; one more for each new T
+    assert counter.frame_count <= 2  # what comes after the loop, for one batch and for any; the loop is no part of it

@@ -69,3 +69,15 @@ def test_delta_passes_a_surrogate_gradient():
     nd.unroll(encoder, xs, compile=False).square().sum().backward()
     assert xs.grad.abs().sum() > 0
     assert encoder.raw_threshold.grad.abs() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_times_and_levels_in_low_precision(dtype):
+    x = torch.rand(50).to(dtype)
+    for encoder in (nd.LatencyEncoder(), nd.LatencyEncoder("log", tau=300 * u.ms)):
+        spikes = encoder(x, T=1000)
+        assert spikes.dtype == dtype
+        assert torch.equal(spikes, encoder(x.float(), T=1000).to(dtype))
+    encoder = nd.DeltaEncoder(1, threshold=0.125, dtype=dtype)  # 100 + 0.125 is 100 in bfloat16
+    assert nd.unroll(encoder, torch.full((900, 1), 100.0, dtype=dtype), compile=False).sum() == 800
+    assert encoder.level.item() == 100

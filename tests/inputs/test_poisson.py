@@ -176,3 +176,28 @@ def test_sources_follow_the_module():
     assert source(3).dtype == torch.float32
     assert source.state_dict() == {}
     assert "freqs=0.2 1 / ms" in repr(source)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_sources_in_low_precision_are_those_of_float32(dtype):
+    """20 Hz at 0.1 ms was 22.5 Hz in float16."""
+    makers = (
+        lambda dtype: nd.PoissonSpike(500, 20 * u.Hz, dt=0.1 * u.ms, dtype=dtype, seed=1),
+        lambda dtype: nd.PoissonInput(500, 3000, 20 * u.Hz, 1.0, dt=0.1 * u.ms, dtype=dtype, seed=1),
+        lambda dtype: nd.PoissonInput(500, 3000, 20 * u.Hz, 1.0, method="normal", dt=0.1 * u.ms, dtype=dtype, seed=1),
+    )
+    for make in makers:
+        wanted = make(torch.float32)(200, generator=generator(1)).to(dtype)
+        for source in (make(dtype), make(torch.float32).to(dtype), make(torch.float64).half().bfloat16().to(dtype)):
+            found = source(200, generator=generator(1))
+            assert found.dtype == source.at(0).dtype == dtype
+            assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_encoded_rates_in_low_precision(dtype):
+    rate = torch.tensor(2.0**-9, dtype=dtype)  # 1/ms, exact in both; the random numbers were multiples of 2^-11, 2^-8
+    spikes = nd.PoissonEncoder(dt=0.125 * u.ms)(rate.expand(1000), 2000, generator=generator(1))
+    assert spikes.dtype == dtype
+    p = 2.0**-12
+    assert abs(spikes.double().mean().item() - p) < 4 * math.sqrt(p / 2e6)
