@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..connections import event
+from ..ops import event
 from ..engine.forward import Run
 from ..engine.rows import Rows
 from ..neurons.base import Firing

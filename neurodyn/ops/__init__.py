@@ -1,0 +1,1 @@
+"""Operators that are useful on their own, and how their C++ is compiled."""
