@@ -9,10 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..ops import event
 from ..engine.forward import Run
 from ..engine.rows import Rows
 from ..neurons.base import Firing
+from ..ops import event
 from ..record import Events, Recording, Trace
 from ..simulate import Probe, events_of, is_events, prepare, unit_of
 from ..states import get_states, named_dynamics, pure, set_states

@@ -98,15 +98,27 @@ class Matrix {
   Range row(int64_t i) const {
     const int first = start_[i], last = start_[i + 1];
     if (first < 0 || last < first || last > synapses_) [[unlikely]] wrong_row(i);
-    unsigned most = 0;  // a negative index is a large unsigned one; a loop of its own runs in vectors
-    for (int k = first; k < last; ++k) most = std::max(most, static_cast<unsigned>(index[k]));
-    if (most >= n_out_ && last > first) [[unlikely]] wrong_index(first, last);
+    check_indices(first, last);
     return {first, last};
   }
 
+  // The same of every row: the starts grow, so the indices are one stretch.
+  void check_all() const {
+    const int* start = start_;
+    bool right = start[0] >= 0 && start[rows()] <= synapses_;
+    for (int64_t i = 0; i < rows(); ++i) right &= start[i] <= start[i + 1];
+    if (!right) [[unlikely]]
+      for (int64_t i = 0; i < rows(); ++i)
+        if (start[i] < 0 || start[i + 1] < start[i] || start[i + 1] > synapses_) wrong_row(i);
+    check_indices(start[0], start[rows()]);
+  }
+
+  // What `row` gives, after `check_all`.
+  Range checked_row(int64_t i) const { return {start_[i], start_[i + 1]}; }
+
  private:
   const char* op_;
-  int64_t n_out_;
+  uint64_t n_out_;
   Tensor indptr_, indices_;
   const int* start_;
   int synapses_;
@@ -116,6 +128,12 @@ class Matrix {
     TORCH_CHECK_VALUE(tensor.dim() == 1 && tensor.is_cpu() && tensor.layout() == at::kStrided, op, ": ", name,
                       " must have one dimension and lie on the CPU, got shape ", tensor.sizes());
     return tensor.contiguous();
+  }
+
+  void check_indices(int first, int last) const {
+    unsigned most = 0;  // a negative index is a large unsigned one; a loop of its own runs in vectors
+    for (int k = first; k < last; ++k) most = std::max(most, static_cast<unsigned>(index[k]));
+    if (most >= n_out_ && last > first) [[unlikely]] wrong_index(first, last);
   }
 
   [[noreturn]] void wrong_row(int64_t i) const {
@@ -182,6 +200,7 @@ Tensor input_grad(const Tensor& g_, const Tensor& weight_, const Tensor& indptr,
   const Tensor g = g_.contiguous(), weight = weight_.contiguous();
   const int64_t n_out = g.size(-1);
   const Matrix matrix(op, indptr, indices, n_out);
+  matrix.check_all();  // once, not for each row of the batch
   const int64_t n_in = matrix.rows();
   Tensor x = at::empty(with_last(g, n_in), g.options());
   const int* index = matrix.index;
@@ -194,7 +213,7 @@ Tensor input_grad(const Tensor& g_, const Tensor& weight_, const Tensor& indptr,
       for (int64_t cell = first; cell < last; ++cell) {
         const int64_t b = cell / n_in, i = cell % n_in;
         const scalar_t* in = from + b * n_out;
-        const auto row = matrix.row(i);
+        const auto row = matrix.checked_row(i);
         scalar_t sum = 0;
         if (scalar) {
           for (int k = row.first; k < row.last; ++k) sum += in[index[k]];

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ def _sources(indptr: Tensor) -> Tensor:
     return torch.repeat_interleave(indptr.diff())
 
 
-def check(name: str, args: Sequence[Tensor | int], once: bool = False) -> None:
+def check(name: str, args: Sequence[Any], once: bool = False) -> None:
     """Check the arguments of the operator `name`; its matrix `once`, until it is written to by torch.
 
     Raises:
@@ -56,8 +57,6 @@ def check(name: str, args: Sequence[Tensor | int], once: bool = False) -> None:
         TypeError: a dtype.
     """
     op, (x, second, indptr, indices) = f"event_{name}", args[:4]
-    assert isinstance(x, Tensor) and isinstance(second, Tensor)
-    assert isinstance(indptr, Tensor) and isinstance(indices, Tensor)
     if not x.dim():
         raise ValueError(f"{op}: the input has no dimensions, wanted (*batch, n)")
     if second.dtype != x.dtype:
@@ -96,7 +95,7 @@ def _version(tensor: Tensor) -> int:
 
 
 def check_matrix(indptr: Tensor, indices: Tensor, n_out: int, label: str) -> None:
-    """Raise ValueError if row starts and indices, of right dtypes and dimensions, are no matrix with `n_out` columns."""
+    """Raise ValueError if row starts and indices, of the right dtypes, are no matrix with `n_out` columns."""
     starts = indptr.detach().cpu()
     if not len(starts) or int(starts[0]) < 0 or bool((starts.diff() < 0).any()) or int(starts[-1]) > len(indices):
         raise ValueError(
