@@ -1,10 +1,11 @@
 """Connections: from the outputs of one population to the inputs of another."""
 
+from ..ops import event  # noqa: F401, of simulate.py
+from ..ops.event import PlainTorchWarning
 from .base import Connection
 from .dropout import FixedDropout
 from .lora import LoRA
 from .masked import MaskedLinear
-from .native import PlainTorchWarning
 from .random import FixedNum, FixedProb
 from .scaled import ScaledWSLinear
 from .signed import SignedLinear

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..delay import Delayed
 from ..dynamics import Dynamics
 from ..fields import state
-from . import event
+from ..ops import event
 
 
 class SynapticDelays(Delayed):

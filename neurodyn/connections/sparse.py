@@ -14,7 +14,7 @@ from .. import units as u
 from ..delay import Interpolation
 from ..dynamics import UnsetState, get_default_dt
 from ..fields import as_size, check, show
-from . import event, native
+from ..ops import event
 from .csr import CSR, from_matrix, from_pairs
 from .delayed import Arrivals, SynapticDelays, sent
 
@@ -83,7 +83,7 @@ class Sparse(nn.Module):
         super().__init__()
         self.indptr: Tensor
         self.indices: Tensor
-        native.load()
+        event.prepare()
         learn = (learn,) if isinstance(learn, str) else tuple(learn)
         for word in learn:
             if word not in ("weight", "delay") or (word == "delay" and delay is None):

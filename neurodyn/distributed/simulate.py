@@ -10,9 +10,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..block_run import Run
-from ..connections import event
 from ..input_rows import Rows
 from ..neurons.base import Firing
+from ..ops import event
 from ..reading import read_inputs
 from ..record import Events, Recording, Trace
 from ..simulate import Probe, events_of, is_events, prepare, unit_of

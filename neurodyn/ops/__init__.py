@@ -1,1 +1,1 @@
-"""Operators that are useful on their own: products of spikes, and the delivery of events."""
+"""Operators that are useful on their own, and how their C++ is compiled."""

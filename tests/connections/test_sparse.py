@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 import neurodyn as nd
 from neurodyn import units as u
-from neurodyn.connections import PlainTorchWarning, event, native
+from neurodyn.connections import PlainTorchWarning
 from neurodyn.engine import programs
+from neurodyn.ops import event, event_plain, native
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -113,23 +114,23 @@ def test_plain_torch_gives_the_same_numbers() -> None:
     matrix = (connection.indptr, connection.indices)
     for weight in (connection.weight, torch.tensor(0.5)):
         for x in (spikes(40), spikes(2, 3, 40), torch.zeros(40)):
-            y = event._plain_matmul(x, weight, *matrix, 30)
+            y = event_plain.matmul(x, weight, *matrix, 30)
             assert (y - event.matmul(x, weight, *matrix, 30)).abs().max() < 1e-14
         g = torch.rand(3, 30)
         wanted = torch.ops.neurodyn.event_input_grad(g, weight, *matrix)
-        assert (event._plain_input_grad(g, weight, *matrix) - wanted).abs().max() < 1e-14
+        assert (event_plain.input_grad(g, weight, *matrix) - wanted).abs().max() < 1e-14
     x, g = spikes(3, 40), torch.rand(3, 30)
     wanted = torch.ops.neurodyn.event_weight_grad(x, g, *matrix)
-    assert (event._plain_weight_grad(x, g, *matrix) - wanted).abs().max() < 1e-14
+    assert (event_plain.weight_grad(x, g, *matrix) - wanted).abs().max() < 1e-14
     assert torch.equal(event.nonzero(x), x.flatten().nonzero().squeeze(1))
 
 
 def test_without_a_compiler_it_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_compiler() -> None:
-        raise RuntimeError("no g++ here")
+    def no_compiler(path) -> None:
+        raise native.NotAvailable("no g++ here")
 
-    monkeypatch.setattr(native, "asked", False)
-    monkeypatch.setattr(native, "_load_or_build", no_compiler)
+    monkeypatch.setattr(event, "_asked", False)
+    monkeypatch.setattr(native, "load", no_compiler)
     with pytest.warns(PlainTorchWarning, match="no g\\+\\+ here"):
         nd.FixedProb(4, 4, 0.5, weight=1.0)
     nd.FixedProb(4, 4, 0.5, weight=1.0)

@@ -1,9 +1,10 @@
 // Calls the kernels of a chunk for one chunk of a sequence after the other, with arguments that move along their tensors.
 //
-// The structs Column and Call, the constant MOST_ARGUMENTS and the enum of errors come before this text: recording.py
-// writes them from its own declarations, so that both sides agree.
+// COLUMN_FIELDS, CALL_FIELDS, MOST_ARGUMENTS and NOT_STARTED are defined by recording.py from its own declarations, so
+// that both sides agree.
 
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <string>
 #include <utility>
@@ -15,6 +16,9 @@
 static int omp_get_max_threads() { return 1; }
 static void omp_set_num_threads(int) {}
 #endif
+
+struct Column { int64_t COLUMN_FIELDS; };
+struct Call { int64_t CALL_FIELDS; };
 
 namespace {
 

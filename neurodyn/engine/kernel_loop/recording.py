@@ -47,16 +47,17 @@ class _Call(NamedTuple):
     shared_bytes: int
 
 
-def _struct(name: str, fields: Sequence[str]) -> str:
-    return f"struct {name} {{ int64_t {', '.join(fields)}; }};\n"
-
-
 @functools.cache
 def _library() -> Any:
-    """The functions of kernel_loop.cpp."""
-    declared = "#include <cstdint>\n" + _struct("Column", Column._fields) + _struct("Call", _Call._fields)
-    declared += f'constexpr int MOST_ARGUMENTS = {_MOST_ARGUMENTS};\n#define NOT_STARTED "{_NOT_STARTED.decode()}"\n'
-    library = native.load(Path(__file__).with_name("kernel_loop.cpp"), header=declared)
+    """The functions of kernel_loop.cpp, which takes its structs and constants from here."""
+    declared = {
+        "COLUMN_FIELDS": ", ".join(Column._fields),
+        "CALL_FIELDS": ", ".join(_Call._fields),
+        "MOST_ARGUMENTS": _MOST_ARGUMENTS,
+        "NOT_STARTED": f'"{_NOT_STARTED.decode()}"',
+    }
+    path = Path(__file__).with_name("kernel_loop.cpp")
+    library = native.load(path, *[f"-D{name}={value}" for name, value in declared.items()])
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     lists = [pointer, number] * 4
     library.run_kernels.argtypes = [*lists, *6 * [number], pointer, pointer]

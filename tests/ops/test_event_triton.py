@@ -13,12 +13,12 @@ import pytest
 import torch
 
 import neurodyn as nd
-from neurodyn.connections import event
+from neurodyn.ops import event, event_plain
 
 
 def compare() -> None:
     """All three products against plain torch, for all kinds of weights, batches and dtypes."""
-    from neurodyn.connections import event_triton as kernels
+    from neurodyn.ops import event_triton as kernels
 
     sizes = (12, 300, 0.6), (7, 5, 0.3), (4, 6, 0.0)
     shapes, dtypes, programs = [(), (3,), (2, 2), (0,)], [torch.float32, torch.float64], [kernels._PROGRAMS, 3]
@@ -31,9 +31,9 @@ def compare() -> None:
         g = torch.rand(*shape, n_out, dtype=dtype)
         for w in (net.weight, torch.tensor(0.7, dtype=dtype)):
             for found, wanted in (
-                (kernels.matmul(x, w, *matrix, n_out), event._plain_matmul(x, w, *matrix, n_out)),
-                (kernels.input_grad(g, w, *matrix), event._plain_input_grad(g, w, *matrix)),
-                (kernels.weight_grad(x, g, *matrix), event._plain_weight_grad(x, g, *matrix)),
+                (kernels.matmul(x, w, *matrix, n_out), event_plain.matmul(x, w, *matrix, n_out)),
+                (kernels.input_grad(g, w, *matrix), event_plain.input_grad(g, w, *matrix)),
+                (kernels.weight_grad(x, g, *matrix), event_plain.weight_grad(x, g, *matrix)),
             ):
                 assert found.dtype == dtype
                 torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)
@@ -56,14 +56,14 @@ def test_the_three_products_in_the_interpreter() -> None:
 def test_every_product_has_a_kernel_for_cuda() -> None:
     for name in ("matmul", "input_grad", "weight_grad"):
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"neurodyn::event_{name}", "CUDA")
-    assert "neurodyn.connections.event_triton" not in sys.modules  # not before its first use
+    assert "neurodyn.ops.event_triton" not in sys.modules  # not before its first use
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is not None, reason="Triton is installed")
 def test_without_triton_it_says_so() -> None:
-    event.native.triton_kernels.cache_clear()
+    event.triton_kernels.cache_clear()
     with pytest.warns(nd.connections.PlainTorchWarning, match="pip install triton"):
-        assert event.native.triton_kernels() is None
+        assert event.triton_kernels() is None
 
 
 if __name__ == "__main__":

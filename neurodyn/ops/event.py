@@ -8,19 +8,24 @@ derivatives of each are the other two::
     input_grad    x_i = sum of w_k g_j over the synapses of i
     weight_grad   w_k = x_i g_j                                    work proportional to the non-zero x
 
-On the CPU they are C++, on CUDA Triton kernels, elsewhere plain torch.
+On the CPU they are C++, on CUDA Triton kernels, elsewhere plain torch (`neurodyn.ops.event_plain`). Each checks what
+it gets, whoever calls it: sizes, dtypes and indices.
 """
 
 from __future__ import annotations
 
 import functools
-import math
+import importlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import native
+from . import event_plain, native
 
 _library = torch.library.Library("neurodyn", "FRAGMENT")
 _library.define("event_matmul(Tensor x, Tensor weight, Tensor indptr, Tensor indices, SymInt n_out) -> Tensor")
@@ -29,17 +34,62 @@ _library.define("event_weight_grad(Tensor x, Tensor g, Tensor indptr, Tensor ind
 _library.define("event_nonzero(Tensor x) -> Tensor")
 _ops = torch.ops.neurodyn
 
+#: Whether `prepare` has been called in this process.
+_asked = False
+
+
+class PlainTorchWarning(UserWarning):
+    """The compiled kernels are missing, for the reason that the message gives; results are the same, only slower."""
+
+
+def prepare() -> bool:
+    """Make the C++ kernels available; returns whether they are. Warns once per process if they are not."""
+    global _asked
+    if _asked:
+        return torch._C._dispatch_has_kernel_for_dispatch_key("neurodyn::event_matmul", "CPU")
+    _asked = True
+    try:
+        native.load(Path(__file__).with_suffix(".cpp"))
+    except native.NotAvailable as error:
+        warnings.warn(
+            f"sparse connections on the CPU run in plain torch, several times slower: {error}",
+            PlainTorchWarning,
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+@functools.cache
+def triton_kernels() -> ModuleType | None:
+    """The kernels for CUDA; None, with a warning, if they cannot be imported."""
+    try:
+        return importlib.import_module(".event_triton", __package__)
+    except ImportError as error:
+        warnings.warn(
+            f"sparse connections on CUDA run in plain torch, because Triton cannot be imported: {error}; "
+            "pip install triton",
+            PlainTorchWarning,
+            stacklevel=2,
+        )
+        return None
+
 
 def matmul(x: Tensor, weight: Tensor, indptr: Tensor, indices: Tensor, n_out: int) -> Tensor:
-    """``(*batch, n_in) -> (*batch, n_out)``, with one weight for all synapses (a scalar) or one for each."""
-    if not native.asked and not torch.compiler.is_compiling():
-        native.load()
+    """``(*batch, n_in) -> (*batch, n_out)``, with one weight for all synapses (a scalar) or one for each.
+
+    Raises:
+        ValueError: sizes that do not fit, or an index out of range, which the message names.
+        TypeError: a dtype that does not fit.
+    """
+    if not _asked and not torch.compiler.is_compiling():
+        prepare()
     return _Matmul.apply(x, weight, indptr, indices, n_out)
 
 
 def nonzero(x: Tensor) -> Tensor:
     """The positions of the non-zero elements of `x` in memory order, one number each."""
-    native.load()
+    prepare()
     return _ops.event_nonzero(x)
 
 
@@ -106,33 +156,6 @@ class _WeightGrad(torch.autograd.Function):
         return of_x, of_g, None, None
 
 
-def _sources(indptr: Tensor) -> Tensor:
-    return torch.repeat_interleave(indptr.diff())
-
-
-# Kernels in plain torch, for devices that have none of their own.
-
-
-def _plain_matmul(x: Tensor, weight: Tensor, indptr: Tensor, indices: Tensor, n_out: int) -> Tensor:
-    active = (x != 0).reshape(-1, x.shape[-1]).any(0).nonzero().squeeze(1)
-    count = indptr.diff()[active]
-    source = torch.repeat_interleave(active, count)
-    offset = torch.repeat_interleave(indptr[active] - (count.cumsum(0) - count), count)
-    synapse = torch.arange(len(source), device=x.device) + offset
-    jumps = x[..., source] * (weight[synapse] if weight.dim() else weight)
-    return x.new_zeros(*x.shape[:-1], n_out).index_add_(-1, indices[synapse], jumps)
-
-
-def _plain_input_grad(g: Tensor, weight: Tensor, indptr: Tensor, indices: Tensor) -> Tensor:
-    x = g.new_zeros(*g.shape[:-1], len(indptr) - 1)
-    return x.index_add_(-1, _sources(indptr), g[..., indices] * weight)
-
-
-def _plain_weight_grad(x: Tensor, g: Tensor, indptr: Tensor, indices: Tensor) -> Tensor:
-    product = x[..., _sources(indptr)] * g[..., indices]
-    return product.reshape(math.prod(x.shape[:-1]), len(indices)).sum(0)
-
-
 def _fake_matmul(x: Tensor, weight: Tensor, indptr: Tensor, indices: Tensor, n_out: int) -> Tensor:
     return x.new_empty((*x.shape[:-1], n_out))
 
@@ -145,10 +168,13 @@ def _fake_weight_grad(x: Tensor, g: Tensor, indptr: Tensor, indices: Tensor) -> 
     return x.new_empty((indices.shape[0],))
 
 
-def _on_cuda(name: str, plain: Any, *args: Any) -> Tensor:
+def _on_cuda(name: str, *args: Any) -> Tensor:
     """The Triton kernel, or plain torch where there is no Triton."""
-    kernels = native.triton_kernels()
-    return plain(*args) if kernels is None else getattr(kernels, name)(*args)
+    kernels = triton_kernels()
+    if kernels is None:
+        return getattr(event_plain, name)(*args)
+    event_plain.check(name, args, once=True)
+    return getattr(kernels, name)(*args)
 
 
 def _batched(op: Any, over_batch: tuple[int, ...], info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
@@ -161,15 +187,16 @@ def _batched(op: Any, over_batch: tuple[int, ...], info: Any, in_dims: tuple[int
     return torch.stack(list(each)), 0
 
 
-for _name, _kernel, _fake, _over_batch in (
-    ("event_matmul", _plain_matmul, _fake_matmul, (0,)),
-    ("event_input_grad", _plain_input_grad, _fake_input_grad, (0,)),
-    ("event_weight_grad", _plain_weight_grad, _fake_weight_grad, ()),
-):
-    _library.impl(_name, _kernel, "CompositeExplicitAutograd")
-    _library.impl(_name, functools.partial(_on_cuda, _name.removeprefix("event_"), _kernel), "CUDA")
-    torch.library.register_fake(f"neurodyn::{_name}", _fake, lib=_library)
-    _rule = functools.partial(_batched, getattr(_ops, _name), _over_batch)
-    torch.library.register_vmap(f"neurodyn::{_name}", _rule, lib=_library)
+_FAKES: dict[str, tuple[Callable[..., Tensor], tuple[int, ...]]] = {
+    "matmul": (_fake_matmul, (0,)),
+    "input_grad": (_fake_input_grad, (0,)),
+    "weight_grad": (_fake_weight_grad, ()),
+}
+for _name, (_fake, _over_batch) in _FAKES.items():
+    _library.impl(f"event_{_name}", getattr(event_plain, _name), "CompositeExplicitAutograd")
+    _library.impl(f"event_{_name}", functools.partial(_on_cuda, _name), "CUDA")
+    torch.library.register_fake(f"neurodyn::event_{_name}", _fake, lib=_library)
+    _rule = functools.partial(_batched, getattr(_ops, f"event_{_name}"), _over_batch)
+    torch.library.register_vmap(f"neurodyn::event_{_name}", _rule, lib=_library)
 
 _library.impl("event_nonzero", lambda x: x.flatten().nonzero().squeeze(1), "CompositeExplicitAutograd")
