@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import gc
 import os
 import random
 import sys
@@ -85,6 +86,8 @@ class Watching:
         self.reason = ""
 
     def __enter__(self) -> Watching:
+        self.collects = gc.isenabled()
+        gc.disable()  # what a collection calls is not part of the step
         self.generators = _generators()
         self.profile = sys.getprofile()
         sys.setprofile(self._event)
@@ -92,6 +95,8 @@ class Watching:
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         sys.setprofile(self.profile)
+        if self.collects:
+            gc.enable()
         changed = self.objects.change() or self.reads.change()
         self.objects.restore()
         self.reads.restore()
