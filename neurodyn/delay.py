@@ -67,9 +67,10 @@ class Delay(Delayed, Dynamics):
 
     def derive(self, tolerance: float = 0.0) -> None:
         super().derive(tolerance)
-        whole, late = self._before, self._late
-        fixed = whole is not None and whole.numel() == 1
-        self.fixed = float(whole + (0 if late is None else late.double())) if fixed else None
+        before, late = self._before, self._late
+        self.fixed = None
+        if before is not None and before.numel() == 1:
+            self.fixed = float(before) + (0.0 if late is None else float(late))
         self._resize()
 
     def _resize(self) -> None:

@@ -117,7 +117,7 @@ class Delayed(Parametrised):
         if self._before is not None:
             return self._before, self._late
         steps = (self.delay / self.dt).clamp(1, self.length)
-        before = steps.detach().floor()
+        before = steps.detach().floor().nan_to_num(1.0)  # diverged in training, it gives nan, and no wrong index
         return before.to(torch.int32), steps - before
 
     def check_readable(self, dt: float) -> None:
@@ -184,6 +184,8 @@ class Delayed(Parametrised):
             errors.append(str(error))
             return
         before = len(errors)
+        if hasattr(self, "seen"):
+            del self.seen  # settled when all is loaded
         super()._load_from_state_dict(known, prefix, *rest)
         if len(errors) == before:
             self.derive(tolerance)
@@ -199,6 +201,10 @@ class Delayed(Parametrised):
         if not delay.dtype.is_floating_point:
             raise TypeError(f"{self._label()}: delay in the file is {delay.dtype}, wanted floating-point ms")
         if self.learned:
+            if not bool(((delay > 0) & delay.isfinite()).all()):
+                raise ValueError(
+                    f"{self._label()}: a learned delay is positive and finite, the file has {show(delay, u.registry.ms)}"
+                )
             if isinstance(max_delay, Tensor) and (max_delay.numel() != 1 or not self.dt <= max_delay * (1 + 1e-6)):
                 raise ValueError(f"{self._label()}: max_delay in the file is {max_delay}, wanted one of at least dt")
             if isinstance(max_delay, Tensor) and not max_delay <= _MOST * self.dt:

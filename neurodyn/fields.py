@@ -160,7 +160,14 @@ class Parametrised(Rebuildable):
             if field.domain is not None and (raw_key if learned else key) not in known:
                 other, convert = (key, field.domain.to_raw) if learned else (raw_key, field.domain.from_raw)
                 if name not in self._parameters and isinstance(value := known.get(other), Tensor):
-                    known[raw_key if learned else key] = convert(value.detach())
+                    converted = convert(value.detach())
+                    if learned and not bool(converted.isfinite().all()):
+                        rest[-1].append(
+                            f"{self._label()}: {name} is learned, so it must lie strictly inside its domain "
+                            f"({field.domain.name}), the file has {show(value, field.unit)}; build it without learn="
+                        )
+                        continue
+                    known[raw_key if learned else key] = converted
                     del known[other]
             place = raw_key if learned else key
             if broadcasts(known.get(place), self.size):

@@ -1,4 +1,4 @@
-"""What `load_state_dict` does beyond torch: tensors take the shapes that they have in the file, where a model allows it."""
+"""What `load_state_dict` does beyond torch: tensors take the shapes that they have in the file, where that fits."""
 
 from __future__ import annotations
 

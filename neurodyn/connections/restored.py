@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -128,4 +129,5 @@ def place(connection: Sparse) -> None:
 
 def settle(connection: nn.Module, _keys: Any) -> None:
     """After loading; a function of a module, so that copies and pickles have it."""
-    connection.settle()  # type: ignore[operator]
+    with contextlib.suppress(ValueError):  # something was not loaded, and torch is about to say so
+        connection.settle()  # type: ignore[operator]

@@ -156,6 +156,8 @@ class Sparse(nn.Module):
             state_dict.clear()  # neither for the delays
             state_dict.update(known)
             return
+        if hasattr(self, "_placed"):
+            del self._placed  # all is placed anew when the delays are loaded, too
         super()._load_from_state_dict(known, prefix, *rest)
 
     def __setattr__(self, name: str, value: Any) -> None:
