@@ -203,7 +203,7 @@ class Delayed(Parametrised):
         if self.learned:
             if not bool(((delay > 0) & delay.isfinite()).all()):
                 raise ValueError(
-                    f"{self._label()}: a learned delay is positive and finite, the file has {show(delay, u.registry.ms)}"
+                    f"{self._label()}: a learned delay is positive and finite, got {show(delay, u.registry.ms)}"
                 )
             if isinstance(max_delay, Tensor) and (max_delay.numel() != 1 or not self.dt <= max_delay * (1 + 1e-6)):
                 raise ValueError(f"{self._label()}: max_delay in the file is {max_delay}, wanted one of at least dt")

@@ -131,7 +131,8 @@ def attempt(seed: int) -> str:
         return f"{outcome}, then an error"
     reference = wanted(loaded, xs)
     finite = reference.isfinite() & ys.isfinite()
-    assert torch.equal(reference.isfinite(), ys.isfinite()) or bool((reference[finite].abs() > 1e25).any())
+    usual = all(bool((value.abs() < 1e25).all()) for value in loaded.state_dict().values())  # no 0 * nan
+    assert not usual or bool(finite.all())
     scale = 1 + reference[finite].abs().max() if bool(finite.any()) else 0.0
     assert not bool(((ys - reference)[finite].abs() > 1e-6 * scale).any())
     if outcome == "refused" and r.random() < 0.5:  # what was there before can be had again
