@@ -3,74 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import units as u
+from .delayed import Delayed, Interpolation
 from .dynamics import Dynamics, UnsetState
-from .fields import Parametrised, State, nonnegative, param, show
-
-Interpolation = Literal["none", "linear"]
+from .fields import State, param
 
 _past = State("past_initializer")
-
-
-class Delayed(Parametrised):
-    """A delay, or one for each element of `size`, and its bounds in time steps.
-
-    After `set_bounds`: `least` and `length` are the shortest and longest delay in whole steps, `whole` says whether all
-    fixed delays are whole steps, and `steps` gives the delays in steps.
-    """
-
-    delay: Tensor = param(unit=u.ms, domain=nonnegative)
-    _steps: Tensor
-
-    def set_bounds(self, dt: float, interpolation: Interpolation, max_delay: Any) -> None:
-        initial = self.delay.detach()
-        if interpolation not in ("none", "linear"):
-            raise ValueError(f"{self._label()}: interpolation must be 'none' or 'linear', got {interpolation!r}")
-        steps = initial.double() / dt
-        near = (steps - steps.round()).abs() <= 1e-6 * steps.clamp(min=1)  # whole up to the rounding of float32
-        steps = torch.where(near, steps.round(), steps)
-        self.learned = self.delay.requires_grad
-        if interpolation == "none" and self.learned:
-            raise ValueError(f"{self._label()}: a learned delay needs interpolation='linear'")
-        if interpolation == "none" and not bool(near.all()):
-            raise ValueError(
-                f"{self._label()}: delay {show(initial[~near], u.registry.ms)} is no multiple of dt={dt:g} ms; "
-                "round it, or pass interpolation='linear'"
-            )
-        if max_delay is not None and not self.learned:
-            raise ValueError(f"{self._label()}: max_delay is the bound of a learned delay; pass learn='delay' with it")
-        longest = float(steps.max()) if steps.numel() else 1.0
-        if self.learned:
-            limit = 2 * longest if max_delay is None else float(u.to_canonical(max_delay)) / dt
-            if not 1 <= float(steps.min()) <= longest <= limit:
-                raise ValueError(
-                    f"{self._label()}: a learned delay lies between dt={dt:g} ms and max_delay={limit * dt:g} ms, got "
-                    f"{show(initial, u.registry.ms)}"
-                )
-            longest = limit
-        self.length = max(1, math.ceil(longest - 1e-6))
-        self.least = math.floor(float(steps.min())) if steps.numel() else 1
-        self.whole = not self.learned and bool((steps == steps.floor()).all())
-        self._dt = dt
-        self.register_buffer("_steps", steps.to(initial.dtype), persistent=False)
-
-    @property
-    def steps(self) -> Tensor:
-        """The delays in steps; learned ones within their bounds."""
-        return (self.delay / self._dt).clamp(1, self.length) if self.learned else self._steps
-
-    def check_readable(self, dt: float) -> None:
-        """Raise ValueError if a delayed value of the coming step depends on the input of that step."""
-        if self.least < 1:
-            raise ValueError(
-                f"{self._label()}: read() needs delays of at least dt={dt:g} ms, the shortest is "
-                f"{show(self.delay.detach().min(), u.registry.ms)}; call it with the input instead"
-            )
 
 
 class Delay(Delayed, Dynamics):
@@ -85,7 +27,7 @@ class Delay(Delayed, Dynamics):
     stays between dt and `max_delay`.
 
     The memory is one input for each step of the longest delay, each a state of its own, so that time passes without
-    moving data.
+    moving data. It grows and shrinks with delays that are loaded or assigned.
 
     Input and output: ``(*batch, *size)``, in any unit.
 
@@ -120,11 +62,35 @@ class Delay(Delayed, Dynamics):
         **values: Any,
     ):
         super().__init__(size, delay=delay, **values)
+        self.states: dict[str, State] = {}
         self.set_bounds(self.dt, interpolation, max_delay)
-        self.fixed = float(self._steps) if self._steps.numel() == 1 and not self.learned else None
-        self.states = {f"past{k}": _past for k in range(1, self.length + 1)}
-        for name in self.states:
-            self.register_buffer(name, None, persistent=False)
+
+    def derive(self, tolerance: float = 0.0) -> None:
+        super().derive(tolerance)
+        before, late = self._before, self._late
+        self.fixed = None
+        if before is not None and before.numel() == 1:
+            self.fixed = float(before) + (0.0 if late is None else float(late))
+        self._resize()
+
+    def _resize(self) -> None:
+        """Remember as many inputs as the longest delay needs; older ones than are known are those before the start."""
+        names = [f"past{k}" for k in range(1, self.length + 1)]
+        if list(self.states) == names:
+            return
+        known = {name: self._buffers.pop(name) for name in self.states}
+        value = known.get("past1")
+        if value is not None:
+            value = self.past_initializer.expand(value.shape)
+        self.states = dict.fromkeys(names, _past)
+        for name in names:
+            old = known.get(name)
+            self.register_buffer(name, value.clone() if old is None and value is not None else old, persistent=False)
+        self._non_persistent_buffers_set.difference_update(known.keys() - self.states.keys())
+
+    def forward(self, input: Any, **inputs: Any) -> Tensor:
+        self.settle()
+        return super().forward(input, **inputs)
 
     def step(self, x: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
         return self._at((x, *past)), x, *past[:-1]
@@ -136,6 +102,7 @@ class Delay(Delayed, Dynamics):
             ValueError: a delay shorter than dt, whose value needs the input of the coming step.
             UnsetState: before `reset_state`.
         """
+        self.settle()
         self.check_readable(self.dt)
         past = [self._buffers[name] for name in self.states]
         if past[0] is None:
@@ -147,10 +114,10 @@ class Delay(Delayed, Dynamics):
         if self.fixed is not None:
             k = math.floor(self.fixed)
             return inputs[k] if self.whole else torch.lerp(inputs[k], inputs[k + 1], self.fixed - k)
-        line, steps = torch.stack((*inputs, inputs[-1]), -1 - len(self.size)), self.steps
-        before = steps.detach().floor()
+        line = torch.stack((*inputs, inputs[-1]), -1 - len(self.size))
+        before, late = self.parts()
         value = self._taken(line, before)
-        return value if self.whole else torch.lerp(value, self._taken(line, before + 1), steps - before)
+        return value if late is None else torch.lerp(value, self._taken(line, before + 1), late)
 
     def _taken(self, line: Tensor, steps: Tensor) -> Tensor:
         dim = -1 - len(self.size)

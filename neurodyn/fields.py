@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from . import units
+from .loading import broadcasts, take_shape
 from .precise import Precise, precise
 from .recipe import Rebuildable
 
@@ -126,6 +127,7 @@ class Parametrised(Precise, Rebuildable):
     """
 
     params: dict[str, Param] = {}
+    may_be_empty = False  # whether a size may be 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -145,7 +147,7 @@ class Parametrised(Precise, Rebuildable):
         **values: Any,
     ):
         super().__init__()
-        self.size = as_size(size, type(self).__name__)
+        self.size = as_size(size, type(self).__name__, 0 if self.may_be_empty else 1)
         dtype = dtype or torch.get_default_dtype()
         learn = (learn,) if isinstance(learn, str) else tuple(learn)
         valid = list(self.params)
@@ -168,6 +170,29 @@ class Parametrised(Precise, Rebuildable):
             if value.requires_grad or not name.endswith("_initializer"):
                 shown.append(f"{name}={show(value, field.unit)}{' (learned)' if value.requires_grad else ''}")
         return ", ".join(shown)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Also takes one value for all where there was one for each, and learned where it was fixed, and so on."""
+        known = dict(state_dict)
+        for name, field in self.params.items():
+            key, raw_key = f"{prefix}{name}", f"{prefix}raw_{name}"
+            learned = f"raw_{name}" in self._parameters
+            if field.domain is not None and (raw_key if learned else key) not in known:
+                other, convert = (key, field.domain.to_raw) if learned else (raw_key, field.domain.from_raw)
+                if name not in self._parameters and isinstance(value := known.get(other), Tensor):
+                    converted = convert(value.detach())
+                    if learned and not bool(converted.isfinite().all()):
+                        rest[-1].append(
+                            f"{self._label()}: {name} is learned, so it must lie strictly inside its domain "
+                            f"({field.domain.name}), the file has {show(value, field.unit)}; build it without learn="
+                        )
+                        continue
+                    known[raw_key if learned else key] = converted
+                    del known[other]
+            place = raw_key if learned else key
+            if broadcasts(known.get(place), self.size):
+                take_shape(self, place.removeprefix(prefix), known[place])
+        super()._load_from_state_dict(known, prefix, *rest)
 
     def _build(self, name: str, field: Param, value: Any, learned: bool, device: Any, dtype: torch.dtype) -> None:
         kept = precise(dtype) if field.counts and not learned else dtype
@@ -245,10 +270,10 @@ def _example(unit: pint.Unit) -> str:
     return re.sub(r"[A-Za-z]\w*", r"u.\g<0>", f"1.0 * {unit:~}").replace("* 1 / ", "/ ")
 
 
-def as_size(size: Any, model: str) -> tuple[int, ...]:
+def as_size(size: Any, model: str, least: int = 1) -> tuple[int, ...]:
     """The shape of a population as a tuple, checked; `model` names it in errors."""
     axes = tuple(size) if isinstance(size, (tuple, list)) else (size,)
-    if not all(hasattr(n, "__index__") and not isinstance(n, bool) and int(n) > 0 for n in axes):
+    if not all(hasattr(n, "__index__") and not isinstance(n, bool) and int(n) >= least for n in axes):
         raise ValueError(f"{model}: size must be a positive int or a tuple of them, got {size!r}")
     return tuple(int(n) for n in axes)
 
@@ -257,6 +282,8 @@ def show(tensor: Tensor, unit: pint.Unit) -> str:
     """A parameter's value with its unit, for messages and ``repr``."""
     if tensor.is_meta or torch.compiler.is_compiling():  # torch 2.11 logs the modules that it exports
         return f"no value yet, {unit:~}".removesuffix(", ")
+    if not tensor.numel():
+        return f"no values, {unit:~}".removesuffix(", ")
     if tensor.numel() == 1:
         return f"{tensor.item():g} {unit:~}".strip()
     low, high = tensor.detach().aminmax()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from reference import traces
@@ -179,3 +181,111 @@ def test_memory_is_one_input_for_each_step_of_the_longest_delay() -> None:
 def test_errors(build, error, words) -> None:
     with pytest.raises(error, match=words):
         build()
+
+
+def pulse(n: int, T: int = 16) -> Tensor:
+    x = torch.zeros(T, n)
+    x[0] = torch.arange(1.0, n + 1)
+    return x
+
+
+def kinds(n: int = 3) -> list[nd.Delay]:
+    each = torch.tensor([1.0, 6.0, 3.0])
+    return [
+        nd.Delay(n, 2 * u.ms),
+        nd.Delay(n, 7 * u.ms),
+        nd.Delay(n, each * u.ms),
+        nd.Delay(n, 2.5 * u.ms, interpolation="linear"),
+        nd.Delay(n, (each + 0.25) * u.ms, interpolation="linear"),
+        nd.Delay(n, 1.5 * u.ms, interpolation="linear", learn="delay"),
+        nd.Delay(n, (each + 0.5) * u.ms, interpolation="linear", learn="delay", max_delay=9 * u.ms),
+    ]
+
+
+@pytest.mark.parametrize("assign", [False, True])
+@pytest.mark.parametrize("saved", range(7))
+@pytest.mark.parametrize("loaded", range(7))
+def test_what_is_loaded_is_used(saved: int, loaded: int, assign: bool) -> None:
+    """Whatever the delay was built with: length, one for all or for each, learned or not, another max_delay."""
+    source, target = kinds()[saved], kinds()[loaded]
+    target(pulse(3)[0])
+    if not source.whole and target.interpolation == "none":
+        with pytest.raises(RuntimeError, match=r"Delay\(3\): delay .* no multiple of dt"):
+            target.load_state_dict(source.state_dict(), assign=assign)
+        return
+    target.load_state_dict(source.state_dict(), assign=assign)
+    wanted = nd.unroll(source, pulse(3), compile=False)
+    assert (nd.unroll(target, pulse(3), compile=False) - wanted).abs().max() < 1e-12
+    assert (target.delay - source.delay).abs().max() < 1e-12
+    if source.learned and target.learned:
+        assert target.length == source.length
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_after_loading_compiled_too(compile: bool) -> None:
+    source, target = kinds()[2], kinds()[0]
+    nd.unroll(target, pulse(3), compile=compile)
+    target.load_state_dict(source.state_dict())
+    assert torch.equal(nd.unroll(target, pulse(3), compile=compile), nd.unroll(source, pulse(3), compile=False))
+
+
+def test_assigned_and_edited_delays_are_used() -> None:
+    for change in (
+        lambda d: setattr(d, "delay", torch.tensor([1.0, 6.0, 3.0])),
+        lambda d: d.delay.copy_(torch.tensor([1.0, 6.0, 3.0])),
+        lambda d: d.delay.data.copy_(torch.tensor([1.0, 6.0, 3.0])),
+        lambda d: setattr(d.delay, "data", torch.tensor([1.0, 6.0, 3.0])),
+    ):
+        delay = nd.Delay(3, torch.tensor([2.0, 2.0, 4.0]) * u.ms)
+        delay.reset_state()
+        change(delay)
+        found = torch.stack([delay(x) for x in pulse(3)])
+        assert torch.equal(found, nd.unroll(kinds()[2], pulse(3), compile=False))
+    learned = kinds()[5]
+    learned.max_delay.fill_(30.0)
+    with torch.no_grad():
+        learned.raw_delay.fill_(30.0)
+    assert torch.equal(torch.stack([learned(x) for x in pulse(3, 40)]).detach(), shifted(pulse(3, 40), 30))
+
+
+def test_the_memory_grows_and_keeps_what_it_holds() -> None:
+    delay = nd.Delay(1, 2 * u.ms, past_initializer=-1.0)
+    x = torch.arange(1.0, 13.0).unsqueeze(1)
+    found = [delay(row) for row in x[:4]]
+    delay.load_state_dict(nd.Delay(1, 5 * u.ms, past_initializer=-1.0).state_dict())
+    found += [delay(row) for row in x[4:8]]
+    delay.load_state_dict(nd.Delay(1, 1 * u.ms, past_initializer=-1.0).state_dict())
+    found += [delay(row) for row in x[8:]]
+    assert [y.item() for y in found] == [-1, -1, 1, 2, -1, -1, -1, 3, 8, 9, 10, 11]
+    assert len(nd.get_states(delay)) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_files_and_networks_of_low_precision(dtype: torch.dtype) -> None:
+    wanted = nd.unroll(nd.Delay(2, torch.tensor([5.3, 0.7]) * u.ms, dt=DT), pulse(2, 70), compile=False)
+    saved, loaded = nd.Delay(2, torch.tensor([5.3, 0.7]) * u.ms, dt=DT), nd.Delay(2, 1 * u.ms, dt=DT)
+    loaded.load_state_dict({name: value.to(dtype) for name, value in saved.state_dict().items()})
+    assert torch.equal(nd.unroll(loaded, pulse(2, 70), compile=False), wanted)
+    assert (loaded.delay - saved.delay).abs().max() < 1e-12
+    low = copy.deepcopy(saved.to(dtype))
+    assert torch.equal(nd.unroll(low, pulse(2, 70).to(dtype), compile=False).double(), wanted)
+    long = nd.Delay(2, torch.tensor([3001.0, 1.0]) * u.ms).to(dtype)  # which this dtype cannot hold
+    assert int(long._before.max()) == 3001
+
+
+def test_an_assigned_delay_of_another_shape() -> None:
+    delay = nd.Delay(3, 2 * u.ms)
+    with pytest.raises(ValueError, match=r"Delay\(3\): delay has shape \(4,\)"):
+        delay.delay = torch.ones(4)
+    with pytest.raises(ValueError, match=r"Delay\(3\): delay has shape \(4,\)"):
+        delay(torch.ones(3))
+    delay.delay = torch.ones(3)
+    assert delay.length == 1
+
+
+def test_a_file_of_the_first_version_has_no_max_delay() -> None:
+    saved, loaded = kinds()[6], kinds()[5]
+    state = saved.state_dict()
+    del state["max_delay"]
+    loaded.load_state_dict(state)
+    assert (nd.unroll(loaded, pulse(3), compile=False) - nd.unroll(saved, pulse(3), compile=False)).abs().max() < 1e-12

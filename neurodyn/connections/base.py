@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from .. import units
 from ..fields import check
+from ..loading import broadcasts, take_shape
 from ..recipe import Rebuildable
 
 
@@ -60,6 +61,7 @@ class Connection(Rebuildable):
     """
 
     bias: nn.Parameter | None
+    factors: tuple[str, ...] = ()  # tensors that broadcast to the shape of the weight, such as a mask
 
     def __init__(
         self,
@@ -105,7 +107,35 @@ class Connection(Rebuildable):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(*batch, in_features)`` to ``(*batch, out_features)``; bool spikes count as 0 and 1."""
+        self.check_shapes(x)
         return F.linear(as_float(x, self.weight), self.matrix(), self.bias)
+
+    def fits(self, name: str, value: Tensor) -> bool:
+        """Whether the shape of `value` is one that its tensor `name` may have."""
+        full = (self.out_features, self.in_features)
+        if name in self.factors:
+            return broadcasts(value, full)
+        return tuple(value.shape) == (full if name == "weight" else full[:1])
+
+    def check_shapes(self, x: Tensor) -> None:
+        """Raise ValueError if the input, or a tensor that was assigned, has a wrong shape."""
+        if not x.dim() or x.shape[-1] != self.in_features:
+            shape = tuple(x.shape)
+            raise ValueError(f"{self._label()}: the input has shape {shape}, wanted (*batch, {self.in_features})")
+        for name in ("weight", "bias", *self.factors):
+            value = getattr(self, name)
+            if value is not None and not self.fits(name, value):
+                raise ValueError(
+                    f"{self._label()}: {name} has shape {tuple(value.shape)}, which does not fit {self.out_features} "
+                    f"outputs and {self.in_features} inputs; assign one of the shape that it had"
+                )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in ("weight", *self.factors):
+            value = state_dict.get(f"{prefix}{name}")
+            if isinstance(value, Tensor) and self.fits(name, value):
+                take_shape(self, name, value)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def extra_repr(self) -> str:
         """Sizes, bias and unit."""

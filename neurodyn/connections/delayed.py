@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from ..delay import Delayed
+from ..delayed import Delayed
 from ..dynamics import Dynamics
 from ..fields import state
 from ..ops import event
 
 
 class SynapticDelays(Delayed):
-    """The delays of the synapses of one connection."""
+    """The delays of the synapses of one connection, of which there may be none."""
 
-    elastic = ("delay", "raw_delay", "_steps", "size")
+    elastic = ("delay", "raw_delay", "_before", "_late", "size")
+    may_be_empty = True
 
 
 class Arrivals(Dynamics):
@@ -25,6 +28,17 @@ class Arrivals(Dynamics):
     def step(self, sent: Tensor, pending: Tensor) -> tuple[Tensor, Tensor]:
         total = pending + sent
         return total[..., 0, :], torch.cat((total[..., 1:, :], torch.zeros_like(total[..., :1, :])), -2)
+
+    def resize(self, rows: int, n: int) -> None:
+        """Hold `rows` steps; what is on its way stays so, and keeps the memory as long as it needs it."""
+        pending: Any = self._buffers["pending"]
+        if pending is not None and pending.shape[-2] != rows and pending.shape[-1] == n:
+            used = pending.detach().flatten(0, -3).ne(0).any(0).any(-1) if pending.dim() > 2 else pending.ne(0).any(-1)
+            rows = max(rows, int(used.nonzero().max()) + 1 if bool(used.any()) else 0)
+            kept = pending[..., :rows, :]
+            more = pending.new_zeros(*pending.shape[:-2], rows - kept.shape[-2], n)
+            self._buffers["pending"] = torch.cat((kept, more), -2)
+        self.size = (rows, n)
 
 
 def sent(
@@ -37,10 +51,10 @@ def sent(
     rows, n = size
     if delays.whole:
         return event.matmul(x, weight, indptr, indices, rows * n).unflatten(-1, size)
-    steps = delays.steps.expand(indices.shape)
-    before = steps.detach().floor()
-    late = steps - before
-    place = before.to(torch.int32) * n + indices
+    before, late = delays.parts()
+    assert late is not None
+    late = late.expand(indices.shape)
+    place = before * n + indices
     total = event.matmul(x, weight * (1 - late), indptr, place, rows * n)
     total = total + event.matmul(x, weight * late, indptr, place + n, rows * n)
     return total.unflatten(-1, size)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..loading import take_shape
 from ..recipe import Rebuildable
 from .base import as_float, evaluated, make_weight, unit_of
 
@@ -50,6 +51,7 @@ class LoRA(Rebuildable):
     ):
         super().__init__()
         dtype = dtype or torch.get_default_dtype()
+        self.in_features, self.out_features = in_features, out_features
         label = f"LoRA({in_features}, {rank}, {out_features})"
         shape_A, shape_B = (rank, in_features), (out_features, rank)
         A = torch.randn(shape_A) / math.sqrt(in_features) if A is None else evaluated(A, shape_A)
@@ -60,7 +62,24 @@ class LoRA(Rebuildable):
         self.B = make_weight(B, unit_of(B), shape_B, f"{label}: B", device, dtype)
         self.base = base
 
+    def _fit(self, A: Tensor, B: Tensor) -> bool:
+        """Whether they are of one rank and of these sizes."""
+        rank = A.shape[0] if A.dim() else 0
+        return tuple(A.shape) == (rank, self.in_features) and tuple(B.shape) == (self.out_features, rank)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        A, B = (state_dict.get(f"{prefix}{name}") for name in ("A", "B"))
+        if isinstance(A, Tensor) and isinstance(B, Tensor) and self._fit(A, B):  # the rank is that of the file
+            take_shape(self, "A", A)
+            take_shape(self, "B", B)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def forward(self, x: Tensor) -> Tensor:
+        if not self._fit(self.A, self.B):
+            raise ValueError(
+                f"LoRA({self.in_features}, rank, {self.out_features}): A has shape {tuple(self.A.shape)} and B "
+                f"{tuple(self.B.shape)}, wanted (rank, {self.in_features}) and ({self.out_features}, rank)"
+            )
         low = F.linear(F.linear(as_float(x, self.A), self.A), self.B)
         return low if self.base is None else low + self.base(x)
 

@@ -25,6 +25,7 @@ class MaskedLinear(Connection):
         [0.0, 2.0, 4.0, 6.0, 8.0]
     """
 
+    factors = ("mask",)
     mask: Tensor
 
     def __init__(self, in_features: int, out_features: int, mask: Any, **values: Any):

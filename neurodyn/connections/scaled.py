@@ -34,6 +34,7 @@ class ScaledWSLinear(Connection):
     unnormalized ResNets, ICLR.
     """
 
+    factors = ("mask", "gain")
     gain: nn.Parameter | None
     mask: Tensor | None
 
@@ -60,6 +61,9 @@ class ScaledWSLinear(Connection):
         self.set_bias(bias)
         mask = None if mask is None else make_factor(mask, self.weight_shape(), f"{label}: mask", self.weight)
         self.register_buffer("mask", mask)
+
+    def fits(self, name: str, value: Tensor) -> bool:
+        return tuple(value.shape) == (self.out_features, 1) if name == "gain" else super().fits(name, value)
 
     def matrix(self) -> Tensor:
         centred = self.weight - self.weight.mean(1, keepdim=True)

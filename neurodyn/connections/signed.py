@@ -28,6 +28,7 @@ class SignedLinear(Connection):
         2.0
     """
 
+    factors = ("sign",)
     sign: Tensor
 
     def __init__(self, in_features: int, out_features: int, sign: Any = 1.0, **values: Any):

@@ -32,10 +32,14 @@ class OneToOne(Connection):
     def weight_shape(self, weight: Any = None) -> tuple[int, ...]:
         return () if is_scalar(weight) else (self.out_features,)
 
+    def fits(self, name: str, value: Tensor) -> bool:
+        return tuple(value.shape) in (() if name == "weight" else (self.out_features,), (self.out_features,))
+
     def matrix(self) -> Tensor:
         return torch.diag(self.weight.expand(self.out_features))
 
     def forward(self, x: Tensor) -> Tensor:
+        self.check_shapes(x)
         y = as_float(x, self.weight) * self.weight
         return y if self.bias is None else y + self.bias
 
@@ -67,6 +71,9 @@ class AllToAll(Connection):
     def weight_shape(self, weight: Any = None) -> tuple[int, ...]:
         return () if is_scalar(weight) else (self.out_features, self.in_features)
 
+    def fits(self, name: str, value: Tensor) -> bool:
+        return (name == "weight" and not value.dim()) or super().fits(name, value)
+
     def matrix(self) -> Tensor:
         matrix = self.weight.expand(self.out_features, self.in_features)
         return matrix if self.include_self else matrix - torch.diag(matrix.diagonal())
@@ -74,6 +81,7 @@ class AllToAll(Connection):
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.dim():
             return super().forward(x)
+        self.check_shapes(x)
         x = as_float(x, self.weight)
         total = x.sum(-1, keepdim=True)
         y = self.weight * (total.expand(*x.shape[:-1], self.out_features) if self.include_self else total - x)

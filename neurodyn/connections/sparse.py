@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from .. import units as u
-from ..delay import Interpolation
+from ..delayed import Interpolation
 from ..dynamics import UnsetState, get_default_dt
 from ..fields import as_size, check, show
 from ..ops import event
+from . import restored
 from .csr import CSR, from_matrix, from_pairs
 from .delayed import Arrivals, SynapticDelays, sent
 
@@ -42,7 +43,11 @@ class Sparse(nn.Module):
         delay: one for each synapse in the order given, one for all, or an initialiser (ms).
         interpolation, max_delay, dt: as for `neurodyn.Delay`.
         learn: "weight", "delay" or both.
-        device, dtype: as in torch.nn; float32 or float64.
+        device, dtype: as in torch.nn; float32 or float64. Half and bfloat16 inputs, as under autocast, are computed in
+            this dtype, and the output has theirs.
+
+    `load_state_dict` takes synapses, weights and delays in the numbers that the file has, for populations of the same
+    sizes, and checks them first: it loads all of them or none.
 
     Raises:
         ValueError: an index out of range, a matrix or a weight of the wrong shape, the meta device.
@@ -56,6 +61,7 @@ class Sparse(nn.Module):
         [0.0, 3.5, 0.0, 2.0]
     """
 
+    __slots__ = ("_placed",)  # no attribute of the model: of which delays the indices tell
     elastic = ("indices", "weight")  # connections with other numbers of synapses run the same compiled program
 
     def __new__(cls, *args: Any, **values: Any) -> Self:
@@ -105,13 +111,59 @@ class Sparse(nn.Module):
             self._set_delays(interpolation, max_delay, dt, device, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():
+            self.settle()
+            try:
+                return self._forward(x)
+            except ValueError as error:  # of an operator, which does not know for whom it works
+                if not str(error).startswith("event_"):
+                    raise
+                raise ValueError(f"{self._label()}: {str(error).splitlines()[0]}") from None
+        return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        dtype, n = x.dtype, math.prod(self.out_size)
         x = self._checked(x)
-        n = math.prod(self.out_size)
         if self.delays is None:
             y = event.matmul(x, self.weight, self.indptr, self.indices, n)
         else:
             y = self.arrivals(sent(x, self.weight, self.indptr, self.indices, self.delays, self.arrivals.size))
+        y = y.to(dtype) if dtype in restored.LOW else y
         return y.unflatten(-1, self.out_size) if len(self.out_size) > 1 else y
+
+    def settle(self) -> None:
+        """Let indices and memory follow the delays, if these or the indices are others than last time.
+
+        Raises:
+            ValueError: delays that cannot be used, see `neurodyn.Delay`, or not as many as synapses.
+        """
+        if self.delays is None or torch.compiler.is_compiling():
+            return
+        self.delays.settle()
+        if type(self.indices) is not Tensor or self.indices.is_meta or not hasattr(self.delays, "seen"):
+            return
+        placed = getattr(self, "_placed", None)
+        if placed is None or placed[0] is not self.delays.seen or placed[1] is not self.indices:
+            restored.place(self)
+            self._placed = self.delays.seen, self.indices
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        try:
+            known = restored.fitting(self, state_dict, prefix)
+        except (ValueError, TypeError) as error:
+            rest[-1].append(f"{self._label()}: {error}")
+            known = {key: value for key, value in state_dict.items() if not key.startswith(prefix)}
+            state_dict.clear()  # neither for the delays
+            state_dict.update(known)
+            return
+        if hasattr(self, "_placed"):
+            del self._placed  # all is placed anew when the delays are loaded, too
+        super()._load_from_state_dict(known, prefix, *rest)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "indices" and hasattr(self, "_placed") and self.indices is not self._placed[1]:
+            self.settle()
 
     def read(self) -> Tensor:
         """The output of the coming step, of a connection with delays of at least dt.
@@ -123,6 +175,7 @@ class Sparse(nn.Module):
         """
         if self.delays is None:
             raise TypeError(f"{self._label()} has no delays, so its output needs the input of the same step")
+        self.settle()
         self.delays.check_readable(self.arrivals.dt)
         pending = self.arrivals._buffers["pending"]
         if pending is None:
@@ -145,7 +198,7 @@ class Sparse(nn.Module):
         if shape[len(shape) - k :] != self.in_size or len(shape) < k:
             wanted = ", ".join(["*batch", *map(str, self.in_size)])
             raise ValueError(f"{self._label()}: the input has shape {shape}, wanted ({wanted})")
-        if x.dtype == torch.bool:
+        if x.dtype == torch.bool or (x.dtype in restored.LOW and self.weight.dtype not in restored.LOW):
             x = x.to(self.weight.dtype)
         if x.dtype != self.weight.dtype:
             raise TypeError(f"{self._label()}: the input is {x.dtype} and the weight {self.weight.dtype}; convert one")
@@ -197,12 +250,9 @@ class Sparse(nn.Module):
         assert self.delays is not None
         dt = get_default_dt() if dt is None else dt
         self.delays.set_bounds(float(u.to_canonical(dt)), interpolation, max_delay)
-        rows, n = self.delays.length + (1 if self.delays.whole else 2), math.prod(self.out_size)
-        if rows * n >= 2**31:
-            raise ValueError(f"{self._label()}: {rows} steps of delay for {n} outputs are too many; use a longer dt")
-        self.arrivals = Arrivals((rows, n), dt=dt, device=device, dtype=dtype)
-        if self.delays.whole:
-            self.indices = self.delays.steps.to(torch.int32) * n + self.indices
+        self.arrivals = Arrivals(restored.size_of(self), dt=dt, device=device, dtype=dtype)
+        self.register_load_state_dict_post_hook(restored.settle)
+        self.settle()
 
     def _label(self) -> str:
         return f"{type(self).__name__}({', '.join('x'.join(map(str, size)) for size in (self.in_size, self.out_size))})"

@@ -1,0 +1,141 @@
+"""`unroll(checkpoint=n)`: the same numbers, from less memory."""
+
+import copy
+
+import pytest
+import torch
+from composed import composed, inputs
+from paths import Composite, assert_same, chain, outcome
+from torch import nn
+
+import neurodyn as nd
+from neurodyn.engine.checkpointed import rows
+
+
+@pytest.mark.parametrize("make", [chain, Composite, composed])
+def test_same_numbers(make):
+    net, xs = make(), inputs(31, 3)
+    assert_same(outcome(net, xs, checkpoint=9), outcome(net, xs))
+
+
+def test_learned_initial_states():
+    net, xs = nn.Sequential(nn.Linear(5, 4), nd.LIF(4, learn="V_initializer")), inputs(20, 3)
+    found = outcome(net, xs, checkpoint=6)
+    assert_same(found, outcome(net, xs))
+    assert found[-1].abs().sum() > 0
+
+
+def test_final_states_and_a_second_backward_pass():
+    net, xs = chain(), inputs(20, 2)
+    ys = nd.unroll(net, xs, checkpoint=6)
+    final = {name: value.clone() for name, value in nd.get_states(net).items()}
+    first = torch.autograd.grad(ys.sum(), list(net.parameters()), retain_graph=True)
+    assert_same(torch.autograd.grad(ys.sum(), list(net.parameters())), first)
+    assert all(torch.equal(final[name], value) for name, value in nd.get_states(net).items())
+
+
+def test_batch_norm_keeps_its_statistics():
+    """It takes them from all steps, and counts them once."""
+
+    def make():
+        return nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nd.LIF(4), nn.Linear(4, 3), nd.LIF(3))
+
+    a, xs = make(), inputs(20, 3)
+    b = make()
+    b.load_state_dict(a.state_dict())
+    assert [len(row) for row in rows(a, False)] == [1, 1, 3]
+    assert_same(outcome(a, xs, checkpoint=6), outcome(b, xs))
+    assert torch.equal(a[1].running_mean, b[1].running_mean)
+    assert [len(row) for row in rows(a.eval(), False)] == [5]
+
+
+def test_records():
+    net, xs = chain(), inputs(20, 2)
+    ys, found = nd.unroll(net, xs, checkpoint=6, record=("3.V", "1"))
+    wanted_ys, wanted = nd.unroll(net, xs, record=("3.V", "1"))
+    assert torch.equal(ys, wanted_ys)
+    for name in ("3.V", "1"):
+        assert torch.equal(found[name].values, wanted[name].values)
+    gradients = [torch.autograd.grad(r["3.V"].values.sum(), net[0].weight)[0] for r in (found, wanted)]
+    assert_same(gradients[:1], gradients[1:])
+
+
+def test_dropout_is_drawn_once():
+    net, xs = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.5), nd.LIF(4)), inputs(20, 3)
+    ys = []
+
+    def kept(module, args, output):
+        ys.append(output.detach())
+
+    net[1].register_forward_hook(kept)
+    nd.unroll(net, xs, checkpoint=10).sum().backward()
+    assert torch.equal(ys[-1], ys[-4])
+    assert torch.equal(ys[-2], ys[-3])
+
+
+def test_memory_between_the_layers_is_not_kept():
+    kept = []
+
+    def pack(tensor):
+        kept.append(tensor.untyped_storage())
+        return tensor
+
+    def size(**options):
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            ys = nd.unroll(net, xs, **options)
+        assert ys.requires_grad
+        return sum({storage.data_ptr(): storage.nbytes() for storage in kept}.values())
+
+    net, xs = nn.Sequential(nn.Linear(5, 4), nd.Expon(4), nn.Linear(4, 6), nd.LIF(6)), inputs(800, 3)
+    size()
+    assert size(checkpoint=100) < 1.2 * xs.nbytes < size() / 2
+
+
+def test_other_statistics_are_kept_once():
+    def normed():
+        return nn.Sequential(nn.InstanceNorm1d(4, track_running_stats=True), nd.LIF((4, 7)))
+
+    def spectral():
+        return nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(5, 4)), nd.LIF(4))
+
+    for make, xs in ((normed, torch.rand(20, 3, 4, 7)), (spectral, inputs(20, 3))):
+        a = make()
+        b = copy.deepcopy(a)
+        assert torch.equal(nd.unroll(a, xs, checkpoint=6), nd.unroll(b, xs))
+        assert all(torch.equal(one, other) for one, other in zip(a.buffers(), b.buffers(), strict=True))
+
+
+def test_changes_in_place_before_the_backward_pass_are_noticed():
+    for change in (lambda net, xs: xs.zero_(), lambda net, xs: net[0].weight.mul_(2)):
+        net, xs = chain(), inputs(20, 2)
+        loss = nd.unroll(net, xs, checkpoint=6).sum()
+        with torch.no_grad():
+            change(net, xs)
+        with pytest.raises(RuntimeError, match="changed in place after the forward pass"):
+            loss.backward()
+
+
+def test_inside_other_transformations():
+    net, xs = nn.Sequential(nn.Linear(5, 4), nd.LIF(4)), inputs(6, 2)
+    wanted = nd.unroll(net, xs)
+    compiled = torch.compile(lambda xs: nd.unroll(net, xs, checkpoint=2), backend="aot_eager")
+    assert_same([compiled(xs).detach()], [wanted.detach()])
+    slope = torch.func.grad(lambda xs: nd.unroll(net, xs, checkpoint=2).sum())(xs)
+    xs.requires_grad_()
+    assert_same([slope], torch.autograd.grad(nd.unroll(net, xs).sum(), xs))
+
+
+@pytest.mark.parametrize("checkpoint", [1, 5, 100])
+def test_without_gradients(checkpoint):
+    net, xs = chain(), inputs(11, 2)
+    with torch.no_grad():
+        assert_same([nd.unroll(net, xs, checkpoint=checkpoint)], [nd.unroll(net, xs, compile=False)])
+
+
+def test_frozen_parameters_in_front():
+    net, xs = chain(), inputs(11, 2)
+    net[0].requires_grad_(False)
+    wanted = [p for p in net.parameters() if p.requires_grad]
+    found, other = (nd.unroll(net, xs, **how).square().sum() for how in ({"checkpoint": 4}, {}))
+    assert_same(torch.autograd.grad(found, wanted), torch.autograd.grad(other, wanted))

@@ -1,0 +1,229 @@
+"""A program is found again quickly, but never for a module that has changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import itertools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import neurodyn as nd
+from neurodyn import units as u
+from neurodyn.engine import program_cache
+
+XS = 2 * torch.rand(4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+@dataclasses.dataclass
+class Settings:
+    gain: float = 1.0
+
+
+class Leak(nd.Dynamics):
+    r = nd.state(0.0)
+
+    def __init__(self, size: int, **values: Any):
+        super().__init__(size, **values)
+        self.gain, self.gains, self.table, self.settings = 1.0, [1.0], {"gain": 1.0}, Settings()
+        self.pair = ([1.0], 2.0)
+        self.register_buffer("offset", torch.zeros(size))
+
+    def step(self, x: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+        gain = self.gain * self.gains[0] * self.table["gain"] * self.settings.gain * self.pair[0][0]
+        r = 0.5 * r + gain * x + self.offset
+        return r, r
+
+
+def looked_up(net: nn.Module, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How often a program is looked up by its fingerprint in two calls."""
+    times, find = [], program_cache.fingerprint
+    monkeypatch.setattr(program_cache, "fingerprint", lambda *given: times.append(1) or find(*given))
+    for _ in range(2):
+        nd.unroll(net, XS)
+    monkeypatch.undo()
+    return len(times)
+
+
+def test_the_same_module_is_not_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nd.LIF(3)
+    for _ in range(2):
+        nd.unroll(net, XS)
+    assert looked_up(net, monkeypatch) == 0
+    net.R.data.mul_(2)  # a value, which is no part of a program
+    assert looked_up(net, monkeypatch) == 0
+    net.note = "something else"
+    assert looked_up(net, monkeypatch) == 1
+
+
+def test_modules_of_a_kind_share_a_program(compilations: list[int]) -> None:
+    xs = torch.rand(4, 2, 17)
+    nd.unroll(nd.LIF(17), xs)
+    before = len(compilations)
+    assert before > 0
+    for tau in (3, 4, 5):
+        net = nd.LIF(17, tau=tau * u.ms)
+        assert torch.equal(nd.unroll(net, xs), nd.unroll(net, xs, compile=False))
+    assert len(compilations) == before
+
+
+def test_few_programs_are_kept(no_programs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program_cache, "_KEPT", 2)
+    for size in (3, 4, 5, 3):
+        net, xs = nd.Expon(size), torch.rand(4, 2, size)
+        torch.testing.assert_close(nd.unroll(net, xs), nd.unroll(net, xs, compile=False))
+        assert len(program_cache._shared) <= 2
+
+
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "attribute": lambda net: setattr(net, "gain", 2.0),
+    "list": lambda net: net.gains.__setitem__(0, 3.0),
+    "dict": lambda net: net.table.__setitem__("gain", 4.0),
+    "dataclass": lambda net: setattr(net.settings, "gain", 5.0),
+    "list in a tuple": lambda net: net.pair[0].__setitem__(0, 6.0),
+    "buffer": lambda net: setattr(net, "offset", torch.ones(())),
+    "value of a buffer": lambda net: net.offset.add_(1),
+    "function": lambda net: setattr(net, "step", lambda x, r: (x, r)),
+}
+
+
+def test_programs_can_be_forgotten(compilations: list[int]) -> None:
+    net = nd.LIF(3)
+    nd.unroll(net, XS)
+    before = len(compilations)
+    program_cache.clear()
+    nd.unroll(net, XS)
+    assert len(compilations) == 2 * before
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_changed_module(change: Callable[[Any], Any]) -> None:
+    net = Leak(3)
+    before = nd.unroll(net, XS)
+    nd.unroll(net, XS)
+    change(net)
+    after = nd.unroll(net, XS)
+    assert not torch.equal(after, before)
+    torch.testing.assert_close(after, nd.unroll(net, XS, compile=False))
+
+
+def test_a_hook_and_a_module_inside(unsaid: None) -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Leak(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * self.inner(x)
+
+    net = Outer()
+    before = nd.unroll(net, XS)
+    nd.unroll(net, XS)
+    net.inner = nd.LIF(3)
+    torch.testing.assert_close(nd.unroll(net, XS), nd.unroll(net, XS, compile=False))
+    net.inner, calls = Leak(3), []
+    torch.testing.assert_close(nd.unroll(net, XS), before)
+    net.inner.register_forward_hook(lambda *given: calls.append(1))
+    with pytest.warns(nd.EagerWarning, match="hooks"):
+        nd.unroll(net, XS)
+    assert len(calls) >= len(XS)
+
+
+def test_a_parameter_that_is_learned_from_now_on() -> None:
+    net = nd.LIF(3, learn="tau")
+    (parameter,) = net.parameters()
+    parameter.requires_grad_(False)
+    xs = XS.clone().requires_grad_()
+    for _ in range(2):
+        nd.unroll(net, xs).sum().backward()
+    assert parameter.grad is None
+    parameter.requires_grad_(True)
+    nd.unroll(net, xs).sum().backward()
+    assert parameter.grad is not None
+
+
+class Tied(nn.Module):
+    """Three linear layers in a feedback, of which some share their weight."""
+
+    def __init__(self, first: str, second: str, whole: bool):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c, self.lif = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3), nd.LIF(3)
+        if whole:
+            setattr(self, first, getattr(self, second))
+        else:
+            getattr(self, first).weight = getattr(self, second).weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lif(x + self.a(x) + 2 * self.b(x) + 3 * self.c(x))
+
+
+def test_tied_parameters() -> None:
+    for whole, names in itertools.product((True, False), (("b", "a"), ("c", "b"), ("c", "a"), ("a", "a"))):
+        net = Tied(*names, whole)
+        for later in ("b", "a", "c"):
+            torch.testing.assert_close(nd.unroll(net, XS), nd.unroll(net, XS, compile=False))
+            torch.testing.assert_close(nd.unroll(net, XS), nd.unroll(net, XS, compile=False))
+            if whole:
+                net.b = getattr(net, later)
+            else:
+                net.b.weight = getattr(net, later).weight
+
+
+def test_final_states_are_tensors_of_their_own() -> None:
+    net = nd.LIF(3)
+    _, states = nd.unroll(net, XS, return_states=True)
+    assert states["V"].untyped_storage().nbytes() == states["V"].nbytes
+    states["V"].mul_(torch.ones(2, 3, requires_grad=True))
+
+
+def test_autocast_and_dtype() -> None:
+    net = nd.LIF(3, dt=0.5 * u.ms)
+    for dtype in (torch.float64, torch.float32, torch.float64):
+        net.to(dtype)
+        for _ in range(2):
+            assert nd.unroll(net, XS.to(dtype)).dtype == dtype
+
+
+def test_modules_are_not_held() -> None:
+    net = Leak(3)
+    nd.unroll(net, XS)
+    seen = weakref.ref(net)
+    del net
+    gc.collect()
+    assert seen() is None
+
+
+SCALE = 1.0
+
+
+class ReadsAGlobal(nd.Dynamics):
+    r = nd.state(0.0)
+
+    def step(self, x: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+        r = 0.5 * r + SCALE * x
+        return r, r
+
+
+def test_a_global_variable_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, other = ReadsAGlobal(3), ReadsAGlobal(3)
+    for scale in (1.0, 3.0, 1.0, 5.0):
+        monkeypatch.setitem(globals(), "SCALE", scale)
+        for module in (net, other):
+            torch.testing.assert_close(nd.unroll(module, XS), nd.unroll(module, XS, compile=False))
+
+
+def test_with_and_without_gradients() -> None:
+    net = nd.LIF(3, learn="tau")
+    for _ in range(2):
+        with torch.no_grad():
+            assert not nd.unroll(net, XS).requires_grad
+        assert nd.unroll(net, XS).requires_grad
+        with torch.inference_mode():
+            assert nd.unroll(net, XS).is_inference()
+    assert torch.autograd.grad(nd.unroll(net, XS).sum(), list(net.parameters()))[0].abs().sum() > 0

@@ -1,0 +1,210 @@
+"""What cannot be known to be pure runs step by step, and says why; trying it has changed nothing."""
+
+from __future__ import annotations
+
+import random
+import types
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from paths import fallback
+from torch import Tensor, nn
+
+import neurodyn as nd
+from neurodyn.engine.errors import NotCompilable
+from neurodyn.engine.purity import Watching
+from neurodyn.engine.snapshot import Snapshot
+
+pytestmark = pytest.mark.usefixtures("no_programs", "unsaid")
+STEPS, TABLE, COUNT = 5, {"gain": 2.0}, 0
+
+
+class Impure(nn.Module):
+    """Does something besides computing at every step."""
+
+    def __init__(self, does: Any):
+        super().__init__()
+        self.lif, self.does = nd.LIF(4), does
+        self.calls, self.seen, self.held = 0, [], types.SimpleNamespace(n=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.does(self)
+        return self.lif(x)
+
+
+def counts_calls(net: Impure) -> None:
+    net.calls += 1
+
+
+def appends(net: Impure) -> None:
+    net.seen.append(1)
+
+
+def changes_an_object(net: Impure) -> None:
+    net.held.n += 1
+
+
+def changes_a_global(net: Impure) -> None:
+    TABLE["gain"] += 1
+
+
+def assigns_a_global(net: Impure) -> None:
+    global COUNT
+    COUNT += 1
+
+
+def prints(net: Impure) -> None:
+    print("step")
+
+
+def draws_of_numpy(net: Impure) -> None:
+    np.random.rand()  # noqa: NPY002
+
+
+def draws_of_python(net: Impure) -> None:
+    random.random()
+
+
+def assigns_a_buffer(net: Impure) -> None:
+    net.lif.R = net.lif.R * 1.0
+
+
+EFFECTS = {
+    counts_calls: "its step changes Impure.calls",
+    appends: "its step changes Impure.seen",
+    changes_an_object: "its step changes Impure.held",
+    changes_a_global: "its step changes the global variable TABLE",
+    assigns_a_global: "its step assigns the global variable COUNT",
+    prints: "its step calls print, whose effects cannot be seen",
+    draws_of_numpy: "",
+    draws_of_python: "",
+}
+
+
+@pytest.mark.parametrize(("does", "reason"), EFFECTS.items(), ids=lambda value: getattr(value, "__name__", ""))
+def test_effects_are_had_at_every_step(does: Any, reason: str, capfd: Any) -> None:
+    net, xs = Impure(does), 3 * torch.rand(STEPS, 2, 4)
+    fallback(net, xs, f"Impure runs step by step in Python: {reason}")
+    now = {
+        "calls": net.calls,
+        "seen": len(net.seen),
+        "held": net.held.n,
+        "table": round(TABLE["gain"] - 2),
+        "count": COUNT,
+        "printed": capfd.readouterr().out.count("step"),
+    }
+    TABLE["gain"], globals()["COUNT"] = 2.0, 0
+    assert sorted(now.values()) in ([0] * 6, [0] * 5 + [2 * STEPS])
+    assert any(now.values()) == (does not in (draws_of_numpy, draws_of_python))
+
+
+def test_random_numbers_of_python_are_other_ones_at_every_step() -> None:
+    class Noise(nd.Dynamics):
+        r = nd.state(0.0)
+
+        def step(self, x: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+            return x * random.random(), r + x
+
+    xs = torch.ones(STEPS, 2, 4)
+    random.seed(3)
+    with pytest.warns(nd.EagerWarning):
+        ys = nd.unroll(Noise(4), xs)
+    random.seed(3)
+    assert torch.equal(ys[:, 0, 0], torch.tensor([random.random() for _ in range(STEPS)]))
+
+
+def test_generators_of_the_module() -> None:
+    class Noise(nd.Dynamics):
+        r = nd.state(0.0)
+
+        def __init__(self) -> None:
+            super().__init__(4)
+            self.random = np.random.default_rng(3)
+
+        def step(self, x: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+            return x * float(self.random.random()), r + x
+
+    with pytest.warns(nd.EagerWarning):
+        ys = nd.unroll(Noise(), torch.ones(STEPS, 2, 4))
+    assert torch.equal(ys[:, 0, 0], torch.from_numpy(np.random.default_rng(3).random(STEPS)))
+
+
+def test_a_closure_that_counts() -> None:
+    calls = 0
+
+    def does(net: Impure) -> None:
+        nonlocal calls
+        calls += 1
+
+    fallback(Impure(does), torch.rand(STEPS, 2, 4), "its step changes")
+    assert calls == 2 * STEPS
+
+
+def test_an_exception_that_the_step_catches_hides_nothing() -> None:
+    def does(net: Impure) -> None:
+        try:
+            print("step")
+        except Exception:
+            net.calls = 0
+
+    fallback(Impure(does), torch.rand(STEPS, 2, 4), "its step calls print")
+
+
+def test_values_are_read_anew_where_they_change() -> None:
+    net, xs = Impure(lambda net: None), 3 * torch.rand(STEPS, 2, 4)
+    for gain in (1.0, 2.0, 1.0):
+        net.does = lambda net, gain=gain: setattr(net, "unused", None) if gain > 2 else None
+        assert torch.equal(nd.unroll(net, xs), nd.unroll(net, xs, compile=False))
+
+
+def test_recurrent_networks_of_ones_own_are_pure() -> None:
+    """Helpers, comprehensions, dataclass-like containers, and functions of the standard library."""
+    from functools import partial, reduce
+    from operator import add
+
+    def scaled(x: Tensor, by: float) -> Tensor:
+        return x * by
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nd.Expon(4, learn="tau") for _ in range(3))
+            self.scales = [partial(scaled, by=float(i)) for i in range(3)]
+
+        def forward(self, x: Tensor) -> Tensor:
+            return reduce(add, [layer(scale(x)) for layer, scale in zip(self.layers, self.scales, strict=True)])
+
+    net, xs = Own(), torch.rand(STEPS, 2, 4)
+    torch.testing.assert_close(nd.unroll(net, xs), nd.unroll(net, xs, compile=False))  # a warning would be an error
+
+
+def test_a_snapshot_tells_and_puts_back() -> None:
+    net = Impure(counts_calls)
+    snapshot = Snapshot(effects=True)
+    snapshot.take("net", net)
+    assert snapshot.change() is None
+    changes = {
+        "net.calls": lambda: setattr(net, "calls", 3),
+        "net.seen": lambda: net.seen.append(1),
+        "net.held": lambda: setattr(net.held, "n", 1),
+        "net.lif": lambda: setattr(net, "lif", nd.LIF(4)),
+    }
+    lif = net.lif
+    for name, change in changes.items():
+        change()
+        assert snapshot.change() is not None, name
+        snapshot.restore()
+        assert snapshot.change() is None, name
+    assert (net.calls, net.seen, net.held.n, net.lif) == (0, [], 0, lif)
+
+
+def test_watching_puts_back_what_it_refuses() -> None:
+    net = Impure(appends)
+    with pytest.raises(NotCompilable, match=r"changes Impure\.seen"), Watching(net):
+        appends(net)
+    assert net.seen == []
+    with Watching(net, strict=False):
+        appends(net)
+    assert net.seen == []

@@ -1,0 +1,108 @@
+"""The states with which a module starts, and that trying a step leaves nothing behind."""
+
+import pytest
+import torch
+from torch import nn
+
+import neurodyn as nd
+
+
+def test_a_batch_that_the_layer_finds_itself():
+    class Own(nd.LIF):
+        def batch_of(self, input):
+            assert input.dim() == 3
+            return super().batch_of(input)
+
+    assert nd.unroll(Own(3), torch.rand(4, 2, 5, 3)).shape == (4, 2, 5, 3)
+
+
+class Counting(nn.Module):
+    """Two layers of different batches, and everything that a step could leave behind."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nd.LIF(4), nd.Expon(3)
+        self.weight, self.calls, self.log = nn.Linear(4, 3), 0, []
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        self.log.append(1)
+        self.seen += 1
+        return self.b(self.weight(self.a(x)).mean(0))
+
+
+@pytest.mark.parametrize("compile", [True, False])
+@pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
+def test_a_tried_step_leaves_nothing_behind(compile):
+    net, xs = Counting(), 3 * torch.rand(5, 2, 4)
+    before = torch.get_rng_state()
+    for n in (5, 10):
+        nd.unroll(net, xs, compile=compile)
+        assert (net.calls, len(net.log), float(net.seen)) == (n, n, n)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (net.a.batch, net.b.batch) == ((2,), ())
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_every_layer_has_the_batch_of_its_own_input(compile):
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nd.LIF(4), nd.Expon(4)
+
+        def forward(self, x):
+            return self.b(self.a(x).mean(0))
+
+    net = Mean()
+    for batch in ((2,), (3, 5), (1,), (2,)):
+        ys = nd.unroll(net, 3 * torch.rand(5, *batch, 4), compile=compile)
+        assert ys.shape == (5, *batch[1:], 4)
+        assert (net.a.batch, net.b.batch) == (batch, batch[1:])
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_a_state_that_is_read_before_its_layer_is_called(compile):
+    class Loop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lif, self.back = nd.LIF(4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.lif(x + self.back(self.lif.V))
+
+    net = Loop()
+    for batch in ((), (2,), (3, 2), (2,)):
+        xs = 3 * torch.rand(5, *batch, 4)
+        ys = nd.unroll(net, xs, compile=compile)
+        nd.reset_states(net, *batch)
+        torch.testing.assert_close(ys, torch.stack([net(x) for x in xs]))
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_states_start_anew_at_every_call(compile):
+    net, xs = nn.Sequential(nn.Linear(4, 4), nd.LIF(4)), 3 * torch.rand(5, 2, 4)
+    first = nd.unroll(net, xs, compile=compile)
+    assert torch.equal(nd.unroll(net, xs, compile=compile), first)
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_an_error_of_the_first_step_is_the_users(compile):
+    class Wrong(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lif = nd.LIF(4)
+
+        def forward(self, x):
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match=r"^mine$"):
+        nd.unroll(Wrong(), torch.rand(3, 2, 4), compile=compile)
+
+
+def test_learned_and_random_initial_states_are_drawn_once():
+    random = torch.Generator().manual_seed(3)
+    net = nd.LIF(4, V_initializer=nd.init.Uniform(0 * nd.units.mV, 1 * nd.units.mV, random))
+    with torch.no_grad():
+        ys = nd.unroll(net, 3 * torch.rand(5, 2, 4))
+    assert ys.shape == (5, 2, 4)
