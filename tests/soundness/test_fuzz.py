@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from soundness.fuzz import run
 from soundness.written import program
 
@@ -15,12 +14,12 @@ def check(seed: int) -> None:
     assert compared
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(45))
 def test_the_three_loops_agree(seed):
     check(seed)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(1000, 2500))
+@pytest.mark.parametrize("seed", range(1000, 2100))
 def test_the_three_loops_agree_in_many_programs(seed):
     check(seed)

@@ -233,8 +233,9 @@ class Writer:
     """Collects the text of a program.
 
     Attributes:
-        pure: no effects, so that `checkpoint=` and a recording mean the same as the loop.
-        single: whether every class takes one input.
+        classes: the text of each.
+        cells, nets: names of those with a step and with a forward of their own.
+        dt: the time step of all, in ms.
     """
 
     random: random.Random
@@ -302,7 +303,12 @@ class Writer:
         init = self.init(lines, {}, "super().__init__(size, **values)")
         init = init if len(init) > 1 else []
         self.write(
-            f"class {name}(nd.Dynamics):", members, init, ", size, **values", f"step(self, x, {', '.join(states)})", lines
+            f"class {name}(nd.Dynamics):",
+            members,
+            init,
+            ", size, **values",
+            f"step(self, x, {', '.join(states)})",
+            lines,
         )
         self.cells.append(name)
         return f"{name}(N)"
@@ -345,7 +351,13 @@ class Writer:
 
     def simple(self) -> str:
         return self.random.choice(
-            ["nd.LIF(N)", "nd.LIF(N, tau=5 * u.ms, learn='tau')", "nd.Expon(N)", "nd.ALIF(N)", self.random.choice(self.cells or ["nd.LIF"]) + "(N)"]
+            [
+                "nd.LIF(N)",
+                "nd.LIF(N, tau=5 * u.ms, learn='tau')",
+                "nd.Expon(N)",
+                "nd.ALIF(N)",
+                self.random.choice(self.cells or ["nd.LIF"]) + "(N)",
+            ]
         )
 
     def chain(self) -> list[str]:
@@ -397,7 +409,11 @@ ACTIONS = [
     ("", "edit", "net.train({flag})"),
     ("", "edit", "m = pick(net, nd.LIF, {i})|m.V_th.data.mul_(0.9)"),
     ("", "structure", "m = pick(net, nd.LIF, {i})|m.surrogate = nd.surrogate.Arctan()"),
-    ("", "structure", "m, name = place(net, nn.Linear, {i})|setattr(m, name, nn.Linear(m._modules[name].in_features, N))"),
+    (
+        "",
+        "structure",
+        "m, name = place(net, nn.Linear, {i})|setattr(m, name, nn.Linear(m._modules[name].in_features, N))",
+    ),
     ("", "structure", "net = copy.deepcopy(net)"),
     ("", "structure", "net = pickled(net)"),
     ("", "structure", "net = build()"),
@@ -412,8 +428,16 @@ ACTIONS = [
     ("", "hook", "p = parameter(net, {i})|p.register_hook(lambda g: 2 * g)"),
     ("", "hook", "for m in net.modules():|    m._forward_hooks.clear()|    m._forward_pre_hooks.clear()"),
     ("", "method", "m = any_module(net, {i})|old = m.forward|m.forward = lambda *xs: scaled(old(*xs))"),
-    ("nd.LIF", "method", "m = pick(net, nd.LIF, {i})|old = m.step|m.step = lambda *xs: (0.5 * old(*xs)[0], *old(*xs)[1:])"),
-    ("class Cell", "class", "old = Cell0.step|Cell0.step = lambda self, *xs: (0.5 * old(self, *xs)[0], *old(self, *xs)[1:])"),
+    (
+        "nd.LIF",
+        "method",
+        "m = pick(net, nd.LIF, {i})|old = m.step|m.step = lambda *xs: (0.5 * old(*xs)[0], *old(*xs)[1:])",
+    ),
+    (
+        "class Cell",
+        "class",
+        "old = Cell0.step|Cell0.step = lambda self, *xs: (0.5 * old(self, *xs)[0], *old(self, *xs)[1:])",
+    ),
     ("class Net", "class", "old = Net0.forward|Net0.forward = lambda self, *xs: scaled(old(self, *xs))"),
     ("self.beta", "class", "for kind in written(net):|    kind.beta = {k}"),
     ("GAIN", "global", "global GAIN|GAIN = {k}"),
@@ -445,9 +469,9 @@ BATCHES = [(), (1,), (2,), (3,), (5,), (2, 3), (1, 1), (2, 1, 2)]
 def program(seed: int) -> str:
     """The text of the program with this number."""
     r = random.Random(seed)
-    weights = r.choices(
-        [[6, 3, 0, 0, 0], [4, 1, 4, 0, 0], [4, 2, 2, 2, 0], [5, 2, 1, 0, 1]], [4, 3, 2.5, 1]
-    )[0]  # pure, in place, reads, effects, hard
+    weights = r.choices([[6, 3, 0, 0, 0], [4, 1, 4, 0, 0], [4, 2, 2, 2, 0], [5, 2, 1, 0, 1]], [4, 3, 2.5, 1])[
+        0
+    ]  # pure, in place, reads, effects, hard
     w = Writer(r, r.choice([3, 4, 5]), [choices(t) for t in (PURE, IN_PLACE, READS, EFFECTS, HARD)], weights)
     kind = r.choices(["row", "net", "cell", "layer"], [4, 4, 2, 1])[0]
     if kind == "row":
@@ -488,7 +512,7 @@ def _text(w: Writer, r: random.Random, built: str) -> str:
     tools = "draw linear parameter pick place any_module pickled scaled having written".split()
     tools = [name for name in tools if re.search(rf"\b{name}\(", rest)]
     imports = f"from soundness.fuzz import {', '.join(tools)}\n" if tools else ""
-    text = f"{HEAD}{imports}N = {w.size}\nDTYPE = {dtype}\n"
+    text = f"{HEAD}{imports}\nN = {w.size}\nDTYPE = {dtype}\n"
     listed = "".join(f"    {call},\n" for call in calls)
     return f"{text}\n\n{helpers}\n\n\n{rest}\n\n\nCALLS = [\n{listed}]\n".replace("linear(", "linear(N, ").replace(
         "F.linear(N, ", "F.linear("
@@ -497,9 +521,13 @@ def _text(w: Writer, r: random.Random, built: str) -> str:
 
 def _session(r: random.Random, source: str, two: bool) -> tuple[list[str], list[dict]]:
     pure = not any(line.split("|")[0].split("{")[0] in source for line in choices(EFFECTS) if not line.startswith("{"))
-    pure = pure and not re.search(r"rand|dropout|counted|self\.rng|\.mul_\(.*\) \+|Dropout", source)
+    pure = pure and not re.search(
+        r"checkpointed|torch\.func|autograd\.grad|rand|dropout|counted|self\.rng|\.mul_\(.*\) \+|Dropout", source
+    )
     befores: list[str] = []
     calls, spent, replaced, forms = [], 0, False, r.sample(BATCHES, 3)
+    if "previous" in source:  # a loop that reads a state before it is set: which batch is meant shows in the last one
+        forms = r.sample([form for form in BATCHES if len(form) == len(forms[0])], 1) * 2 + [forms[0]]
     for i in range(r.randint(4, 6)):
         call: dict = {"T": r.choice([1, 2, 3, 4, 5, 7, 8, 9, 16, 21, 40][: 8 if r.random() < 0.7 else 11])}
         call["batch"] = r.choice(forms)
@@ -511,8 +539,8 @@ def _session(r: random.Random, source: str, two: bool) -> tuple[list[str], list[
         if i and r.random() < 0.75:
             fitting = [a for a in ACTIONS if a[0] in source and (spent < 2 or a[1] == "edit")]
             special = [a for a in fitting if a[0]]
-            need, group, lines = r.choice(special if special and r.random() < 0.7 else fitting)
-            if replaced and ("deepcopy" in lines or "pickled" in lines):
+            _, group, lines = r.choice(special if special and r.random() < 0.7 else fitting)
+            if (replaced and ("deepcopy" in lines or "pickled" in lines)) or (two and "nn.Sequential(net)" in lines):
                 continue
             replaced |= group in ("method", "hook", "class") or "Spike.backward" in lines
             spent += group not in ("edit",)
@@ -522,5 +550,7 @@ def _session(r: random.Random, source: str, two: bool) -> tuple[list[str], list[
             call["before"] = f"before_{i}"
         if two:
             call["inputs"] = 2
+        if re.search(r"return [({]", source):
+            call["several"] = True
         calls.append(call)
     return befores, calls
