@@ -182,7 +182,7 @@ def play(way: str, net: nn.Module, call: dict[str, Any], number: int) -> dict[st
     found: dict[str, Any] = {}
     names: set[str] = set()
     with torch.set_grad_enabled(grads):
-        if way == "loop":
+        if way in ("loop", "again"):  # "again" is a loop, too: a difference from it is one of the fuzzer
             hooks = called(net, names)
             ys, final, traces = by_hand(net, xs, batch, given, call)
             for hook in hooks:

@@ -525,7 +525,7 @@ def _session(r: random.Random, source: str, two: bool) -> tuple[list[str], list[
         r"checkpointed|torch\.func|autograd\.grad|rand|dropout|counted|self\.rng|\.mul_\(.*\) \+|Dropout", source
     )
     befores: list[str] = []
-    calls, spent, replaced, forms = [], 0, False, r.sample(BATCHES, 3)
+    calls, spent, replaced, done, forms = [], 0, False, set(), r.sample(BATCHES, 3)
     if "previous" in source:  # a loop that reads a state before it is set: which batch is meant shows in the last one
         forms = r.sample([form for form in BATCHES if len(form) == len(forms[0])], 1) * 2 + [forms[0]]
     for i in range(r.randint(4, 6)):
@@ -538,8 +538,11 @@ def _session(r: random.Random, source: str, two: bool) -> tuple[list[str], list[
             call["grad_x"] = False
         if i and r.random() < 0.75:
             fitting = [a for a in ACTIONS if a[0] in source and (spent < 2 or a[1] == "edit")]
-            special = [a for a in fitting if a[0]]
-            _, group, lines = r.choice(special if special and r.random() < 0.7 else fitting)
+            fitting = [a for a in fitting if a not in done]
+            special = [a for a in fitting if a[0] and (a[1] != "class" or r.random() < 0.5)]
+            action = r.choice(special if special and r.random() < 0.7 else fitting)
+            done.add(action)
+            _, group, lines = action
             if (replaced and ("deepcopy" in lines or "pickled" in lines)) or (two and "nn.Sequential(net)" in lines):
                 continue
             replaced |= group in ("method", "hook", "class") or "Spike.backward" in lines
