@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from . import units as u
-from .dynamics import inside_torch
 from .fields import Parametrised, nonnegative, param, show
 from .loading import broadcasts, precision
+from .torch_private import inside_transform, is_fake
 
 Interpolation = Literal["none", "linear"]
 
@@ -62,7 +62,7 @@ class Delayed(Parametrised):
         Raises:
             ValueError: delays that are negative, not finite, too long, or no multiples of dt without interpolation.
         """
-        if torch.compiler.is_compiling() or inside_torch() or self._is_settled():
+        if torch.compiler.is_compiling() or is_fake(self.delay) or inside_transform() or self._is_settled():
             return
         self.derive()
         self._mark()

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from . import units as u
 from .block_run import Run
-from .connections import event
 from .fields import check
 from .input_rows import Rows, blocks
+from .ops import event
 from .progress import bar as progress_bar
 from .reading import read_inputs
 from .record import Events, Recording, Trace
