@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from .torch_private import compile_cache, cpp_compiler
+
 _REQUIRED, _OPTIONAL = ("torch", "numpy", "pint"), ("matplotlib", "tqdm", "safetensors", "pandas", "neo")
 
 
@@ -53,9 +55,7 @@ def compiler() -> str:
     """The compiler of the time loop on the CPU, whether it works, and what it means if not."""
     without = "so that time loops on the CPU run step by step, with the same numbers; install g++, or set CXX to one"
     try:
-        from torch._inductor.cpp_builder import get_cpp_compiler
-
-        command = get_cpp_compiler()
+        command = cpp_compiler()
     except Exception as error:  # of a torch that looks for it in another way as well
         named = os.environ.get("CXX")
         return f"{f'CXX={named} does not work' if named else 'none found'} ({_said(error)}), {without}"
@@ -94,9 +94,7 @@ def gpu() -> str:
 
 def cache() -> str:
     """Where compiled time loops are kept, and how much there is."""
-    from torch._inductor.runtime.cache_dir_utils import cache_dir
-
-    folder = Path(cache_dir())
+    folder = Path(compile_cache())
     files = [path for path in folder.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files) / 2**20
     return f"{folder}: {len(files)} files, {size:.0f} MiB; may be deleted"

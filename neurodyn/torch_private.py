@@ -60,7 +60,11 @@ NAMES = {
     "virtualized": "torch._inductor.virtualized:V",
     "TracingContext": "torch._guards:TracingContext",
     "tracing": "torch._guards:tracing",
+    # `neurodyn info`
+    "cpp_compiler": "torch._inductor.cpp_builder:get_cpp_compiler",
+    "cache_dir": "torch._inductor.runtime.cache_dir_utils:cache_dir",
 }
+_COMPILING = tuple(NAMES)[tuple(NAMES).index("FakeTensor") : tuple(NAMES).index("cpp_compiler")]
 
 
 class Missing(RuntimeError):
@@ -93,7 +97,7 @@ def missing() -> list[str]:
     return [place.replace(":", ".") for name, place in NAMES.items() if find(name) is None]
 
 
-# --- what runs around a step -------------------------------------------------------------------------------------------
+# --- what runs around a step -----------------------------------------------------------------------------
 
 
 def inside_transform() -> bool | None:
@@ -167,7 +171,7 @@ def copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
             target.copy_(source)
 
 
-# --- tracing -----------------------------------------------------------------------------------------------------------
+# --- tracing ---------------------------------------------------------------------------------------------
 
 
 def load_compiler() -> None:
@@ -180,7 +184,7 @@ def load_compiler() -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # of Inductor's own imports
         with contextlib.suppress(ImportError):  # torch imports it later, when another thread may import something
             importlib.import_module("setuptools")
-        for name in list(NAMES)[list(NAMES).index("FakeTensor") :]:
+        for name in _COMPILING:
             need(name)
 
 
@@ -242,7 +246,7 @@ def scan(step: Callable[..., Any], start: list[Tensor], xs: list[Tensor], furthe
     return need("scan")(step, start, xs, further)
 
 
-# --- compiling ---------------------------------------------------------------------------------------------------------
+# --- compiling -------------------------------------------------------------------------------------------
 
 
 def compiled(graph: fx.GraphModule, inputs: Sequence[Tensor], mode: Any, options: dict[str, Any]) -> Callable[..., Any]:
@@ -252,14 +256,28 @@ def compiled(graph: fx.GraphModule, inputs: Sequence[Tensor], mode: Any, options
         return need("compile_graph")(graph, list(inputs))
 
 
+def cpp_compiler() -> str:
+    """The C++ compiler that Inductor calls.
+
+    Raises:
+        Exception: it finds none that works.
+    """
+    return need("cpp_compiler")()
+
+
+def compile_cache() -> str:
+    """The folder in which Inductor keeps what it has compiled."""
+    return need("cache_dir")()
+
+
 def written_function(chunk: Any) -> tuple[Any, dict[str, Any], Any] | None:
     """The code that Inductor wrote around the kernels of a compiled graph, its globals and its first argument."""
-    call = getattr(chunk, "current_callable", None)
+    call: Any = getattr(chunk, "current_callable", None)
     if inspect.isfunction(call):  # around it, one that copies inputs which lie at an odd address
         call = inspect.getclosurevars(call).nonlocals.get("model")
-    if not hasattr(call, "__code__") or not hasattr(call, "__self__"):
+    if not inspect.ismethod(call):
         return None
-    return call.__code__, call.__globals__, call.__self__
+    return call.__code__, call.__func__.__globals__, call.__self__  # type: ignore[attr-defined]
 
 
 def cpp_kernel_library(kernel: Any) -> str:

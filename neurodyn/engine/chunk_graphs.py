@@ -243,7 +243,8 @@ def backward_graph(parts: StepParts, steps: int, products: Sequence[Layout]) -> 
             )
         for i in range(len(totals)):
             grad = next(pulled)
-            totals[i] = grad if totals[i] is None or grad is None else _sum(chunk, totals[i], grad)
+            total = totals[i]
+            totals[i] = grad if total is None or grad is None else _sum(chunk, total, grad)
         of_xs = [
             next(pulled) or add(chunk.graph, aten.full_like.default, (x, 0), x.meta["val"])
             for x in chunk.each("grad_xs", k)

@@ -42,7 +42,7 @@ def fingerprint(net: nn.Module, elastic: Elastic) -> Hashable:
 
 
 class _Look:
-    """What values look like, so that equal looks mean the same code; an object that comes again is told by its place."""
+    """What values look like: equal looks mean the same code. An object that comes again is told by its place."""
 
     def __init__(self) -> None:
         self.places: dict[int, int] = {}

@@ -140,10 +140,10 @@ def runs_on_all_steps(module: nn.Module, x: Any = None) -> bool:
         return rank is None or rank > len(module.normalized_shape)  # type: ignore[arg-type]
     if kind in (nn.Flatten, nn.Unflatten):
         first = module.start_dim if kind is nn.Flatten else module.dim
-        return rank is None or (isinstance(first, int) and rank > 1 and first % rank != 0)
+        return rank is None or (isinstance(first, int) and rank > 1 and int(first) % rank != 0)
     if kind in (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.GLU):
         dim = getattr(module, "dim", None)
-        return isinstance(dim, int) and (rank is None or (rank > 1 and dim % rank != 0))
+        return isinstance(dim, int) and (rank is None or (rank > 1 and int(dim) % rank != 0))
     return False
 
 

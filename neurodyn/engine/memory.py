@@ -1,4 +1,4 @@
-"""Memory of large tensors: fresh ones in huge pages, freed ones given back, gradients in the place of what they are of."""
+"""Memory of large tensors: fresh ones lie in huge pages, and freed ones are given back."""
 
 from __future__ import annotations
 

@@ -223,7 +223,8 @@ def _name_of(function: Any) -> str:
 
 def _generators() -> list[Any]:
     """The states of the global random generators."""
-    kind, words, *rest = np.random.get_state()  # noqa: NPY002
+    state: Any = np.random.get_state()  # noqa: NPY002
+    kind, words, *rest = state
     return [random.getstate(), (kind, words.tobytes(), *rest), torch.get_rng_state().numpy().tobytes()]
 
 

@@ -55,6 +55,7 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
             if name in batches:
                 module.reset_state(*batches[name])
         return net(*x)
+    last: Exception | None = None
     for way in _ways(net, x):
         before = Snapshot(effects=True)
         before.take("", net)
@@ -67,6 +68,7 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
         else:
             remember(net, xs, _set_batches(net))
             return y
+    assert last is not None
     raise last
 
 
@@ -117,7 +119,8 @@ def _ways(net: nn.Module, x: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _tried(net: nn.Module, xs: tuple[Any, ...]) -> Batches:
-    x, last = tree_map(lambda value: value[0], xs), None
+    x = tree_map(lambda value: value[0], xs)
+    last: Exception | None = None
     for way in _ways(net, x):
         with same_tensors(net), torch.no_grad():
             way()

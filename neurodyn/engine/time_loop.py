@@ -151,7 +151,7 @@ class Call(NamedTuple):
 
 
 class TimeLoop(torch.autograd.Function):
-    """``(call, *states, *learned, *xs) -> (*outs, *final states)``; the learned ones are among the constants as well."""
+    """``(call, *states, *learned, *xs) -> (*outs, *final states)``; learned ones are among the constants too."""
 
     @staticmethod
     def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -268,13 +268,14 @@ def _forward(
 def _backward(
     program: Program, constants: Sequence[Tensor], changing: Sequence[Sequence[Tensor]], in_place: bool
 ) -> list[Tensor]:
-    """`backward_pass`, in a CUDA graph where that is worth it: the gradients in the order of the signature's sources."""
+    """`backward_pass`, in a CUDA graph where that is worth it."""
     if not program.on_cpu:
         lengths, grads, T = [len(part) for part in changing], changing[3:], len(changing[0][0])
 
         def function(changing: Sequence[Tensor], constants: Sequence[Tensor]) -> list[Tensor]:
             given = iter(changing)
-            return backward_pass(program, constants, *[[next(given) for _ in range(n)] for n in lengths])
+            parts = [[next(given) for _ in range(n)] for n in lengths]
+            return backward_pass(program, constants, parts[0], parts[1], parts[2], parts[3], parts[4])
 
         flat = list(itertools.chain(*changing))
         results = sum(grad.nbytes for part in grads for grad in part)

@@ -155,10 +155,10 @@ def trace_step(step: Step, signature: Signature, names: Sequence[str]) -> Traced
             graph = _functional(joint, [*inputs, *(torch.empty_like(results[i]) for i in differentiable)], names)
         else:
             graph = _functional(forward, inputs, names)
-    values = [node if node is None else node.meta["val"] for node in _outputs(graph)]
-    if signature.learned is not None and not differentiable:  # all gradients are None
-        _set_outputs(graph, [*_outputs(graph), *[None] * len(signature.sources)])
-    layouts = [_layout(value, free) for value in values[: len(values) - len(signature.sources) * bool(differentiable)]]
+    results = _outputs(graph)[: len(_outputs(graph)) - len(signature.sources) * bool(differentiable)]
+    if not differentiable:  # all gradients are None
+        _set_outputs(graph, [*results, *[None] * len(signature.sources)])
+    layouts = [_layout(node.meta["val"], free) for node in results]
     outs, new = layouts[: len(layouts) - n], layouts[len(layouts) - n :]
     for name, before, after in zip(names, signature.states, new, strict=False):
         if before != after:
@@ -172,7 +172,7 @@ def _functional(function: Callable[..., Any], inputs: list[Tensor], names: Seque
     """The graph of `function` in the operators that Inductor compiles, without writes."""
     first = traced(function, inputs, decompose=False)
     for node in first.graph.nodes:
-        if isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags:
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
             raise NotCompilable(
                 f"its step draws random numbers ({node.target}), and a compiled step would draw others; "
                 "draw them before the loop and pass them as inputs"

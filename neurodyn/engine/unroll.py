@@ -75,7 +75,8 @@ def unroll(
         )
     if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
         options = {"states": states, "return_states": return_states, "compile": compile, "checkpoint": checkpoint}
-        return _outside_of_dynamo(module, xs, options | {"record": record, "progress": progress})
+        options |= {"record": record, "progress": progress}
+        return _outside_of_dynamo(module, xs, options)  # type: ignore[call-arg]
     arguments = (xs,) if isinstance(xs, Tensor) else tuple(xs)
     leaves, _ = tree_flatten(arguments)
     if not leaves or not all([isinstance(x, Tensor) and x.dim() and x.shape[0] == leaves[0].shape[0] for x in leaves]):

@@ -1,7 +1,8 @@
 """Large float32 products of rows with a matrix on the CPU, as operators: fewer operations for rows of spikes.
 
-Where at most a quarter of the inputs is not zero, only those are multiplied (spike_products.cpp); else oneDNN is called, which
-is faster than what torch takes. A weight that is not finite shows only in the outputs of inputs that are not zero.
+Where at most a quarter of the inputs is not zero, only those are multiplied (spike_products.cpp); else oneDNN is
+called, which is faster than what torch takes. A weight that is not finite shows only in the outputs of inputs that
+are not zero.
 """
 
 from __future__ import annotations
