@@ -14,8 +14,10 @@ from catalogue import BESIDE, Model
 from torch import Tensor, nn
 
 import neurodyn as nd
+from neurodyn import input_rows
 from neurodyn import units as u
-from neurodyn.engine import capture, replay, rows
+from neurodyn.engine import cuda_graphs
+from neurodyn.engine.kernel_loop import Recording
 from neurodyn.examples import vogels_abbott
 
 #: A generator of the CPU and one of the GPU draw different masks.
@@ -59,13 +61,13 @@ def assert_as_on_the_cpu(net: nn.Module, xs: Tensor, **options: Any) -> None:
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each time that kernels were to be launched without Python, whether they were."""
-    found, call = [], replay.GpuPlan.call
+    found, call = [], Recording.run
 
     def called(*arguments: Any) -> bool:
         found.append(call(*arguments))
         return found[-1]
 
-    monkeypatch.setattr(replay.GpuPlan, "call", called)
+    monkeypatch.setattr(Recording, "run", called)
     return found
 
 
@@ -120,12 +122,12 @@ def test_sparse_connections(homogeneous: bool) -> None:
 
 
 def graphs() -> int:
-    return sum(graph is not None for graph in capture._graphs.values())
+    return sum(graph is not None for graph in cuda_graphs._graphs.values())
 
 
 def test_sequences_in_graphs() -> None:
     """From the second call on; a graph sees new inputs, new parameters, and what other calls have in flight."""
-    capture._graphs.clear()
+    cuda_graphs._graphs.clear()
     net = composed.composed()
     there = copy.deepcopy(net).cuda()
     for seed in range(5):
@@ -168,8 +170,8 @@ def test_a_graph_in_inference_mode_and_out_of_it() -> None:
 
 def test_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
     """COBA: every spike of 100 ms, most of them from a graph."""
-    monkeypatch.setattr(rows, "_LONGEST_BLOCK", 100)
-    capture._graphs.clear()
+    monkeypatch.setattr(input_rows, "_LONGEST_BLOCK", 100)
+    cuda_graphs._graphs.clear()
     spikes = []
     for device in ("cpu", "cuda"):
         net = vogels_abbott.coba(0.25, dtype=torch.float64).to(device)

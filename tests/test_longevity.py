@@ -11,7 +11,6 @@ from torch import nn
 import neurodyn as nd
 from benchmarks.longevity import graph_length
 from neurodyn import units as u
-from neurodyn.engine import programs
 
 
 def network(n: int = 10) -> nn.Sequential:
@@ -40,14 +39,14 @@ def test_the_step_loop_keeps_no_graph_after_detach() -> None:
     assert len(set(lengths)) == 1
 
 
-def test_networks_share_programs_and_are_freed() -> None:
+def test_networks_share_programs_and_are_freed(compilations: list[int]) -> None:
     nd.unroll(network(), torch.rand(8, 2, 10)).sum().backward()
-    before, alive = len(programs._programs), []
+    before, alive = len(compilations), []
     for _ in range(50):
         net = network()
         nd.unroll(net, torch.rand(8, 3, 10)).sum().backward()
         alive.append(weakref.ref(net))
     del net
     gc.collect()
-    assert len(programs._programs) == before
+    assert len(compilations) == before
     assert sum(ref() is not None for ref in alive) == 0

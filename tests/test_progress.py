@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import sys
@@ -13,9 +14,6 @@ import torch
 import neurodyn as nd
 from neurodyn import progress
 from neurodyn import units as u
-from neurodyn.engine import unroll as engine_unroll
-from neurodyn.engine.blocks import in_blocks
-from neurodyn.engine.loop import How, through
 
 
 class Terminal(io.StringIO):
@@ -67,29 +65,38 @@ def test_it_is_quiet_where_no_one_watches(capfd) -> None:
 def test_long_unrolls(terminal: Callable[[], list[str]], monkeypatch) -> None:
     assert terminal() == []
     original = progress.bar
-    monkeypatch.setattr(sys.modules[engine_unroll.__module__], "progress_bar", lambda n, after: original(n))
+    monkeypatch.setattr(sys.modules["neurodyn.engine.unroll"], "progress_bar", lambda n, after: original(n))
     net = torch.nn.Sequential(nd.LIF(2), torch.nn.Linear(2, 2), nd.LIF(2))
     nd.unroll(net, torch.ones(1000, 2), compile=False)
-    assert "2000/2000" in terminal()[-1]
+    assert "3000/3000" in terminal()[-1]
     nd.unroll(net, torch.ones(1000, 2), compile=False, progress=False)
     nd.unroll(net, torch.ones(999, 2), compile=False)
     assert terminal() == []
 
 
-def test_the_compiled_loop_counts_its_steps() -> None:
+@pytest.mark.parametrize("T", [1000, 1001])
+@pytest.mark.parametrize("checkpoint", [None, 300])
+def test_the_compiled_loop_counts_its_steps(checkpoint: int | None, T: int, monkeypatch) -> None:
+    """Those of all layers; what the backward pass computes again is not counted, nor what a proof does."""
+
     class Count(progress.Quiet):
-        steps = 0
+        total = steps = 0
 
         def update(self, n: int = 1) -> None:
             self.steps += n
 
     count = Count()
-    lif = nd.LIF(2)
-    lif.reset_state()
-    through([lif], torch.ones(32, 2), How(True, count))
-    assert count.steps == 32
-    in_blocks([lif], (torch.ones(32, 2, requires_grad=True),), 10, True, count).sum().backward()
-    assert count.steps == 64  # what the backward pass computes again is not counted
+
+    def bar(total: int, after: float) -> contextlib.AbstractContextManager[Count]:
+        count.total = total
+        return contextlib.nullcontext(count)
+
+    monkeypatch.setattr(sys.modules["neurodyn.engine.unroll"], "progress_bar", bar)
+    net = torch.nn.Sequential(nd.LIF(2), torch.nn.Linear(2, 2), nd.LIF(2))
+    ys = nd.unroll(net, torch.ones(T, 2), checkpoint=checkpoint)
+    assert count.steps == count.total == 3 * T
+    ys.sum().backward()
+    assert count.steps == 3 * T
 
 
 def test_it_needs_no_tqdm(terminal: Callable[[], list[str]], monkeypatch) -> None:

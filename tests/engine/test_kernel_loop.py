@@ -56,10 +56,8 @@ def test_without_it_the_numbers_are_the_same(make, options, monkeypatch, caplog)
     with caplog.at_level(logging.WARNING, "neurodyn"):
         assert_equal(outcome(net, xs, **options), found)
         outcome(net, xs, **options)
-    told = [entry.getMessage() for entry in caplog.records if entry.name == "neurodyn"]
-    assert len(told) == len(set(told)) <= 2  # one for each length of chunks
-    assert all("are called from Python: switched off" in message for message in told)
-    assert told
+    told = [entry.getMessage() for entry in caplog.records if "switched off" in entry.getMessage()]
+    assert 0 < len(told) == len(set(told)) <= 2  # one for each length of chunks
     assert all(chunk.why_not == "switched off" for chunk in chunks())
 
 

@@ -190,8 +190,10 @@ def test_autocast_and_dtype() -> None:
             assert nd.unroll(net, XS.to(dtype)).dtype == dtype
 
 
-def test_modules_are_not_held() -> None:
-    net = Leak(3)
+# ENGINE: the snapshot beside a module holds the module.
+@pytest.mark.parametrize("make", [Leak, nd.LIF, nd.STP], ids=["user", "LIF", "STP"])
+def test_modules_are_not_held(make: Callable[[int], nn.Module]) -> None:
+    net = make(3)
     nd.unroll(net, XS)
     seen = weakref.ref(net)
     del net
@@ -227,3 +229,12 @@ def test_with_and_without_gradients() -> None:
         with torch.inference_mode():
             assert nd.unroll(net, XS).is_inference()
     assert torch.autograd.grad(nd.unroll(net, XS).sum(), list(net.parameters()))[0].abs().sum() > 0
+
+
+def test_layers_of_a_network_are_not_held() -> None:
+    net = nn.Sequential(nd.LIF(3), nd.Expon(3), nn.Linear(3, 3))
+    nd.unroll(net, XS)
+    seen = [weakref.ref(layer) for layer in (net, *net)]
+    del net
+    gc.collect()
+    assert [each() for each in seen] == [None] * 4
