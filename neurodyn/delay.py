@@ -117,7 +117,7 @@ class Delay(Delayed, Dynamics):
         line = torch.stack((*inputs, inputs[-1]), -1 - len(self.size))
         before, late = self.parts()
         value = self._taken(line, before)
-        return value if late is None else torch.lerp(value, self._taken(line, before + 1), late)
+        return value if late is None else torch.lerp(value, self._taken(line, before + 1), late.to(value.dtype))
 
     def _taken(self, line: Tensor, steps: Tensor) -> Tensor:
         dim = -1 - len(self.size)

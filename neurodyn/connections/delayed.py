@@ -53,7 +53,7 @@ def sent(
         return event.matmul(x, weight, indptr, indices, rows * n).unflatten(-1, size)
     before, late = delays.parts()
     assert late is not None
-    late = late.expand(indices.shape)
+    late = late.to(weight.dtype).expand(indices.shape)
     place = before * n + indices
     total = event.matmul(x, weight * (1 - late), indptr, place, rows * n)
     total = total + event.matmul(x, weight * late, indptr, place + n, rows * n)

@@ -95,7 +95,8 @@ def wanted(net: nn.Module, xs: Tensor) -> Tensor:
         if d != d:
             ys[..., j] += d
             continue
-        d = round(d) if abs(d - round(d)) < 1e-5 else d
+        rounding = 1e-5 if layer is None or layer.learned else max(1e-5, 2 * torch.finfo(layer.delay.dtype).eps * d)
+        d = round(d) if abs(d - round(d)) <= rounding else d
         for lag, part in ((int(d), 1 - d % 1), (int(d) + 1, d % 1)):
             if part and lag < STEPS:
                 x = xs[: STEPS - lag, ..., i]
@@ -115,10 +116,10 @@ def attempt(seed: int) -> str:
     if r.random() < 0.5:
         loaded(xs[0])
     before = {name: value.clone() for name, value in loaded.state_dict().items()}
-    outcome = "loaded"
+    outcome, assign = "loaded", r.random() < 0.3
     try:
         state = edited(r, dict(saved.state_dict()))
-        loaded.load_state_dict(state, strict=r.random() < 0.5, assign=r.random() < 0.3)
+        loaded.load_state_dict(state, strict=r.random() < 0.5, assign=assign)
     except ERRORS:
         outcome = "refused"
     if outcome == "loaded" and r.random() < 0.3:
@@ -135,7 +136,7 @@ def attempt(seed: int) -> str:
     assert not usual or bool(finite.all())
     scale = 1 + reference[finite].abs().max() if bool(finite.any()) else 0.0
     assert not bool(((ys - reference)[finite].abs() > 1e-6 * scale).any())
-    if outcome == "refused" and r.random() < 0.5:  # what was there before can be had again
+    if outcome == "refused" and not assign:  # what was there before can be had again
         loaded.load_state_dict(before)
         assert torch.stack([loaded(x) for x in xs]).isfinite().any() or not before
     return outcome

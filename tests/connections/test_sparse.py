@@ -219,8 +219,10 @@ def test_saved_and_loaded() -> None:
     loaded = nd.Sparse(([0] * len(first.indices), [0] * len(first.indices)), (20, 20), weight=0.0)
     loaded.load_state_dict(first.state_dict())
     assert torch.equal(dense(loaded), dense(first))
-    with pytest.raises(RuntimeError, match="size mismatch"):
-        other.load_state_dict(first.state_dict())
+    other.load_state_dict(first.state_dict())
+    assert torch.equal(dense(other), dense(first))
+    with pytest.raises(RuntimeError, match=r"FixedNum\(21, 20\): indptr in the file is for 20 inputs, wanted 21"):
+        nd.FixedNum(21, 20, 4, weight=1.0).load_state_dict(first.state_dict())
 
 
 def delayed(x: Tensor, connection: nd.Sparse, steps: Tensor) -> Tensor:
