@@ -40,6 +40,7 @@ NAMES = {
     "top_saved_tensor_hooks": "torch._C._autograd:_top_saved_tensors_default_hooks",
     "pop_saved_tensor_hooks": "torch._C._autograd:_pop_saved_tensors_default_hooks",
     "push_saved_tensor_hooks": "torch._C._autograd:_push_saved_tensors_default_hooks",
+    "is_batched": "torch._C._functorch:is_legacy_batchedtensor",
     "below_autograd": "torch._C:_AutoDispatchBelowAutograd",
     "forward_hooks": "torch.nn.modules.module:_global_forward_hooks",
     "forward_pre_hooks": "torch.nn.modules.module:_global_forward_pre_hooks",
@@ -121,6 +122,12 @@ def can_overwrite_saved_tensors() -> bool:
     """Whether the running backward pass is the last one that reads what its graph has saved."""
     kept = find("graph_is_kept")
     return kept is not None and not torch.is_grad_enabled() and not kept()
+
+
+def stands_for_many(grads: Sequence[Tensor]) -> bool:
+    """Whether gradients stand for many each, as with ``torch.autograd.grad(is_grads_batched=True)`` (True if unknown)."""
+    is_batched = find("is_batched")
+    return is_batched is None or inside_transform() is not False or any(is_batched(grad) for grad in grads)
 
 
 def has_saved_tensor_hooks() -> bool:

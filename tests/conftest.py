@@ -40,7 +40,7 @@ def _fixed() -> Iterator[None]:
 def no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing has been compiled yet; what was is found again afterwards."""
     monkeypatch.setattr(program_cache, "_shared", type(program_cache._shared)())
-    monkeypatch.setattr(program_cache, "_last", type(program_cache._last)())
+    monkeypatch.setattr(program_cache, "_epoch", program_cache._epoch + 1)
 
 
 @pytest.fixture

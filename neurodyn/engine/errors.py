@@ -32,4 +32,4 @@ def log_once(message: str) -> None:
     """Note that a faster path is lost, once for each message, in the log "neurodyn"."""
     if message not in _said:
         _said.add(message)
-        _log.warning(message)
+        _log.info(message)

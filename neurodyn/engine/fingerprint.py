@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from ..dynamics import Dynamics
 from ..states import constants, named_modules
-from .snapshot import from_trusted_module, is_constant
+from .snapshot import REMEMBERED, from_trusted_module, is_constant
 
-_SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written"}
+_SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written", REMEMBERED}
 _SMALL = 2**12  # bytes of an array
 
 #: For each constant whose first dimension may vary, by qualified name, the number and the value of that size.

@@ -25,17 +25,22 @@ ITEM_DIMENSIONS: dict[type[nn.Module], int] = {
     **dict.fromkeys((nn.Hardswish, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Softplus, nn.Softsign), _ANY),
     **dict.fromkeys((nn.Threshold, nn.AlphaDropout, nn.Embedding), _ANY),
     **dict.fromkeys((nn.Linear, nn.BatchNorm1d, nn.GroupNorm), 1),
-    **dict.fromkeys((nn.Conv1d, nn.ConvTranspose1d, nn.InstanceNorm1d, nn.Dropout1d, nn.FeatureAlphaDropout), 2),
-    **dict.fromkeys((nn.Conv2d, nn.ConvTranspose2d, nn.InstanceNorm2d, nn.Dropout2d, nn.BatchNorm2d), 3),
-    **dict.fromkeys((nn.PixelShuffle, nn.PixelUnshuffle, nn.Upsample, nn.UpsamplingNearest2d), 3),
-    **dict.fromkeys((nn.UpsamplingBilinear2d, nn.ChannelShuffle, nn.LocalResponseNorm, nn.Fold, nn.Unfold), 3),
-    **dict.fromkeys((nn.Conv3d, nn.ConvTranspose3d, nn.InstanceNorm3d, nn.Dropout3d, nn.BatchNorm3d), 4),
+    **dict.fromkeys((nn.Conv1d, nn.ConvTranspose1d, nn.InstanceNorm1d, nn.Fold), 2),
+    **dict.fromkeys((nn.Conv2d, nn.ConvTranspose2d, nn.InstanceNorm2d, nn.BatchNorm2d), 3),
+    **dict.fromkeys((nn.PixelShuffle, nn.PixelUnshuffle, nn.Unfold), 3),
+    **dict.fromkeys((nn.Conv3d, nn.ConvTranspose3d, nn.InstanceNorm3d, nn.BatchNorm3d), 4),
     **dict.fromkeys((nn.MaxPool1d, nn.AvgPool1d, nn.LPPool1d, nn.AdaptiveMaxPool1d, nn.AdaptiveAvgPool1d), 2),
     **dict.fromkeys((nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d), 3),
     **dict.fromkeys((nn.MaxPool3d, nn.AvgPool3d, nn.LPPool3d, nn.AdaptiveMaxPool3d, nn.AdaptiveAvgPool3d), 4),
     **dict.fromkeys((nn.ConstantPad1d, nn.ReflectionPad1d, nn.ReplicationPad1d, nn.ZeroPad1d, nn.CircularPad1d), 2),
     **dict.fromkeys((nn.ConstantPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ZeroPad2d, nn.CircularPad2d), 3),
     **dict.fromkeys((nn.ConstantPad3d, nn.ReflectionPad3d, nn.ReplicationPad3d, nn.ZeroPad3d, nn.CircularPad3d), 4),
+}
+#: The same for layers that take no item alone, so that there must be a batch.
+BATCHED_ITEMS: dict[type[nn.Module], int] = {
+    **dict.fromkeys((nn.Dropout1d, nn.Upsample, nn.ChannelShuffle, nn.LocalResponseNorm), 2),
+    **dict.fromkeys((nn.Dropout2d, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d), 3),
+    **dict.fromkeys((nn.Dropout3d,), 4),
 }
 #: Those that take their statistics from all steps, once.
 NORMS = (
@@ -135,7 +140,9 @@ def runs_on_all_steps(module: nn.Module, x: Any = None) -> bool:
     kind = parametrize.type_before_parametrizations(module) if parametrize.is_parametrized(module) else type(module)
     rank = None if x is None else x.dim() - 1  # of the input of one step
     if kind in ITEM_DIMENSIONS:
-        return rank is None or rank >= ITEM_DIMENSIONS[kind]
+        return (rank is None or rank >= ITEM_DIMENSIONS[kind]) and not getattr(module, "return_indices", False)
+    if kind in BATCHED_ITEMS:
+        return rank is None or rank > BATCHED_ITEMS[kind]
     if kind in (nn.LayerNorm, nn.RMSNorm):
         return rank is None or rank > len(module.normalized_shape)  # type: ignore[arg-type]
     if kind in (nn.Flatten, nn.Unflatten):

@@ -7,7 +7,6 @@ programs of others with the same fingerprint, if the globals that the trace has 
 from __future__ import annotations
 
 import contextlib
-import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from .errors import NotCompilable, SizeSpecialised
 from .fingerprint import Elastic, Unique, elastic_sizes, fingerprint
 from .program import Program
 from .purity import Watching
-from .snapshot import Snapshot
+from .snapshot import REMEMBERED, Snapshot
 from .tracing import Layout, Signature, trace_step
 
 _KEPT = 256
@@ -36,15 +35,26 @@ class Found(NamedTuple):
     reads: Snapshot
 
 
-class _Last(NamedTuple):
-    """What a module looked like when a program was found for it."""
+class _Remembered:
+    """On a module: what it looked like when programs were found for it, and these. A copy of a module has none.
 
-    snapshot: Snapshot
-    programs: dict[Hashable, Program | str]
+    It lies on the module, and in no table, because it refers to all parts of it.
+    """
+
+    def __init__(self) -> None:
+        self.snapshot: Snapshot | None = None
+        self.epoch = 0
+        self.programs: dict[Hashable, Program | str] = {}
+
+    def __deepcopy__(self, memo: Any) -> _Remembered:
+        return _Remembered()
+
+    def __reduce__(self) -> Any:
+        return _Remembered, ()
 
 
 _shared: OrderedDict[Hashable, list[Found]] = OrderedDict()
-_last: weakref.WeakKeyDictionary[nn.Module, _Last] = weakref.WeakKeyDictionary()
+_epoch = 0  # what was remembered before is forgotten
 
 
 def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> tuple[Program, list[Tensor]]:
@@ -58,19 +68,15 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> tuple[P
     states, fixed = list(held_states(net).values()), list(constants(net).values())
     gradients = torch.is_grad_enabled() and any([t.requires_grad for t in (*states, *fixed, *xs)])
     look = _key(net, states, fixed, xs, spec, gradients)
-    last = _last.get(net)
-    if last is not None and last.snapshot.change() is not None:
-        del _last[net]
-        last = None
-    if last is None or look not in last.programs:
+    last = vars(net).get(REMEMBERED)
+    if last is None or last.snapshot is None or last.epoch != _epoch or last.snapshot.change() is not None:
+        last = vars(net)[REMEMBERED] = _Remembered()
+    if look not in last.programs:
         found = _found(net, states, [x[0] for x in xs], spec, gradients)
-        if last is None:
-            snapshot = Snapshot()
-            snapshot.take("", net)
-            snapshot.add(found.reads)
-            last = _last[net] = _Last(snapshot, {})
-        else:
-            last.snapshot.add(found.reads)
+        if last.snapshot is None:
+            last.snapshot, last.epoch = Snapshot(), _epoch
+            last.snapshot.take("", net)
+        last.snapshot.add(found.reads)
         last.programs[look] = found.program
     program = last.programs[look]
     if isinstance(program, str):
@@ -80,10 +86,16 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> tuple[P
     return program, fixed
 
 
+def how_many() -> int:
+    """How many programs there are that several modules can share."""
+    return sum(map(len, _shared.values()))
+
+
 def clear() -> None:
     """Forget all programs."""
+    global _epoch
     _shared.clear()
-    _last.clear()
+    _epoch += 1
 
 
 def _key(net: nn.Module, states: Any, fixed: Any, xs: Any, spec: TreeSpec, gradients: bool) -> Hashable:

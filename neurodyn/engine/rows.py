@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ..dynamics import exporting
-from ..states import detach_states, held_states, state_places
+from ..states import detach_states, held_states, named_modules, state_places
 from ..torch_private import has_saved_tensor_hooks, tree_flatten, tree_unflatten
 from .eager import check_output, exported_loop, plain_loop
 from .errors import NotCompilable, warn_once
@@ -61,6 +61,9 @@ def run_row(row: Sequence[nn.Module], ys: Any, mode: Mode, ours: bool = False) -
 
 def _run(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool) -> tuple[Any, bool]:
     """All steps of one layer; its new states stay in its buffers."""
+    for _, module in named_modules(net):
+        if (settle := getattr(module, "settle", None)) is not None:
+            settle()  # what follows from delays that were edited in place
     warn: Callable[[], None] = lambda: None  # noqa: E731
     if mode.compile:
         try:

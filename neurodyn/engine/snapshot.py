@@ -7,8 +7,10 @@ kinds, such as files, which are hidden from it.
 
 from __future__ import annotations
 
+import copy
 import functools
 import operator
+import pickle
 import random
 import re
 import types
@@ -26,8 +28,10 @@ from .errors import NotCompilable
 
 _MOST = 50_000  # objects
 _SMALL = 2**20  # bytes of an array that is compared by value
+#: The attribute of a module in which its programs are remembered.
+REMEMBERED = "_remembered_programs"
 #: Attributes of modules that a call changes and no step reads, and those whose contents are looked at with the module.
-_OURS = frozenset({"_written", "_recipe", "_buffers", "_parameters", "_modules"})
+_OURS = frozenset({"_written", "_recipe", REMEMBERED, "_buffers", "_parameters", "_modules"})
 _HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))
 _SKIPPED = _OURS.union(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))
 
@@ -142,6 +146,8 @@ def _differ(now: list[Any], held: list[Any]) -> bool:
 
 
 def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, _Unseen):
+        return True
     return type(a) is type(b) and is_constant(a) and bool(a == b or (a != a and b != b))
 
 
@@ -310,16 +316,36 @@ def _nothing(value: Any) -> list[tuple[str, Any]]:
 
 
 def _generator(generator: Any) -> list[Any]:
+    """The state of a random generator, as constants, and in the form in which it is set."""
     if isinstance(generator, torch.Generator):
-        return [generator.get_state().numpy().tobytes()]
+        return [generator.get_state().numpy().tobytes(), _Unseen(generator.get_state())]
     if isinstance(generator, random.Random):
-        return [repr(generator.getstate())]
-    state = generator.bit_generator.state if isinstance(generator, np.random.Generator) else generator.get_state()
-    return [repr(state)]
+        return [repr(generator.getstate()), _Unseen(generator.getstate())]
+    state: Any = generator.bit_generator.state if isinstance(generator, np.random.Generator) else generator.get_state()
+    return [pickle.dumps(state), _Unseen(copy.deepcopy(state))]
+
+
+def _set_generator(generator: Any, held: list[Any]) -> None:
+    state = held[1].value
+    if isinstance(generator, torch.Generator):
+        generator.set_state(state)
+    elif isinstance(generator, random.Random):
+        generator.setstate(state)
+    elif isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = state
+    else:
+        generator.set_state(state)
+
+
+class _Unseen:
+    """A value that does not count when two readings are compared."""
+
+    def __init__(self, value: Any):
+        self.value = value
 
 
 _COUNTED = _Kind(lambda cls: [Recipe.changes], _keep, _inside_class)
-_GENERATOR = _Kind(_generator, _keep, _nothing)
+_GENERATOR = _Kind(_generator, _set_generator, _nothing)
 _KINDS: list[tuple[Any, _Kind]] = [
     (nn.Module, _Kind(_module, _set_module, _inside_module)),
     (dict, _Kind(_items, _set_items, _named)),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ..torch_private import can_overwrite_saved_tensors, in_forward_mode, inside_transform
+from ..torch_private import can_overwrite_saved_tensors, in_forward_mode, stands_for_many
 from .chunk_graphs import BACKWARD
 from .compiled_chunk import Stretch
 from .cuda_graphs import in_a_graph, is_worth
@@ -183,7 +183,7 @@ class TimeLoop(torch.autograd.Function):
         n = len(program.step.outs)
         grad_outs = [grads[i] for i in program.step.differentiable if i < n]
         grad_states = [grads[n + i] if len(grads) > n else torch.zeros_like(history[i][0]) for i in program.floating]
-        if inside_transform() is not False:  # is_grads_batched=True: each gradient stands for many
+        if stands_for_many((*grad_outs, *grad_states)):
             found = interpreted_backward(
                 program.step, constants, xs, [rows[0] for rows in history], grad_outs, grad_states
             )

@@ -76,7 +76,8 @@ def unroll(
     if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
         options = {"states": states, "return_states": return_states, "compile": compile, "checkpoint": checkpoint}
         options |= {"record": record, "progress": progress}
-        return _outside_of_dynamo(module, xs, options)  # type: ignore[call-arg]
+        # Its own programs are compiled for any T; torch.compile makes a graph of what is before, and one of what is after.
+        return torch.compiler.disable(unroll)(module, xs, **options)  # type: ignore[arg-type]
     arguments = (xs,) if isinstance(xs, Tensor) else tuple(xs)
     leaves, _ = tree_flatten(arguments)
     if not leaves or not all([isinstance(x, Tensor) and x.dim() and x.shape[0] == leaves[0].shape[0] for x in leaves]):
@@ -124,12 +125,6 @@ def unroll(
     if watch.targets:
         return ys, watch.recording(final, T)
     return (ys, final) if return_states else ys
-
-
-@torch.compiler.disable
-def _outside_of_dynamo(module: nn.Module, xs: Any, options: dict[str, Any]) -> Any:
-    """`unroll` under torch.compile: its own programs are compiled for any T, and the rest of the model around them."""
-    return unroll(module, xs, **options)
 
 
 class Unroll(nn.Module):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..torch_private import can_overwrite_saved_tensors, inside_transform
+from ..torch_private import can_overwrite_saved_tensors, stands_for_many
 from . import native
 
 #: Elements of a matrix from which on the operators pay in a step: a call costs 10 us more than one of torch.
@@ -163,7 +163,7 @@ def _keep_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _linear_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     (x, weight), wanted = ctx.saved_tensors, ctx.needs_input_grad
-    batched = inside_transform() is not False  # is_grads_batched=True, which has no rule for lists of tensors
+    batched = stands_for_many([grad])  # for which there is no rule with lists of tensors
     of_x = of_weight = None
     if wanted[1]:
         of_weight = grad.t() @ x if batched else _ops.outer([x], [grad]).t().contiguous()
