@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from . import units as u
 from .dynamics import Dynamics
+from .engine.errors import NotCompilable
+from .engine.purity import Watching
 from .series import Timed
 from .states import get_states, named_dynamics
 from .trial import copy_of, equal, step_of
@@ -127,7 +129,12 @@ def _tried(net: nn.Module, given: list[Timed | Tensor], T: int) -> list[Timed | 
             why = f"and neither can be tried, as the network cannot be copied ({type(error).__name__}: {error})"
             raise _ambiguous(given, unclear[0], T, why) from error
         row: Any = [x.value[0] if x.varies else x.value for x in marked]  # type: ignore[union-attr]
-        if (seen := step_of(twin, row)) is not None:
+        try:
+            with Watching(twin, strict=False):  # also what the step does to other objects is undone
+                seen = step_of(twin, row)
+        except NotCompilable as reason:
+            raise _ambiguous(given, unclear[0], T, f"and neither can be tried, as {reason}") from reason
+        if seen is not None:
             working.append((marked, seen))
     if not working:
         return marked  # all series, whose first step will say what is wrong

@@ -125,7 +125,7 @@ def can_overwrite_saved_tensors() -> bool:
 
 
 def stands_for_many(grads: Sequence[Tensor]) -> bool:
-    """Whether gradients stand for many each, as with ``torch.autograd.grad(is_grads_batched=True)`` (True if unknown)."""
+    """Whether gradients stand for many each, as for ``is_grads_batched=True`` (True if unknown)."""
     is_batched = find("is_batched")
     return is_batched is None or inside_transform() is not False or any(is_batched(grad) for grad in grads)
 

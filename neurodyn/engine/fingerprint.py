@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import operator
 import types
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -65,7 +66,7 @@ class _Look:
         if is_constant(value) or isinstance(value, (torch.dtype, torch.device, torch.Size, enum.Enum)):
             return (type(value), value) if type(value).__hash__ is not None else (type(value), repr(value))
         if isinstance(value, type) and from_trusted_module(value):
-            return value
+            return _Class(value) if issubclass(value, nn.Module) else value
         if isinstance(value, types.BuiltinFunctionType) and isinstance(value.__self__, (types.ModuleType, type)):
             return value
         if id(value) in self.places:
@@ -95,7 +96,7 @@ class _Look:
     def _of_class(self, cls: type) -> Hashable:
         """The methods of a class written by a user, which may be replaced, and its other attributes."""
         if from_trusted_module(cls):
-            return cls
+            return self.of(cls)
         items = [(name, value) for name, value in vars(cls).items() if name not in _MADE_BY_PYTHON]
         return cls, tuple([(name, self._of_attribute(value)) for name, value in items])
 
@@ -119,6 +120,20 @@ def layout(tensor: Tensor | None, elastic: tuple[int, int] | None = None) -> Has
 
 
 _MADE_BY_PYTHON = {"__dict__", "__weakref__", "__annotations__", "_abc_impl", "__doc__", "__abstractmethods__"}
+
+
+class _Class:
+    """A class with the methods that it has now: one of torch's may have been replaced."""
+
+    def __init__(self, cls: type):
+        self.held = [cls, *[item for base in cls.__mro__[:-1] for item in vars(base).values()]]
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, _Class) and len(self.held) == len(other.held)
+        return same and all(map(operator.is_, self.held, other.held))
+
+    def __hash__(self) -> int:
+        return hash(self.held[0])
 
 
 class _Same:

@@ -13,6 +13,7 @@ from ..current import SynapticOutput
 from ..dynamics import Dynamics
 from ..ops.spike_products import linear
 from ..states import named_dynamics
+from ..torch_private import has_module_hooks
 from .program_cache import has_hooks
 
 _ANY = 0
@@ -111,7 +112,8 @@ def _together(module: nn.Module, row: list[nn.Module]) -> list[nn.Module]:
 
 def stages(module: nn.Module) -> Iterator[nn.Module]:
     """The modules that the forward of `module` calls in a row, each opened as far as it goes."""
-    opened = not has_hooks(module) and "forward" not in vars(module) and type(module).__call__ is nn.Module.__call__
+    plain = not (has_hooks(module) or has_module_hooks() or "forward" in vars(module))
+    opened = plain and type(module).__call__ is nn.Module.__call__
     if opened and type(module).forward is nn.Sequential.forward:
         children = iter(module)  # type: ignore[arg-type]  # children() would leave out a second place of the same layer
     elif opened and hasattr(type(module), "stages"):
@@ -131,7 +133,9 @@ def runs_on_all_steps(module: nn.Module, x: Any = None) -> bool:
     Args:
         x: the input with time in front, whose dimensions decide for some layers.
     """
-    if has_hooks(module) or "forward" in vars(module) or isinstance(module, (Dynamics, SynapticOutput)):
+    if has_hooks(module) or has_module_hooks() or "forward" in vars(module):
+        return False
+    if isinstance(module, (Dynamics, SynapticOutput)):
         return False
     if getattr(module, "rowwise", False) is True:
         return not named_dynamics(module)

@@ -109,8 +109,6 @@ class Watching:
             return
         if changed:
             raise NotCompilable(f"its step changes {changed}") from None
-        if error is None and (name := self._hidden()) is not None:
-            raise NotCompilable(f"its step may read {name}, which holds an object that the engine cannot look into")
 
     def _event(self, frame: types.FrameType, event: str, argument: Any) -> None:
         if event == "call":
@@ -125,11 +123,15 @@ class Watching:
         """Note what a function can read, before it does."""
         code, loaded = frame.f_code, None
         self.attributes.update(code.co_names)
+        if (name := self._hidden()) is not None:
+            self._stop(frame, f"may read {name}, which holds an object that the engine cannot look into")
         self.nested.update(part for part in code.co_consts if isinstance(part, types.CodeType))
         for instruction in dis.get_instructions(code):
             name = instruction.argval
             if instruction.opname in _STORES:
                 self._stop(frame, f"assigns the global variable {name}")
+            elif instruction.opname == "STORE_ATTR" and name == "data":  # which leaves no trace in a graph
+                self._stop(frame, "assigns the data of a tensor")
             elif instruction.opname in _LOADS and name in frame.f_globals:
                 self.reads.take_name(f"the global variable {name}", frame.f_globals, name)
                 loaded = name, frame.f_globals[name]

@@ -356,7 +356,7 @@ _KINDS: list[tuple[Any, _Kind]] = [
     (types.MethodType, _Kind(lambda m: [], _keep, lambda m: [("", m.__func__), ("", m.__self__)])),
     (
         functools.partial,
-        _Kind(lambda p: [], _keep, lambda p: [("", p.func), *_numbered(p.args), *_named(p.keywords)]),
+        _Kind(lambda p: [], _keep, lambda p: [("", p.func), ("", p.args), ("", p.keywords)]),
     ),
     ((classmethod, staticmethod), _Kind(lambda m: [], _keep, lambda m: [("", m.__func__)])),
     (property, _Kind(lambda p: [], _keep, lambda p: [("", p.fget), ("", p.fset)])),
@@ -378,7 +378,7 @@ def _kind_of(value: Any) -> _Kind | None:
             if isinstance(value, np.ndarray) and (value.nbytes > _SMALL or value.dtype.hasobject):
                 return None
             return kind
-    written_in_python = isinstance(type(value), type) and type(value).__flags__ & _HEAP_TYPE
+    written_in_python = type(value).__flags__ & _HEAP_TYPE or isinstance(value, types.SimpleNamespace)
     return _OBJECT if written_in_python and (hasattr(value, "__dict__") or _attributes(value)) else None
 
 

@@ -66,7 +66,11 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
             last = error
             before.restore()
         else:
-            remember(net, xs, _set_batches(net))
+            batches = _set_batches(net)
+            for name, module in named_dynamics(net):
+                if name in batches and not module.is_set:  # this step has not called it
+                    module.reset_state(*batches[name])
+            remember(net, xs, batches)
             return y
     assert last is not None
     raise last
@@ -100,7 +104,7 @@ def _ways(net: nn.Module, x: tuple[Any, ...]) -> Iterator[Any]:
     """Ways to set the states before the first step, as calls.
 
     None at all: then each layer resets itself for its input. A recurrent loop reads a state before the layer has seen
-    an input: every layer gets the batch of the input, with as many dimensions as before, or all but the last.
+    an input: every layer gets the batch of the input, all dimensions but the last, or as many as before, or fewer.
     """
     modules, shape = dict(named_dynamics(net)), tree_leaves(x)[0].shape
     ranks = {len(module.batch) for module in modules.values() if module.is_set}
@@ -114,7 +118,7 @@ def _ways(net: nn.Module, x: tuple[Any, ...]) -> Iterator[Any]:
             module.reset_state(*shape[:rank])
 
     yield unset
-    for rank in dict.fromkeys([*(ranks if len(ranks) == 1 else ()), max(0, len(shape) - 1)]):
+    for rank in dict.fromkeys([max(0, len(shape) - 1), *ranks, *range(len(shape) - 2, -1, -1)]):
         yield lambda rank=rank: reset(rank)
 
 

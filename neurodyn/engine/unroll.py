@@ -76,7 +76,7 @@ def unroll(
     if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
         options = {"states": states, "return_states": return_states, "compile": compile, "checkpoint": checkpoint}
         options |= {"record": record, "progress": progress}
-        # Its own programs are compiled for any T; torch.compile makes a graph of what is before, and one of what is after.
+        # Its own programs are compiled for any T; torch.compile makes graphs of what is before and after.
         return torch.compiler.disable(unroll)(module, xs, **options)  # type: ignore[arg-type]
     arguments = (xs,) if isinstance(xs, Tensor) else tuple(xs)
     leaves, _ = tree_flatten(arguments)
