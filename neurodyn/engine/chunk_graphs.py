@@ -126,17 +126,13 @@ class ChunkGraph:
     def finished(self) -> ChunkGraph:
         """The graph without work done twice."""
         self.graph.output(())
-        self.graph.eliminate_dead_code(_is_needed)
+        self.graph.eliminate_dead_code(must_stay)
         merge_equal(self.graph)
         add_before_summing(self.graph)
         speed_up_products(self.graph, self.groups["constants"])
-        self.graph.eliminate_dead_code(_is_needed)
+        self.graph.eliminate_dead_code(must_stay)
         self.graph.lint()
         return self
-
-
-def _is_needed(node: fx.Node) -> bool:
-    return must_stay(node) or (node.target is aten.sym_size.int and node.args[0].op == "placeholder")  # type: ignore[union-attr]
 
 
 class StepParts:

@@ -102,7 +102,7 @@ class _Look:
 
     def _of_attribute(self, value: Any) -> Hashable:
         if isinstance(value, property):
-            return tuple([f and self.of(f) for f in (value.fget, value.fset, value.fdel)])
+            return tuple([self._of_attribute(f) for f in (value.fget, value.fset, value.fdel)])
         if isinstance(value, (classmethod, staticmethod)):
             return type(value), self.of(value.__func__)
         try:

@@ -26,7 +26,9 @@ def is_write(node: fx.Node) -> bool:
 
 
 def must_stay(node: fx.Node) -> bool:
-    """Whether a node has an effect besides its value."""
+    """Whether a node has an effect besides its value, or tells Inductor the name of a free size."""
+    if node.target is aten.sym_size.int:
+        return node.args[0].op == "placeholder"  # type: ignore[union-attr]
     return node.op in ("placeholder", "output") or is_write(node)
 
 

@@ -47,7 +47,10 @@ def prove(
     n = min(2, pieces[0].chunks) * pieces[0].steps + sum(piece.steps * piece.chunks for piece in pieces[1:])
     given = [[value.detach() for value in kind] for kind in (states, constants(net).values(), [x[:n] for x in xs])]
     with without_saved_tensor_hooks(), torch.inference_mode(False):
-        compiled = _results(program, given, lambda *tensors: run_program(program, *tensors, steps=steps))
+        try:
+            compiled = _results(program, given, lambda *tensors: run_program(program, *tensors, steps=steps))
+        except Exception as error:
+            return f"its first run failed ({type(error).__name__}: {error})"
 
         def plain_loop(*tensors: Sequence[Tensor]) -> Any:
             return _loop(net, spec, *tensors)

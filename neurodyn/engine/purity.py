@@ -130,8 +130,8 @@ class Watching:
             name = instruction.argval
             if instruction.opname in _STORES:
                 self._stop(frame, f"assigns the global variable {name}")
-            elif instruction.opname == "STORE_ATTR" and name == "data":  # which leaves no trace in a graph
-                self._stop(frame, "assigns the data of a tensor")
+            elif instruction.opname in ("LOAD_ATTR", "STORE_ATTR") and name == "data":
+                self._stop(frame, "goes through .data, which leaves no trace in a graph; use .detach()")
             elif instruction.opname in _LOADS and name in frame.f_globals:
                 self.reads.take_name(f"the global variable {name}", frame.f_globals, name)
                 loaded = name, frame.f_globals[name]

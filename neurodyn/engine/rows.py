@@ -93,7 +93,15 @@ def _compiled(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool
     xs, spec = tree_flatten(arguments)
     states = [value.clone() if mode.shared_start else value for value in held_states(net).values()]
     program, constants = program_for(net, xs, spec)
-    found = run_program(program, states, constants, xs, mode.bar, mode.attached, ours)
+    try:
+        found = run_program(program, states, constants, xs, mode.bar, mode.attached, ours)
+    except NotCompilable:
+        raise
+    except Exception as error:
+        if program.proven:
+            raise
+        program.failure = f"its first run failed ({type(error).__name__}: {error})"
+        raise NotCompilable(program.failure) from error
     if reason := prove(program, net, states, xs, spec):
         program.failure = reason
         raise NotCompilable(reason)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import functools
 import operator
-import pickle
 import random
 import re
 import types
@@ -322,7 +321,16 @@ def _generator(generator: Any) -> list[Any]:
     if isinstance(generator, random.Random):
         return [repr(generator.getstate()), _Unseen(generator.getstate())]
     state: Any = generator.bit_generator.state if isinstance(generator, np.random.Generator) else generator.get_state()
-    return [pickle.dumps(state), _Unseen(copy.deepcopy(state))]
+    return [repr(_bytes(state)), _Unseen(copy.deepcopy(state))]
+
+
+def _bytes(state: Any) -> Any:
+    """A state without arrays, whose text would leave out most of them."""
+    if isinstance(state, dict):
+        return {name: _bytes(value) for name, value in state.items()}
+    if isinstance(state, tuple):
+        return tuple([_bytes(value) for value in state])
+    return state.tobytes() if isinstance(state, np.ndarray) else state
 
 
 def _set_generator(generator: Any, held: list[Any]) -> None:

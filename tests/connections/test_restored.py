@@ -56,7 +56,7 @@ def test_other_numbers_of_synapses_and_delays(kind: str, assign: bool) -> None:
         loaded.load_state_dict(copy.deepcopy(saved.state_dict()), assign=assign)
         assert len(loaded.indices) == len(saved.indices)
         assert (run(loaded, x) - run(saved, x)).abs().max() == 0
-        assert repr(loaded) == repr(saved)
+        assert repr(loaded.delays) == repr(saved.delays)  # the memory may be longer, for what was on its way
         if kind != "plain":
             assert (nd.unroll(loaded, x) - run(saved, x)).abs().max() < 1e-12
 

@@ -68,9 +68,11 @@ def test_dropout_is_drawn_once():
         ys.append(output.detach())
 
     net[1].register_forward_hook(kept)
-    nd.unroll(net, xs, checkpoint=10).sum().backward()
-    assert torch.equal(ys[-1], ys[-4])
-    assert torch.equal(ys[-2], ys[-3])
+    with pytest.warns(nd.EagerWarning, match="hooks"):  # the layer with the hook runs step by step
+        nd.unroll(net, xs, checkpoint=10).sum().backward()
+    first, second, second_again, first_again = torch.stack(ys).split(10)
+    assert torch.equal(first, first_again)
+    assert torch.equal(second, second_again)
 
 
 def test_memory_between_the_layers_is_not_kept():

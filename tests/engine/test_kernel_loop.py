@@ -53,7 +53,7 @@ def test_without_it_the_numbers_are_the_same(make, options, monkeypatch, caplog)
     found = outcome(net, xs, **options)
     program_cache.clear()
     python(monkeypatch)
-    with caplog.at_level(logging.WARNING, "neurodyn"):
+    with caplog.at_level(logging.INFO, "neurodyn"):
         assert_equal(outcome(net, xs, **options), found)
         outcome(net, xs, **options)
     told = [entry.getMessage() for entry in caplog.records if "switched off" in entry.getMessage()]
@@ -63,6 +63,7 @@ def test_without_it_the_numbers_are_the_same(make, options, monkeypatch, caplog)
 
 def test_one_record_in_the_log(monkeypatch, caplog):
     python(monkeypatch)
+    caplog.set_level(logging.INFO, "neurodyn")
     for _ in range(3):
         outcome(nd.LIF(5, learn="tau"), 3 * torch.rand(8, 2, 5))
     assert [entry.name for entry in caplog.records] == ["neurodyn"]
