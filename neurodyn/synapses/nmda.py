@@ -48,6 +48,8 @@ class NMDA(Dynamics):
 
     def step(self, spike: Tensor, g: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean = x * self.tau_rise / self.dt * -torch.expm1(-self.dt / self.tau_rise)
-        g = gate(g, (self.alpha * mean).clamp(min=0), 1 / self.tau_decay, self.dt)
+        closing = 1 / self.tau_decay
+        opening = torch.maximum(self.alpha * mean, -0.5 * closing)  # however negative the transmitter, g stays finite
+        g = gate(g, opening, closing, self.dt)
         x = relax(x, 0.0, self.tau_rise, self.dt) + spike
         return g, g, x
