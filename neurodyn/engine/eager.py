@@ -30,14 +30,9 @@ def plain_loop(
     for t in range(len(tree_leaves(arguments)[0])):
         ys.append(start() if t == 0 and start is not None else net(*tree_map(lambda x, t=t: x[t], arguments)))
         if t == 0:
+            check_output(net, ys[0])
             after_first()
         bar.update(1)
-    return stacked(net, ys)
-
-
-def stacked(net: nn.Module, ys: list[Any]) -> Any:
-    """The outputs of all steps, each tensor with time in front."""
-    check_output(net, ys[0])
     return tree_map(lambda *values: torch.stack(values), *ys)
 
 

@@ -15,7 +15,7 @@ from .compiled_chunk import COMPILING, CompiledChunk
 from .errors import NotCompilable, SizeSpecialised
 from .tracing import TracedStep
 
-#: (nodes in the graph of one forward step, steps in a chunk): shorter chunks for larger steps bound the compile time.
+#: (inputs and nodes of one forward step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
 _REMEMBERED = 256  # lengths of sequences
 
@@ -43,7 +43,8 @@ class Program:
 
     def __init__(self, step: TracedStep):
         self.step, self.parts = step, StepParts(step)
-        self.steps = next((steps for nodes, steps in CHUNK if len(self.parts.forward) <= nodes), 1)
+        size = len(self.parts.forward) + len(step.signature.inputs)
+        self.steps = next((steps for nodes, steps in CHUNK if size <= nodes), 1)
         self.proven: set[int] = set()  # lengths of chunks
         self.tries = 0
         self.failure = ""
