@@ -129,8 +129,9 @@ class _Class:
         self.held = [cls, *[item for base in cls.__mro__[:-1] for item in vars(base).values()]]
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, _Class) and len(self.held) == len(other.held)
-        return same and all(map(operator.is_, self.held, other.held))
+        if not isinstance(other, _Class) or len(self.held) != len(other.held):
+            return False
+        return all(map(operator.is_, self.held, other.held))
 
     def __hash__(self) -> int:
         return hash(self.held[0])
