@@ -7,6 +7,7 @@ programs of others with the same fingerprint, if the globals that the trace has 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -223,22 +224,21 @@ def _explain(error: Exception) -> str:
     return f"it cannot be traced ({type(error).__name__}: {first[0] if first else ''})"
 
 
-_depth = 0
+_thread = threading.local()
 
 
 @contextlib.contextmanager
 def _tracing() -> Iterator[None]:
-    global _depth
-    _depth += 1
+    _thread.tracing = True
     try:
         yield
     finally:
-        _depth -= 1
+        _thread.tracing = False
 
 
 def is_tracing() -> bool:
-    """Whether the step of a module is being traced."""
-    return _depth > 0
+    """Whether this thread traces the step of a module."""
+    return getattr(_thread, "tracing", False)
 
 
 def hooked(net: nn.Module) -> str | None:

@@ -224,14 +224,13 @@ def _name_of(function: Any) -> str:
 
 
 def _generators() -> list[Any]:
-    """The states of the global random generators."""
+    """The states of the global random generators; draws of torch's own show in the graph."""
     state: Any = np.random.get_state()  # noqa: NPY002
     kind, words, *rest = state
-    return [random.getstate(), (kind, words.tobytes(), *rest), torch.get_rng_state().numpy().tobytes()]
+    return [random.getstate(), (kind, words.tobytes(), *rest)]
 
 
 def _restore_generators(held: list[Any]) -> None:
     kind, words, *rest = held[1]
     random.setstate(held[0])
     np.random.set_state((kind, np.frombuffer(words, np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(torch.frombuffer(bytearray(held[2]), dtype=torch.uint8))
