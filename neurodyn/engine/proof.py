@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..states import constants, held_states, pure
+from ..states import constants, held_states, pure, same_tensors
 from ..torch_private import TreeSpec, tree_leaves, tree_unflatten, without_saved_tensor_hooks
 from .program import Program
 from .time_loop import run_program
@@ -76,9 +76,10 @@ def _loop(net: nn.Module, spec: TreeSpec, states: Any, fixed: Any, xs: Any) -> t
     """The plain loop as a function of its tensors."""
     names, known = list(held_states(net)), dict(zip(constants(net), fixed, strict=True))
     now, rows = dict(zip(names, states, strict=True)), []
-    for t in range(len(xs[0])):
-        y, now = pure(net, known | now, *tree_unflatten([x[t] for x in xs], spec))
-        rows.append(tree_leaves(y))
+    with same_tensors(net):
+        for t in range(len(xs[0])):
+            y, now = pure(net, known | now, *tree_unflatten([x[t] for x in xs], spec))
+            rows.append(tree_leaves(y))
     return [torch.stack(list(out)) for out in zip(*rows, strict=True)], list(now.values())
 
 

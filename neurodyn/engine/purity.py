@@ -208,6 +208,8 @@ def _is_pure(function: Any) -> bool:
     if function in _EFFECTS:
         return False
     owner = getattr(function, "__self__", None)
+    if isinstance(owner, (random.Random, np.random.Generator, np.random.RandomState)):
+        return True  # a draw shows in the state of the generator
     if owner is None or isinstance(owner, types.ModuleType):
         module = getattr(function, "__module__", None) or getattr(
             getattr(function, "__objclass__", None), "__module__", ""

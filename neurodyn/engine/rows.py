@@ -17,7 +17,7 @@ from .layers import on_all_steps, runs_on_all_steps
 from .program_cache import program_for
 from .proof import prove
 from .start import first_step, reset_for
-from .time_loop import run_program
+from .time_loop import NoForwardDerivative, run_program
 
 
 class Mode(NamedTuple):
@@ -95,7 +95,7 @@ def _compiled(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool
     program, constants = program_for(net, xs, spec)
     try:
         found = run_program(program, states, constants, xs, mode.bar, mode.attached, ours)
-    except NotCompilable:
+    except (NotCompilable, NoForwardDerivative):
         raise
     except Exception as error:
         if program.proven:

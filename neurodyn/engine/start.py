@@ -55,7 +55,7 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
             if name in batches:
                 module.reset_state(*batches[name])
         return net(*x)
-    last: Exception | None = None
+    raised: list[Exception] = []
     for way in _ways(net, x):
         before = Snapshot(effects=True)
         before.take("", net)
@@ -63,7 +63,7 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
         try:
             y = net(*x)
         except (*_UNSET, ValueError, RuntimeError) as error:
-            last = error
+            raised.append(error)
             before.restore()
         else:
             batches = _set_batches(net)
@@ -72,8 +72,7 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
                     module.reset_state(*batches[name])
             remember(net, xs, batches)
             return y
-    assert last is not None
-    raise last
+    raise _telling(raised)
 
 
 def remember(net: nn.Module, xs: tuple[Any, ...], batches: Batches) -> None:
@@ -124,7 +123,7 @@ def _ways(net: nn.Module, x: tuple[Any, ...]) -> Iterator[Any]:
 
 def _tried(net: nn.Module, xs: tuple[Any, ...]) -> Batches:
     x = tree_map(lambda value: value[0], xs)
-    last: Exception | None = None
+    raised: list[Exception] = []
     for way in _ways(net, x):
         with same_tensors(net), torch.no_grad():
             way()
@@ -134,13 +133,17 @@ def _tried(net: nn.Module, xs: tuple[Any, ...]) -> Batches:
                     functional_call(net, buffers, x)
                 return _set_batches(net)
             except (*_UNSET, ValueError) as error:
-                last = error
+                raised.append(error)
             except RuntimeError as error:
                 if type(error).__module__.startswith("neurodyn") and not isinstance(error, UnsetState):
                     raise
-                last = error
-    assert last is not None
-    raise last
+                raised.append(error)
+    raise _telling(raised)
+
+
+def _telling(raised: list[Exception]) -> Exception:
+    """Of what the ways to start have raised, the first error that is not of a state without a value."""
+    return next((error for error in raised if not isinstance(error, _UNSET)), raised[-1])
 
 
 def _set_batches(net: nn.Module) -> Batches:

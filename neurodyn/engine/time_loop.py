@@ -27,6 +27,10 @@ from .program import Program, kept_places
 _AT_A_TIME = 2**20
 
 
+class NoForwardDerivative(RuntimeError):
+    """A tensor has a forward derivative, which the compiled loop would drop."""
+
+
 class Forward(NamedTuple):
     """What a forward pass gives.
 
@@ -215,11 +219,13 @@ def run_program(
         steps: of a chunk, if not the usual number; without gradients only.
 
     Raises:
-        RuntimeError: a tensor has a forward derivative.
+        NoForwardDerivative: a tensor has one.
     """
     signature = program.step.signature
     if in_forward_mode() and any(forward_ad.unpack_dual(t).tangent is not None for t in (*states, *constants, *xs)):
-        raise RuntimeError("unroll: the compiled loop has no forward derivatives; use unroll(..., compile=False)")
+        raise NoForwardDerivative(
+            "unroll: the compiled loop has no forward derivatives; use unroll(..., compile=False)"
+        )
     learned = [constants[i] for i in signature.learned or ()]
     states, constants, xs = plain(states), plain(constants), plain(xs)
     if not program.differentiable:

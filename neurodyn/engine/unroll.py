@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..dynamics import exporting
 from ..progress import Quiet
 from ..progress import bar as progress_bar
-from ..states import check_dt, detach_states, get_states, held_states, hold_states, named_dynamics, set_states
+from ..states import check_dt, detach_states, held_states, hold_states, named_dynamics, set_states
 from ..torch_private import inside_transform, is_fake, tree_flatten
 from .checkpointed import can_repeat, in_blocks, rows, start
 from .errors import NotCompilable, warn_once
@@ -104,7 +104,6 @@ def unroll(
     if states is not None:
         set_states(module, states)
         if left_out := set(_names(module)) - set(held_states(module)):
-            get_states(module)
             raise KeyError(f"unroll: states= leaves out {', '.join(sorted(left_out))}")
 
     watch = Watch(module, record) if record else _UNWATCHED

@@ -171,18 +171,6 @@ def test_an_output_whose_shape_depends_on_the_batch():
         assert_as_plain(net, torch.rand(5, batch, 4))
 
 
-def test_a_state_that_changes_its_layout_is_told():
-    class Halves(nd.Dynamics):
-        r = nd.state(0.0)
-
-        def step(self, x, r):
-            return x, (r.to(x) + x).half()
-
-    xs = torch.rand(5, 2, 4)
-    ys = fallback(Halves(4), xs, "its new state r has the layout")
-    assert torch.equal(ys, xs)
-
-
 @pytest.mark.parametrize("compile", [True, False])
 def test_what_a_step_returns_must_be_tensors(compile):
     class Returns(nd.Dynamics):

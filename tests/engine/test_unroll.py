@@ -294,6 +294,7 @@ def test_fullgraph_compilation_of_a_training_forward():
     assert_same([got.detach(), *grads], [wanted.detach(), *wanted_grads])
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo looks at it
 @pytest.mark.parametrize("options", [{}, {"checkpoint": 3}, {"compile": False}], ids=str)
 def test_between_two_graphs_of_torch_compile(options):
     net, xs = chain(4), torch.rand(7, 2, 5)
