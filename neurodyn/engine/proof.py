@@ -45,7 +45,9 @@ def prove(
         return ""
     # Two chunks of the usual length, and all shorter ones: what goes from chunk to chunk is compared too.
     n = min(2, pieces[0].chunks) * pieces[0].steps + sum(piece.steps * piece.chunks for piece in pieces[1:])
-    given = [[value.detach() for value in kind] for kind in (states, constants(net).values(), [x[:n] for x in xs])]
+    given = [
+        [_without_graph(value) for value in kind] for kind in (states, constants(net).values(), [x[:n] for x in xs])
+    ]
     with without_saved_tensor_hooks(), torch.inference_mode(False):
         try:
             compiled = _results(program, given, lambda *tensors: run_program(program, *tensors, steps=steps))
@@ -72,6 +74,11 @@ def prove(
     return ""
 
 
+def _without_graph(value: Tensor) -> Tensor:
+    """The same tensor where it has no gradient: some layers look whether theirs have been replaced."""
+    return value.detach() if value.requires_grad else value
+
+
 def _loop(net: nn.Module, spec: TreeSpec, states: Any, fixed: Any, xs: Any) -> tuple[list[Tensor], list[Tensor]]:
     """The plain loop as a function of its tensors."""
     names, known = list(held_states(net)), dict(zip(constants(net), fixed, strict=True))
@@ -86,10 +93,10 @@ def _loop(net: nn.Module, spec: TreeSpec, states: Any, fixed: Any, xs: Any) -> t
 def _results(program: Program, given: Sequence[Sequence[Tensor]], run: Any) -> dict[str, Tensor]:
     """Outputs, final states and gradients, by what they are called in messages."""
     signature, k = program.step.signature, len(program.step.outs)
-    leaves = [value.detach() for kind in given for value in kind]
+    leaves = [value for kind in given for value in kind]
     if program.differentiable:
         for i in signature.sources:
-            leaves[i] = leaves[i].clone().requires_grad_()
+            leaves[i] = leaves[i].detach().clone().requires_grad_()
     n, m = len(given[0]), len(given[0]) + len(given[1])
     with torch.set_grad_enabled(program.differentiable):
         outs, final = run(leaves[:n], leaves[n:m], leaves[m:])

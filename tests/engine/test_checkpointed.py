@@ -60,7 +60,7 @@ def test_records():
     assert_same(gradients[:1], gradients[1:])
 
 
-def test_dropout_is_drawn_once():
+def test_dropout_is_drawn_once(unsaid):
     net, xs = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.5), nd.LIF(4)), inputs(20, 3)
     ys = []
 
@@ -70,7 +70,7 @@ def test_dropout_is_drawn_once():
     net[1].register_forward_hook(kept)
     with pytest.warns(nd.EagerWarning, match="hooks"):  # the layer with the hook runs step by step
         nd.unroll(net, xs, checkpoint=10).sum().backward()
-    first, second, second_again, first_again = torch.stack(ys).split(10)
+    first, second, second_again, first_again = torch.stack(ys[-40:]).split(10)  # one step before them was tried
     assert torch.equal(first, first_again)
     assert torch.equal(second, second_again)
 

@@ -158,7 +158,7 @@ def test_what_has_states_is_never_rowwise():
     assert torch.equal(nd.unroll(nn.Sequential(Said()), xs), nd.unroll(nd.LIF(4), xs))
 
 
-def test_a_hook_on_a_layer_is_called_at_every_step():
+def test_a_hook_on_a_layer_is_called_at_every_step(unsaid):
     linear, calls = nn.Linear(5, 4), []
     linear.register_forward_hook(lambda *given: calls.append(1))
     with pytest.warns(nd.EagerWarning, match="has hooks"):

@@ -226,7 +226,7 @@ def test_tensors_that_the_kernels_do_not_take():
     close(torch.ops.neurodyn.linear(x, g.T @ x, None, look=True), x @ (x.T @ g))
 
 
-def test_a_hook_on_a_large_linear_is_called():
+def test_a_hook_on_a_large_linear_is_called(unsaid):
     net, called = nn.Sequential(nn.Linear(512, 512), nd.LIF(512)), []
     net.float()[0].register_forward_hook(lambda *call: called.append(call))
     with pytest.warns(nd.EagerWarning, match="hooks"):
