@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from .errors import NotCompilable
-from .snapshot import Snapshot, from_trusted_module, is_hidden
+from .snapshot import Snapshot, from_trusted_module, is_hidden, is_trusted_name
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -56,7 +56,7 @@ _EFFECTS = (print, input, open, exec, eval, compile, __import__, breakpoint)
 _PURE = frozenset(
     "builtins math cmath _operator itertools _functools collections _collections _abc torch numpy".split()
 )
-_CONTAINERS = (str, bytes, int, float, complex, bool, list, tuple, dict, set, frozenset, range, slice, bytearray, type)
+_CONTAINERS = (str, bytes, int, float, complex, bool, list, tuple, dict, set, frozenset, range, slice, bytearray)
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME"}
 _STORES = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
@@ -137,7 +137,7 @@ class Watching:
                 loaded = name, frame.f_globals[name]
             elif instruction.opname in _ATTRIBUTES and loaded is not None and isinstance(loaded[1], types.ModuleType):
                 module = loaded[1]
-                if name in vars(module) and not from_trusted_module(_Named(module.__name__)):
+                if name in vars(module) and not is_trusted_name(module.__name__):
                     self.reads.take_name(f"{loaded[0]}.{name}", vars(module), name)
                 loaded = f"{loaded[0]}.{name}", getattr(module, name, None)
             else:
@@ -166,11 +166,6 @@ class Watching:
                     if isinstance(name, str) and name in self.attributes and is_hidden(value):
                         return f"{part.label}.{name}"
         return None
-
-
-class _Named:
-    def __init__(self, name: str):
-        self.__module__ = name
 
 
 def _is_users(frame: types.FrameType) -> bool:
@@ -216,7 +211,7 @@ def _is_pure(function: Any) -> bool:
         )
         return module.partition(".")[0] in _PURE and not module.startswith("numpy.random")
     kind = owner if isinstance(owner, type) else type(owner)
-    return isinstance(owner, _CONTAINERS[:-1]) or kind.__module__.partition(".")[0] in _PURE
+    return isinstance(owner, _CONTAINERS) or kind.__module__.partition(".")[0] in _PURE
 
 
 def _name_of(function: Any) -> str:

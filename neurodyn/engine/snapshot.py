@@ -62,7 +62,12 @@ def is_hidden(value: object) -> bool:
 
 def from_trusted_module(thing: Any) -> bool:
     """Whether a class or function is one of torch, NumPy or this library."""
-    return f"{getattr(thing, '__module__', None)}.".startswith(_TRUSTED)
+    return is_trusted_name(getattr(thing, "__module__", None))
+
+
+def is_trusted_name(module: str | None) -> bool:
+    """Whether a module is one of theirs."""
+    return f"{module}.".startswith(_TRUSTED)
 
 
 class _Part(NamedTuple):

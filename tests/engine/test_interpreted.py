@@ -31,7 +31,6 @@ class Counter(nd.Dynamics):
 MAKE = {"LIF": lambda: nd.LIF(5, learn=("tau", "V_th")), **NETS, "several": Several}
 
 
-# ENGINE: torch's own vmap of old is no transform for inside_transform().
 @pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
 @pytest.mark.parametrize("T", [1, 9])
 def test_many_gradients_at_once(make, T):

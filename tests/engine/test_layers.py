@@ -52,8 +52,6 @@ def test_torchs_layers_on_all_steps(kind):
     assert_same([nd.unroll(layer, xs).detach()], [step_by_step(layer, xs).detach()])
 
 
-# ENGINE: these are taken to know lone items.
-#: Layers that torch itself lets run on one dimension less, which then is not that of a lone item.
 FEWER = [nn.Upsample(scale_factor=2), nn.LocalResponseNorm(2), nn.ChannelShuffle(2)]
 
 
@@ -63,7 +61,6 @@ def test_layers_without_a_mode_for_one_item(layer):
     assert_same([nd.unroll(layer, xs)], [step_by_step(layer, xs)])
 
 
-# ENGINE: with one dimension less torch drops other things than in a batch of them.
 @pytest.mark.filterwarnings("ignore:dropout2d")
 @pytest.mark.parametrize(("kind", "shape"), [(nn.Dropout2d, (50, 4, 6))])
 def test_dropout_leaves_no_sample_out_as_a_whole(kind, shape):
@@ -73,7 +70,6 @@ def test_dropout_leaves_no_sample_out_as_a_whole(kind, shape):
     assert not whole.double().mean() > 0.2
 
 
-# ENGINE: the output is taken for one tensor.
 def test_pooling_that_returns_indices_too():
     layer, xs = nn.MaxPool1d(2, return_indices=True), torch.rand(5, 2, 4, 6)
     found, wanted = nd.unroll(layer, xs), [layer(x) for x in xs]

@@ -190,7 +190,6 @@ def test_autocast_and_dtype() -> None:
             assert nd.unroll(net, XS.to(dtype)).dtype == dtype
 
 
-# ENGINE: the snapshot beside a module holds the module.
 @pytest.mark.parametrize("make", [Leak, nd.LIF, nd.STP], ids=["user", "LIF", "STP"])
 def test_modules_are_not_held(make: Callable[[int], nn.Module]) -> None:
     net = make(3)

@@ -127,7 +127,6 @@ def test_only_chunks_of_one_length_are_wrong(monkeypatch: pytest.MonkeyPatch) ->
     assert_equal([found], [nd.unroll(net, XS, compile=False)])
 
 
-# ENGINE: the proof runs one chunk of the usual length, so that what moves between chunks is not compared.
 def test_only_later_chunks_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     run = compiled_chunk.CompiledChunk.run
 

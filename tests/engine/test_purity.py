@@ -115,7 +115,6 @@ def test_random_numbers_of_python_are_other_ones_at_every_step() -> None:
     assert torch.equal(ys[:, 0, 0], torch.tensor([random.random() for _ in range(STEPS)]))
 
 
-# ENGINE: the draw of the trace is not put back.
 def test_generators_of_the_module() -> None:
     class Noise(nd.Dynamics):
         r = nd.state(0.0)

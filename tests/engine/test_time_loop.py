@@ -133,7 +133,6 @@ def test_a_batch_of_none_and_one(T):
         assert_as_plain(net, 3 * torch.rand(T, *batch, 3))
 
 
-# ENGINE: the proof cannot weigh results without elements.
 def test_an_empty_batch():
     net, xs = nn.Sequential(nd.Expon(3, learn="tau"), nd.LIF(3, learn="tau")), torch.rand(9, 0, 3)
     assert nd.unroll(net, xs).shape == nd.unroll(net, xs, compile=False).shape == xs.shape

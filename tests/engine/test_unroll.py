@@ -243,16 +243,6 @@ def test_bad_arguments():
         nd.unroll(mixed, torch.rand(3, 4))
 
 
-def test_second_derivatives_are_refused_by_the_compiled_loop():
-    xs = torch.rand(5, 2, 4, requires_grad=True)
-    ys = nd.unroll(nd.Expon(4), xs)
-    with pytest.raises(RuntimeError, match="compile=False"):
-        torch.autograd.grad(ys.sum(), xs, create_graph=True)
-    ys = nd.unroll(nd.Expon(4, learn="tau"), xs, compile=False).square()
-    (grad,) = torch.autograd.grad(ys.sum(), xs, create_graph=True)
-    torch.autograd.grad(grad.sum(), xs)
-
-
 def test_inside_torch_func():
     net = chain()
     x = torch.rand(6, 2, 5)
