@@ -221,13 +221,22 @@ def _name_of(function: Any) -> str:
 
 
 def _generators() -> list[Any]:
-    """The states of the global random generators; draws of torch's own show in the graph."""
+    """The states of the global random generators, as bytes where they are arrays or tensors."""
     state: Any = np.random.get_state()  # noqa: NPY002
     kind, words, *rest = state
-    return [random.getstate(), (kind, words.tobytes(), *rest)]
+    return [random.getstate(), (kind, words.tobytes(), *rest), [x.numpy().tobytes() for x in _torch_states()]]
+
+
+def _torch_states() -> list[torch.Tensor]:
+    """Those of torch: on the CPU, and on each GPU once CUDA has started."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [])]
 
 
 def _restore_generators(held: list[Any]) -> None:
     kind, words, *rest = held[1]
     random.setstate(held[0])
     np.random.set_state((kind, np.frombuffer(words, np.uint32), *rest))  # noqa: NPY002
+    own, *cuda = [torch.frombuffer(bytearray(state), dtype=torch.uint8) for state in held[2]]
+    torch.set_rng_state(own)
+    if cuda:
+        torch.cuda.set_rng_state_all(cuda)

@@ -13,6 +13,7 @@ import operator
 import random
 import re
 import types
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -112,8 +113,10 @@ class Snapshot:
                 self.codes.add(value.__code__)
             if isinstance(value, Recipe) and not self.effects:  # whose classes tell when they are changed
                 kind = _COUNTED
-            read = functools.partial(kind.read, value)
-            self.parts[id(value)] = _Part(label, read, functools.partial(kind.restore, value), read(), value)
+            # A module lies in a part before it, but for the first, which must not be held by what it remembers.
+            held = weakref.ref(value) if isinstance(value, nn.Module) else value
+            read = functools.partial(kind.read, held)
+            self.parts[id(value)] = _Part(label, read, functools.partial(kind.restore, held), read(), held)
             waiting += [(f"{label}{name}", part) for name, part in kind.inside(value)]
 
     def take_name(self, label: str, namespace: dict[str, Any], name: str) -> None:
@@ -177,6 +180,10 @@ def _named(mapping: Any) -> list[tuple[str, Any]]:
     return [(f"[{key!r}]" if is_constant(key) else "[...]", value) for key, value in mapping.items()]
 
 
+def _of_module(module: weakref.ref[nn.Module]) -> list[Any]:
+    return [] if (found := module()) is None else _module(found)
+
+
 def _module(module: nn.Module) -> list[Any]:
     """The attributes of a module, with its parameters, modules, and buffers but for states, and its hooks."""
     own, states = vars(module), getattr(module, "states", ())
@@ -200,7 +207,9 @@ def _module(module: nn.Module) -> list[Any]:
     ]
 
 
-def _set_module(module: nn.Module, held: list[Any]) -> None:
+def _set_module(reference: weakref.ref[nn.Module], held: list[Any]) -> None:
+    if (module := reference()) is None:
+        return
     n = len(held) // 2
     before, own = dict(zip(held[:n], held[n:], strict=True)), vars(module)
     places = own["_parameters"], own["_modules"], own["_buffers"]
@@ -360,7 +369,7 @@ class _Unseen:
 _COUNTED = _Kind(lambda cls: [Recipe.changes], _keep, _inside_class)
 _GENERATOR = _Kind(_generator, _set_generator, _nothing)
 _KINDS: list[tuple[Any, _Kind]] = [
-    (nn.Module, _Kind(_module, _set_module, _inside_module)),
+    (nn.Module, _Kind(_of_module, _set_module, _inside_module)),
     (dict, _Kind(_items, _set_items, _named)),
     ((list, deque, set, bytearray), _Kind(list, _set_sequence, _numbered)),
     ((tuple, frozenset), _Kind(lambda value: [], _keep, _numbered)),
