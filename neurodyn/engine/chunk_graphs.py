@@ -163,6 +163,20 @@ class StepParts:
         varying = set(_computed_from(step.graph, [*self.states, *self.xs]))
         self.products = [node for node in self.recomputed if node.target in PRODUCTS and node in varying]
 
+    def reached(self, attached: bool) -> list[bool]:
+        """For each source, whether its gradient comes from the outs of any step, or from `attached` final states."""
+        n, floating = len(self.outs), floating_states(self.step.signature.states)
+        grads = dict(zip(self.step.differentiable, self.grads, strict=True))
+        sources = {node for i, node in grads.items() if i < n or attached}
+        independent = {*self.pulled} - {*_computed_from(self.step.graph, self.grads)}
+        while True:
+            found = _computed_from(self.step.graph, sources)
+            read = [n + i for i, node in zip(floating, self.pulled, strict=False) if node in found]
+            of_states = {grads[i] for i in read if i in grads}
+            if of_states <= sources:
+                return [node is not None and (node in found or node in independent) for node in self.pulled]
+            sources |= of_states
+
 
 def _computed_from(graph: fx.Graph, sources: Iterable[fx.Node]) -> dict[fx.Node, None]:
     """The sources, and the nodes that depend on them, in order."""

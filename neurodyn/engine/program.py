@@ -55,9 +55,19 @@ class Program:
         except SizeSpecialised:  # of sizes that are no free ones
             self.products = []
         self.has_gradient = [node is not None for node in self.parts.pulled]
+        self.unreached = {attached: self._unreached(attached) for attached in (False, True)}
         self.floating = floating_states(step.signature.states)
         self._pieces: dict[tuple[int, int], list[Piece]] = {}
         self._chunks: dict[tuple[str, int], CompiledChunk] = {}
+
+    def _unreached(self, attached: bool) -> list[int]:
+        """Sources without a path to the outs, or to `attached` final states: places among states, learned and xs."""
+        signature = self.step.signature
+        n, m = len(signature.states), len(signature.states) + len(signature.constants)
+        learned = signature.learned or ()
+        places = {i: i for i in range(n)} | {n + i: n + k for k, i in enumerate(learned)}
+        reached = zip(signature.sources, self.parts.reached(attached), strict=True)
+        return [places.get(i, i - m + n + len(learned)) for i, reaches in reached if not reaches]
 
     @property
     def differentiable(self) -> bool:

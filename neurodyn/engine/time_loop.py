@@ -234,7 +234,10 @@ def run_program(
     in_place = in_place and program.on_cpu and sum(x.nbytes for x in xs) >= LARGE
     final: list[Tensor] | None = None if attached else []
     constants = [constant.detach() for constant in constants]
-    results = TimeLoop.apply(Call(program, constants, progress, final, in_place), *states, *learned, *xs)
+    tensors = [*states, *learned, *xs]
+    for i in program.unreached[attached]:  # such a tensor has no gradient, not one of zeros, and its hooks do not run
+        tensors[i] = tensors[i].detach()
+    results = TimeLoop.apply(Call(program, constants, progress, final, in_place), *tensors)
     n = len(program.step.outs)
     return results[:n], results[n:] if final is None else final
 

@@ -162,3 +162,31 @@ def test_learned_initial_states():
     net, xs = nn.Sequential(nn.Linear(5, 4), nd.LIF(4, learn="V_initializer")), 3 * torch.rand(9, 2, 5)
     assert_as_plain(net, xs)
     assert outcome(net, xs)[-1].abs().sum() > 0
+
+
+class Unheard(nn.Module):
+    """Its output depends neither on `first` nor on `weight`."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nd.LIF(3, learn="tau"), nd.Expon(3, learn="tau")
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        self.first(x) * self.weight
+        return self.second(x)
+
+
+@pytest.mark.parametrize("T", [1, 5])
+def test_a_tensor_without_a_path_to_the_loss_has_no_gradient_and_its_hook_does_not_run(T):
+    grads = []
+    for compile in (False, True):
+        net, called = Unheard(), []
+        for name, parameter in net.named_parameters():
+            parameter.register_hook(lambda grad, name=name, called=called: called.append(name) or 2 * grad)
+        nd.unroll(net, torch.ones(T, 2, 3), compile=compile).sum().backward()
+        assert called == ["second.raw_tau"]
+        assert net.weight.grad is None
+        assert net.first.raw_tau.grad is None
+        grads.append(net.second.raw_tau.grad)
+    assert_same([grads[1]], [grads[0]])
