@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,12 +14,13 @@ from ..torch_private import below_autograd, compiled
 from . import kernel_loop
 from .chunk_graphs import ChunkGraph, Place
 from .errors import NotCompilable, log_once
-from .graph_passes import take_out
+from .graph_passes import inputs_of, take_out
 from .product_passes import is_called
 from .threads import Work
 
 #: Held while a thread traces or compiles: torch does it in one thread at a time.
 COMPILING = threading.RLock()
+_FEW = 256  # bytes of a constant, to compare which is quicker than to compute
 _RECORDED = 64  # shapes for which the kernels of one chunk are remembered
 
 #: The tensors of a sequence for each group of a chunk's arguments.
@@ -39,6 +41,34 @@ class Stretch(NamedTuple):
     row: int
     chunks: range
     turn: int = 0
+
+
+class OnceACall:
+    """What depends on the constants alone.
+
+    Args:
+        graph: from the constants to the values.
+
+    Attributes:
+        text: of the graph: the same values are the same text.
+    """
+
+    def __init__(self, graph: fx.Graph):
+        self.compute, self.text = fx.GraphModule({}, graph).forward, str(graph)
+        self.read = [i for i, node in enumerate(inputs_of(graph)) if node.users]
+        self.last: tuple[list[bytes], list[Tensor]] | None = None
+
+    def values(self, constants: Sequence[Tensor]) -> list[Tensor]:
+        """The values. Those of a few small constants are kept for as long as the bytes of these are the same."""
+        read = [constants[i] for i in self.read]
+        small = all([c.nbytes <= _FEW and c.is_cpu for c in read])
+        held = [ctypes.string_at(c.data_ptr(), c.nbytes) for c in read] if small else []
+        if self.last is not None and small and held == self.last[0]:
+            return self.last[1]
+        with torch.no_grad(), below_autograd():
+            values = self.compute(*constants)
+        self.last = (held, values) if small else None
+        return values
 
 
 class CompiledChunk:
@@ -63,7 +93,7 @@ class CompiledChunk:
         on_cpu = all(node.meta["val"].device.type == "cpu" for node in graph.nodes if node.op == "placeholder")
         constants = chunk.groups["constants"]
         before = take_out(graph, constants, on_cpu)
-        self.before = None if before is None else fx.GraphModule({}, before).forward
+        self.before = None if before is None else OnceACall(before)
         inputs = [node for node in graph.nodes if node.op == "placeholder"]
         values = len(inputs) - sum(self.groups.values())
         self.groups["values"] = values
@@ -78,13 +108,6 @@ class CompiledChunk:
             self.call = compiled(fx.GraphModule({}, graph), self.layouts, free.mode, _options(graph))
         except Exception as error:
             raise NotCompilable(_explain(error)) from error
-
-    def values(self, constants: Sequence[Tensor]) -> list[Tensor]:
-        """What depends on the constants alone, to be computed once for a call."""
-        if self.before is None:
-            return []
-        with torch.no_grad(), below_autograd():
-            return self.before(*constants)
 
     def run(
         self,

@@ -174,6 +174,9 @@ def take_out(graph: fx.Graph, constants: list[fx.Node], on_cpu: bool) -> fx.Grap
     for node in graph.nodes:
         if (node in once and node not in copies) or _is_made(node):
             copies[node] = before.node_copy(node, copies.__getitem__)
+            if node.target is torch.ops.prims.convert_element_type.default:  # which runs in Python
+                value, dtype = copies[node].args
+                copies[node].target, copies[node].args, copies[node].kwargs = _CONVERT, (value,), {"dtype": dtype}
     before.output([copies[node] for node in values])
     before.eliminate_dead_code()
     last = inputs_of(graph)[-1]
@@ -186,6 +189,7 @@ def take_out(graph: fx.Graph, constants: list[fx.Node], on_cpu: bool) -> fx.Grap
     return before
 
 
+_CONVERT = aten._to_copy.default
 _CHEAP = aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.neg.default, aten.abs.default
 _LARGE = 2**20  # elements
 

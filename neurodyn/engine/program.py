@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..torch_private import without_saved_tensor_hooks
+from ..torch_private import tree_flatten, without_saved_tensor_hooks
 from .chunk_graphs import FORWARD, Place, StepParts, backward_graph, floating_states, forward_graph
 from .compiled_chunk import COMPILING, CompiledChunk
 from .errors import NotCompilable, SizeSpecialised
@@ -17,6 +17,7 @@ from .tracing import TracedStep
 
 #: (inputs and nodes of one forward step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
+_SINGLE = tree_flatten(torch.empty(0))[1]
 _REMEMBERED = 256  # lengths of sequences
 
 
@@ -54,6 +55,7 @@ class Program:
             self.products = [step.layout_of(node.meta["val"]) for node in kept]
         except SizeSpecialised:  # of sizes that are no free ones
             self.products = []
+        self.single = step.output_spec == _SINGLE
         self.has_gradient = [node is not None for node in self.parts.pulled]
         self.unreached = {attached: self._unreached(attached) for attached in (False, True)}
         self.floating = floating_states(step.signature.states)
@@ -91,6 +93,14 @@ class Program:
                         self.failure = str(reason)
                         raise
         return self._chunks[kind, steps]
+
+    def values(self, chunk: CompiledChunk, constants: Sequence[Tensor], made: dict[str, list[Tensor]]) -> list[Tensor]:
+        """What a chunk reads that depends on the constants alone; `made` holds what this call has computed so far."""
+        if (before := chunk.before) is None:
+            return []
+        if before.text not in made:
+            made[before.text] = before.values(constants)
+        return made[before.text]
 
     def _compiled(self, kind: str, steps: int) -> CompiledChunk:
         try:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..states import constants, held_states, named_dynamics, named_modules, same_tensors
-from ..torch_private import Missing, TreeSpec, has_module_hooks, load_compiler, tree_unflatten
+from ..torch_private import Missing, TreeSpec, has_module_hooks, load_compiler, tree_flatten, tree_unflatten
 from .compiled_chunk import COMPILING
 from .errors import NotCompilable, SizeSpecialised
 from .fingerprint import Elastic, Unique, elastic_sizes, fingerprint
@@ -27,6 +27,7 @@ from .snapshot import REMEMBERED, Snapshot
 from .tracing import Layout, Signature, trace_step
 
 _KEPT = 256
+_ONE = tree_flatten((torch.empty(0),))[1]  # the arguments of most modules
 
 
 class Found(NamedTuple):
@@ -72,19 +73,25 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> tuple[P
     last = vars(net).get(REMEMBERED)
     if last is None or last.snapshot is None or last.epoch != _epoch or last.snapshot.change() is not None:
         last = vars(net)[REMEMBERED] = _Remembered()
-    if look not in last.programs:
+    if (program := last.programs.get(look)) is None:
         found = _found(net, states, [x[0] for x in xs], spec, gradients)
         if last.snapshot is None:
             last.snapshot, last.epoch = Snapshot(), _epoch
             last.snapshot.take("", net)
         last.snapshot.add(found.reads)
-        last.programs[look] = found.program
-    program = last.programs[look]
+        program = last.programs[look] = found.program
     if isinstance(program, str):
         raise NotCompilable(program)
     if program.failure:
         raise NotCompilable(program.failure)
     return program, fixed
+
+
+def flattened(arguments: tuple[Any, ...]) -> tuple[list[Any], TreeSpec]:
+    """`tree_flatten`, which takes longer, where the only argument is a tensor."""
+    return (
+        (list(arguments), _ONE) if len(arguments) == 1 and isinstance(arguments[0], Tensor) else tree_flatten(arguments)
+    )
 
 
 def how_many() -> int:
@@ -104,7 +111,7 @@ def _key(net: nn.Module, states: Any, fixed: Any, xs: Any, spec: TreeSpec, gradi
     of_states = tuple([(s.shape, s.dtype, s.device) for s in states])
     of_constants = tuple([(c.shape, c.dtype, c.device, c.requires_grad) for c in fixed])
     of_xs = tuple([(x.shape[1:], x.dtype, x.device, x.requires_grad) for x in xs])
-    return of_states, of_constants, of_xs, spec, gradients, _surroundings(xs[0].device.type)
+    return of_states, of_constants, of_xs, None if spec is _ONE else spec, gradients, _surroundings(xs[0].device.type)
 
 
 def _surroundings(device: str) -> Hashable:

@@ -10,11 +10,11 @@ from torch import nn
 
 from ..dynamics import exporting
 from ..states import detach_states, held_states, named_modules, state_places
-from ..torch_private import has_saved_tensor_hooks, tree_flatten, tree_unflatten
+from ..torch_private import has_saved_tensor_hooks, tree_unflatten
 from .eager import check_output, exported_loop, plain_loop
 from .errors import NotCompilable, warn_once
 from .layers import on_all_steps, runs_on_all_steps
-from .program_cache import program_for
+from .program_cache import flattened, program_for
 from .proof import prove
 from .start import first_step, reset_for
 from .time_loop import NoForwardDerivative, run_program
@@ -62,8 +62,8 @@ def run_row(row: Sequence[nn.Module], ys: Any, mode: Mode, ours: bool = False) -
 def _run(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool) -> tuple[Any, bool]:
     """All steps of one layer; its new states stay in its buffers."""
     for _, module in named_modules(net):
-        if (settle := getattr(module, "settle", None)) is not None:
-            settle()  # what follows from delays that were edited in place
+        if hasattr(type(module), "settle"):
+            module.settle()  # type: ignore[operator]  # what follows from delays that were edited in place
     warn: Callable[[], None] = lambda: None  # noqa: E731
     if mode.compile:
         try:
@@ -90,7 +90,7 @@ def _compiled(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool
     """
     if mode.reset:
         reset_for(net, arguments)
-    xs, spec = tree_flatten(arguments)
+    xs, spec = flattened(arguments)
     states = [value.clone() if mode.shared_start else value for value in held_states(net).values()]
     program, constants = program_for(net, xs, spec)
     try:
@@ -108,6 +108,8 @@ def _compiled(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool
     outs, final = found
     for (place, name), value in zip(state_places(net), final, strict=True):
         place[name] = value
+    if program.single:
+        return outs[0]
     ys = tree_unflatten(list(outs), program.step.output_spec)
     check_output(net, ys)
     return ys

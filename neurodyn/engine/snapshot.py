@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import operator
 import random
 import re
@@ -73,7 +74,7 @@ def is_trusted_name(module: str | None) -> bool:
 
 class _Part(NamedTuple):
     label: str
-    read: Callable[[], list[Any]]
+    read: functools.partial[list[Any]]
     restore: Callable[[list[Any]], None]
     held: list[Any]
     owner: Any  # held, so that its id stays its own
@@ -94,6 +95,7 @@ class Snapshot:
         self.parts: dict[Any, _Part] = {}
         self.codes: set[types.CodeType] = set()
         self.effects = effects
+        self.looked_at: list[tuple[Callable[[], list[Any]], list[Any], str]] | None = None
 
     def take(self, label: str, value: Any) -> None:
         """Note what `value` and everything in it holds; `label` is what it is called in messages.
@@ -101,6 +103,7 @@ class Snapshot:
         Raises:
             NotCompilable: there is too much in it.
         """
+        self.looked_at = None
         waiting = [(label, value)]
         while waiting:
             label, value = waiting.pop()
@@ -123,6 +126,7 @@ class Snapshot:
         """Note one name of a namespace, such as a global variable, and what it holds."""
         key = id(namespace), name
         if key not in self.parts:
+            self.looked_at = None
             read = functools.partial(_read_name, namespace, name)
             self.parts[key] = _Part(label, read, functools.partial(_restore_name, namespace, name), read(), namespace)
             self.take(label, namespace.get(name))
@@ -131,14 +135,19 @@ class Snapshot:
         """Include what `other` holds."""
         self.parts = other.parts | self.parts
         self.codes |= other.codes
+        self.looked_at = None
 
     def change(self) -> str | None:
         """What has changed, as its label; None if nothing has."""
-        for part in self.parts.values():
-            now = part.read()
-            if len(now) != len(part.held) or not all(map(operator.is_, now, part.held)):
-                if _differ(now, part.held):
-                    return part.label
+        if self.looked_at is None:  # not at what cannot change, and once at the count of all classes
+            counted = {part.held[0]: part for part in self.parts.values() if part.read.func is _COUNTED.read}
+            others = [part for part in self.parts.values() if part.read.func not in (_COUNTED.read, _fixed)]
+            self.looked_at = [(part.read, part.held, part.label) for part in (*counted.values(), *others)]
+        for read, held, label in self.looked_at:
+            now = read()
+            if len(now) != len(held) or not all(map(operator.is_, now, held)):
+                if _differ(now, held):
+                    return label
         return None
 
     def restore(self) -> None:
@@ -186,25 +195,13 @@ def _of_module(module: weakref.ref[nn.Module]) -> list[Any]:
 
 def _module(module: nn.Module) -> list[Any]:
     """The attributes of a module, with its parameters, modules, and buffers but for states, and its hooks."""
-    own, states = vars(module), getattr(module, "states", ())
-    buffers = [(name, value) for name, value in module._buffers.items() if name not in states]
-    hooks = [hook for name in _HOOKS for hook in own.get(name, ())]
-    names, values = zip(*buffers, strict=True) if buffers else ((), ())
-    kept = [name for name in own if name not in _SKIPPED]
-    parameters, modules = module._parameters, module._modules
-    read = [own[name] for name in kept]
-    return [
-        *kept,
-        *parameters,
-        *modules,
-        *names,
-        *hooks,
-        *read,
-        *parameters.values(),
-        *modules.values(),
-        *values,
-        *hooks,
-    ]
+    own, states = vars(module), getattr(type(module), "states", ())
+    kept = {name: value for name, value in own.items() if name not in _SKIPPED}
+    buffers = {name: value for name, value in own["_buffers"].items() if name not in states}
+    places = kept, own["_parameters"], own["_modules"], buffers
+    hooks = [hook for name in _HOOKS if (found := own.get(name)) for hook in found]
+    names, values = itertools.chain(*places), itertools.chain(*map(dict.values, places))
+    return [*names, *hooks, *values, *hooks]
 
 
 def _set_module(reference: weakref.ref[nn.Module], held: list[Any]) -> None:
@@ -237,8 +234,11 @@ def _inside_module(module: nn.Module) -> list[tuple[str, Any]]:
 
 def _attributes(value: Any) -> dict[str, Any]:
     """The attributes of an object, in its dict and in its slots."""
-    slots = [name for cls in type(value).__mro__ for name in _slots(cls)]
-    return {name: getattr(value, name, _MISSING) for name in slots} | getattr(value, "__dict__", {})
+    found = getattr(value, "__dict__", {})
+    slots = _slots_of.get(type(value))
+    if slots is None:
+        slots = _slots_of[type(value)] = [name for cls in type(value).__mro__ for name in _slots(cls)]
+    return {name: getattr(value, name, _MISSING) for name in slots} | found if slots else found
 
 
 def _slots(cls: type) -> Iterable[str]:
@@ -246,10 +246,14 @@ def _slots(cls: type) -> Iterable[str]:
     return [name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__")]
 
 
+#: The slots of classes, which never change.
+_slots_of: weakref.WeakKeyDictionary[type, list[str]] = weakref.WeakKeyDictionary()
+
+
 def _set_attributes(value: Any, held: list[Any]) -> None:
     n = len(held) // 2
     before = dict(zip(held[:n], held[n:], strict=True))
-    for name in _attributes(value):
+    for name in list(_attributes(value)):
         if before.get(name, _MISSING) is _MISSING:
             object.__delattr__(value, name)
     for name, item in before.items():
@@ -301,6 +305,11 @@ def _inside_function(f: types.FunctionType) -> list[tuple[str, Any]]:
     names = (" code", " defaults", " defaults", *(f" variable {name}" for name in f.__code__.co_freevars))
     cells = [(name, value) for name, value in zip(names, _function(f), strict=True) if value is not _MISSING]
     return [*cells[1:], ("", f.__dict__), ("", getattr(f, "__wrapped__", None))]
+
+
+def _fixed(value: Any) -> list[Any]:
+    """What cannot change has nothing to compare."""
+    return []
 
 
 def _keep(value: Any, held: list[Any]) -> None:
@@ -372,16 +381,16 @@ _KINDS: list[tuple[Any, _Kind]] = [
     (nn.Module, _Kind(_of_module, _set_module, _inside_module)),
     (dict, _Kind(_items, _set_items, _named)),
     ((list, deque, set, bytearray), _Kind(list, _set_sequence, _numbered)),
-    ((tuple, frozenset), _Kind(lambda value: [], _keep, _numbered)),
+    ((tuple, frozenset), _Kind(_fixed, _keep, _numbered)),
     (types.MappingProxyType, _Kind(_items, _keep, _named)),
     (types.FunctionType, _Kind(_function, _set_function, _inside_function)),
-    (types.MethodType, _Kind(lambda m: [], _keep, lambda m: [("", m.__func__), ("", m.__self__)])),
+    (types.MethodType, _Kind(_fixed, _keep, lambda m: [("", m.__func__), ("", m.__self__)])),
     (
         functools.partial,
-        _Kind(lambda p: [], _keep, lambda p: [("", p.func), ("", p.args), ("", p.keywords)]),
+        _Kind(_fixed, _keep, lambda p: [("", p.func), ("", p.args), ("", p.keywords)]),
     ),
-    ((classmethod, staticmethod), _Kind(lambda m: [], _keep, lambda m: [("", m.__func__)])),
-    (property, _Kind(lambda p: [], _keep, lambda p: [("", p.fget), ("", p.fset)])),
+    ((classmethod, staticmethod), _Kind(_fixed, _keep, lambda m: [("", m.__func__)])),
+    (property, _Kind(_fixed, _keep, lambda p: [("", p.fget), ("", p.fset)])),
     (np.ndarray, _Kind(_array, _set_array, _nothing)),
     ((torch.Generator, random.Random, np.random.Generator, np.random.RandomState), _GENERATOR),
     (type, _Kind(lambda cls: _items(vars(cls)), _set_class, _inside_class)),

@@ -72,6 +72,7 @@ def forward_pass(
     history, places, turn = [huge(layout.empty(sizes, rows)) for layout in step.signature.states], kept_places(keep), 0
     for row, state in zip(history, states, strict=True):
         row[0] = state
+    made: dict[str, list[Tensor]] = {}
     for piece in pieces:
         chunk = program.chunk("forward", piece.steps)
         tensors = {
@@ -81,7 +82,7 @@ def forward_pass(
             "new_states": history,
             "outs": outs,
             "products": products,
-            "values": chunk.values(constants),
+            "values": program.values(chunk, constants, made),
         }
         stretch = Stretch(piece.first_step, piece.first_row, range(piece.chunks), turn)
         turn = chunk.run(tensors, stretch, sizes, places, progress)
@@ -111,9 +112,10 @@ def backward_pass(
     sums = [torch.zeros_like(constants[i]) for i in signature.learned or ()]
     wanted = [xs[i] for i in signature.wanted]
     grad_xs = [x.detach() if in_place else huge(torch.empty_like(x)) for x in wanted]
+    made: dict[str, list[Tensor]] = {}
     for piece in reversed(program.pieces(T)):
         chunk, row = program.chunk("backward", piece.steps), piece.first_row
-        values = chunk.values(constants)
+        values = program.values(chunk, constants, made)
         most = piece.chunks if not in_place else max(1, _AT_A_TIME // sum(x[: piece.steps].nbytes for x in xs))
         for last in range(piece.chunks, 0, -most):
             n = min(most, last)

@@ -47,6 +47,23 @@ class _Call(NamedTuple):
     shared_bytes: int
 
 
+class _Route(NamedTuple):
+    """How all columns of a recording move.
+
+    Attributes:
+        moves: the columns, which `lists` points to.
+        lists: addresses and lengths, as run_kernels takes them.
+        aligned: whether a kernel of Triton's may be called along it.
+    """
+
+    moves: array[int]
+    lists: list[int]
+    aligned: bool
+
+
+_NOWHERE = contextlib.nullcontext()
+
+
 @functools.cache
 def _library() -> Any:
     """The functions of kernel_loop.cpp, which takes its structs and constants from here."""
@@ -103,7 +120,7 @@ class Recording:
         self.calls = array("q", itertools.chain.from_iterable(launches))
         self.arguments = array("q", columns)
 
-    def route(self, columns: Sequence[Column], bases: int) -> tuple[array[int], int, bool]:
+    def route(self, columns: Sequence[Column], bases: int) -> _Route:
         """How all columns move, temporary tensors and numbers after the `columns` of the chunk's arguments.
 
         Args:
@@ -112,11 +129,13 @@ class Recording:
         """
         still = [Column(bases + i) for i in range(len(self.temporary) + len(self.numbers))]
         aligned = all(column.offset % _ALIGNED == 0 and column.step % _ALIGNED == 0 for column in columns)
-        return array("q", itertools.chain.from_iterable((*columns, *still))), len(columns) + len(still), aligned
+        moves = array("q", itertools.chain.from_iterable((*columns, *still)))
+        lists = (moves, len(columns) + len(still)), (self.calls, self.count), (self.arguments, len(self.arguments))
+        return _Route(moves, [word for words, n in lists for word in (words.buffer_info()[0], n)], aligned)
 
     def run(
         self,
-        route: tuple[array[int], int, bool],
+        route: _Route,
         tensors: Sequence[Tensor],
         chunks: range,
         turn: int = 0,
@@ -132,28 +151,20 @@ class Recording:
         Raises:
             RuntimeError: what a kernel has thrown, such as an index out of range.
         """
-        columns, n_columns, aligned = route
         addresses = [tensor.data_ptr() for tensor in tensors]
         rooms = [torch.empty(n, dtype=torch.uint8, device=self.device) for n in self.temporary]
         launch, stream = None, None
         if self.on_gpu:
-            if not aligned or any(address % _ALIGNED for address in addresses):
+            if not route.aligned or any(address % _ALIGNED for address in addresses):
                 return False
             launch, stream = launcher(), torch.cuda.current_stream(self.device).cuda_stream
         bases = array("q", [*addresses, *[room.data_ptr() for room in rooms], *self.numbers])
         torch.get_num_threads()  # a new thread gets torch's number only now
-        lists = (
-            (columns, n_columns),
-            (self.calls, self.count),
-            (self.arguments, len(self.arguments)),
-            (bases, len(bases)),
-        )
-        given = [word for words, n in lists for word in (words.buffer_info()[0], n)]
-        guard = torch.cuda.device(self.device) if self.on_gpu else contextlib.nullcontext()
+        given = [*route.lists, bases.buffer_info()[0], len(bases)]
         for first in range(0, len(chunks), _CHUNKS_AT_ONCE):
             last = min(first + _CHUNKS_AT_ONCE, len(chunks))
             where = first, last, chunks.start, chunks.step, turn
-            with guard:
+            with torch.cuda.device(self.device) if self.on_gpu else _NOWHERE:
                 message = _library().run_kernels(*given, *where, self.threads, launch, stream)
             if message == _NOT_STARTED and first == 0:
                 return False
