@@ -69,7 +69,7 @@ class LeakySpike(Spiking):
 
     def step(self, x: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
         V = relax(V, x, self.tau, self.dt)
-        spike = self.surrogate((V - self.V_th) / self.V_th)
+        spike = self.fire(V - self.V_th)
         return spike, self.reset_potential(V, spike, self.V_th, self.V_reset)
 
 
