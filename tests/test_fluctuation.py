@@ -59,7 +59,8 @@ def test_the_potential_of_each_layer_is_as_far_from_the_threshold_as_asked(xi: f
     inputs = [xs, *(recording[name].values for name in names)]
     for x, linear in zip(inputs, net[::2], strict=False):
         U = membrane(linear(x).detach())
-        assert (1 - U.mean()) / U.std() == pytest.approx(xi, rel=0.02)
+        assert 1 / U.square().mean().sqrt() == pytest.approx(xi, rel=0.02)
+        assert abs(U.mean()) < 0.2 * U.std()
     assert list(found) == [str(i) for i in range(0, 22, 2)]
     assert found["4"] == pytest.approx(net[4].weight.std().item(), rel=1e-3)
     assert not any(linear.bias.any() for linear in net[::2])
@@ -134,6 +135,26 @@ def test_from_a_rate_ten_layers_spike(rate: float, xi: float):
     assert min(norms) > 0
 
 
+def test_from_a_rate_large_convolutions_spike():
+    torch.manual_seed(0)
+    size = (32, 12, 12)  # more neurons than those that stand for the inputs of the next layer
+    layers = [nn.Conv2d(2, 32, 3, padding=1), lif(size), nn.Conv2d(32, 32, 3, padding=1), lif(size)]
+    net = nn.Sequential(*layers, nn.Conv2d(32, 32, 3, padding=1), lif(size))
+    nd.init.fluctuation_driven_(net, rate=50 * u.Hz)
+    _, recording, names = run(net, (torch.rand(100, 4, 2, 12, 12) < 0.05).double())
+    rates = [recording[name].values.mean().item() for name in names]
+    assert 0.02 < min(rates) < max(rates) < 0.3
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_few_filters_whose_weights_happen_to_have_a_mean(seed: int):
+    """With a mean below zero no factor brings mean and deviation to the threshold, and weights grew without end."""
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), lif((4, 8, 8)), nn.Conv2d(4, 4, 3), lif((4, 6, 6)))
+    nd.init.fluctuation_driven_(net, (torch.rand(50, 4, 2, 10, 10) < 0.05).double())
+    assert all(net[i].weight.std() < 20 / net[i].weight[0].numel() ** 0.5 for i in (0, 2))
+
+
 def test_from_a_rate_a_recurrent_layer_spikes():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(64, 300), nd.Recurrent(lif(300), nn.Linear(300, 300)))
@@ -151,8 +172,15 @@ def test_connections_keep_their_pattern():
         nd.FixedProb(40, 30, 0.5, weight=1 * u.nS), synapse=nd.Expon(30), output=nd.COBA(E=3 * u.mV)
     )
     net = nn.Sequential(nn.Linear(10, 40), nd.LIF(40), projection, nd.LIF(30, tau=nd.init.Uniform(5 * u.ms, 9 * u.ms)))
-    nd.init.fluctuation_driven_(net, torch.randn(50, 8, 10))
-    weight = projection.connection.weight
+    xs = torch.randn(50, 8, 10)
+    nd.init.fluctuation_driven_(net, xs)
+    weight, spikes = projection.connection.weight, run(net, xs)[1]["1"].values
+    conductance = nd.unroll(nn.Sequential(projection.connection, projection.synapse), spikes, compile=False)
+    V = [torch.zeros(8, 30)]
+    for g in conductance:
+        V.append(nd.exp_euler(lambda v, g=g: (g * (3 - v) - v) / net[3].tau, V[-1], dt=1.0))
+    U = torch.stack(V[1:]).detach()
+    assert (1 - U.mean()) / U.std() == pytest.approx(0.5, rel=0.03)
     assert weight.dim() == 0
     assert weight > 0
     assert weight != 1

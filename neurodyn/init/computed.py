@@ -50,6 +50,7 @@ def computed(
 
     I, std = drive(spikes)
     own = unroll(neuron, std * I, compile=False, progress=False).reshape(_STEPS, -1).cpu()
+    own = own[:, torch.randperm(own.shape[1], generator=generator)[:_SOURCES]]
     for name, share in zip((layer.source, layer.feedback), shares, strict=False):
         std = std if name == layer.source else drive(own)[1]
         module: Any = net.get_submodule(name)

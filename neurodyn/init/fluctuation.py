@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..engine import unroll
 from .computed import computed, independent
-from .layers import Layer, distance_of, draw, find_layers, silent
+from .layers import DRAWN, Layer, distance_of, draw, find_layers, silent
 
 
 @torch.no_grad()
@@ -28,7 +28,8 @@ def fluctuation_driven_(
     r"""Set the weights in front of each spiking layer so that its potential fluctuates up to the threshold.
 
     The potential U of a neuron that is kept from firing is to have the standard deviation
-    $\sigma_U = (V_{th} - \mu_U) / \xi$ over time, batch and neurons. Then some inputs make a neuron fire and others do
+    $\sigma_U = (V_{th} - \mu_U) / \xi$ over time, batch and neurons, where $\mu_U$ is its mean, for weights of mean 0
+    that at rest. Then some inputs make a neuron fire and others do
     not, in deep layers as in the first ones, and gradients neither vanish nor grow as fast.
 
     Weights of ``nn.Linear`` and convolutions are drawn anew, normal with mean 0, and their biases set to 0; those of
@@ -138,19 +139,21 @@ def _up_to(net: nn.Module, name: str) -> nn.Module:
 def _fit(net: nn.Module, name: str, layer: Layer, xi: float, potential: Callable[[], Tensor]) -> None:
     """Scale the weights of module `name` until U, as `potential` gives it, is as far from the threshold as wanted."""
     neuron, distance, weight = layer.neuron, distance_of(layer), net.get_submodule(name).weight
+    drawn = isinstance(net.get_submodule(name), DRAWN)
     rest = float(neuron.V_th.mean()) - distance
     with silent(neuron):
         for _ in range(10):
-            U = potential().double()
-            reached = float(xi * U.std() + U.mean() - rest)
+            U = potential().double() - rest
+            # The mean that drawn weights happen to have is part of their fluctuation; that of a pattern stays.
+            reached = float(xi * U.square().mean().sqrt() if drawn else xi * U.std() + U.mean())
             if abs(reached / distance - 1) < 0.01:
                 return
             if not 1e-6 < reached / distance < 1e6:
                 break
             weight.mul_(distance / reached)  # type: ignore[operator]
     raise ValueError(
-        f"fluctuation_driven_: with the weights of {name!r} the potential of {layer.name!r} has mean "
-        f"{float(U.mean()):.3g} mV and standard deviation {float(U.std()):.3g} mV, and scaling them does not bring it "
-        f"{xi:g} standard deviations below the threshold; look whether its inputs are silent, and whether its weights "
-        "are scaled by themselves"
+        f"fluctuation_driven_: with the weights of {name!r} the potential of {layer.name!r} is on average "
+        f"{float(U.mean()):.3g} mV above rest, with standard deviation {float(U.std()):.3g} mV, and scaling does not "
+        f"bring it {xi:g} standard deviations below the threshold; look whether its inputs are silent, and whether its "
+        "weights are scaled by themselves"
     )

@@ -16,7 +16,8 @@ from ..dynamics import Dynamics
 from ..neurons.base import Firing, Spiking
 from ..recurrent import Recurrent
 
-_DRAWN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # others keep their pattern of weights
+#: Modules whose weights are drawn anew; others keep their pattern of weights.
+DRAWN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass
@@ -66,7 +67,7 @@ def draw(net: nn.Module, name: str, std: float | None, generator: torch.Generato
     module: Any = net.get_submodule(name)
     if "weight" not in module._parameters and "weight" not in module._buffers:
         raise ValueError(f"fluctuation_driven_: the weight of {name!r} is computed from others; set it before that")
-    if not isinstance(module, _DRAWN):
+    if not isinstance(module, DRAWN):
         if std is not None:
             raise ValueError(
                 f"fluctuation_driven_: the weights of {name!r}, a {type(module).__name__}, are not drawn anew, so "
