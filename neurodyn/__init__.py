@@ -20,6 +20,7 @@ from .connections import (
     SignedLinear,
     Sparse,
 )
+from .count import count_parameters
 from .current import COBA, CUBA, Current, MgBlock, SynapticOutput
 from .delay import Delay
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
@@ -110,6 +111,7 @@ __all__ = [
     "analysis",
     "bitwise",
     "constant",
+    "count_parameters",
     "default_dt",
     "detach_states",
     "distributed",

@@ -129,7 +129,7 @@ def scale_weights(
         statistics.add(unroll(net, xs, record=statistics.layers, compile=compile)[1])
         return statistics.rates[layer].magnitude.mean().item()
 
-    for layer, source in _sources(net, statistics.layers).items():
+    for layer, source in sources(net, statistics.layers, "scale_weights").items():
         weight: Any = net.get_submodule(source).weight
         original, low, high, factor = weight.clone(), 1e-3, 1e3, 1.0
         while abs((found := measured(layer)) / wanted - 1) > tolerance:
@@ -146,14 +146,19 @@ def scale_weights(
     return factors
 
 
-def _sources(net: nn.Module, layers: tuple[str, ...]) -> dict[str, str]:
-    """For each spiking layer the last module before it that has a weight matrix."""
+def has_weights(module: nn.Module) -> bool:
+    """Whether a module has a weight for each pair of a source and a target, as a matrix or in sparse form."""
+    return isinstance(module, Sparse) or getattr(getattr(module, "weight", None), "dim", int)() > 1
+
+
+def sources(net: nn.Module, layers: tuple[str, ...], caller: str) -> dict[str, str]:
+    """For each spiking layer the last module before it that has a weight matrix; `caller` names it in errors."""
     found, last = {}, None
     for name, module in net.named_modules():
-        if isinstance(module, Sparse) or getattr(getattr(module, "weight", None), "dim", int)() > 1:
+        if has_weights(module):
             last = name
         if name in layers:
             if last is None or last in found.values():
-                raise ValueError(f"scale_weights: {name!r} has no weights of its own before it to scale")
+                raise ValueError(f"{caller}: {name!r} has no weights of its own before it")
             found[name] = last
     return found

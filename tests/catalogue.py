@@ -66,6 +66,13 @@ DRIVES: dict[str, Callable[[Tensor], Tensor]] = {
 MODELS = [
     Model("LIF", nd.LIF, "current", spiking=True),
     Model("LIF-hard", nd.LIF, "current", {"reset": "hard", "V_reset": -0.3 * u.mV}, spiking=True, detached=True),
+    Model(
+        "LIF-attached",
+        nd.LIF,
+        "current",
+        {"reset": "hard", "reset_gradient": "attached", "V_reset": -0.3 * u.mV, "surrogate_scale": 1 * u.mV},
+        spiking=True,
+    ),
     Model("IF", nd.IF, "current", spiking=True),
     Model("LIFRef", nd.LIFRef, "current", spiking=True, fixed=("tau_ref", "held_initializer")),
     Model("ALIF", nd.ALIF, "current", spiking=True),

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from .. import surrogate as surrogates
+from .. import units
 from ..current import Current
 from ..dynamics import Dynamics
+from ..fields import check
 from ..solve import exp_euler, relax
 
 #: Bound on exponents that run away at a spike: e^30 mV is far past any threshold, and finite in float32.
@@ -27,8 +29,10 @@ class Firing(Dynamics):
     """A neuron whose output is a spike, 0 or 1. It has V_th and V_reset, or a `gap` of its own.
 
     Args:
-        surrogate: slope of the spike in the backward pass, one of `neurodyn.surrogate`; its argument is the distance
-            from the threshold in units of `gap`.
+        surrogate: slope s of the spike in the backward pass, one of `neurodyn.surrogate`. It is called with
+            x = (V - V_th) / scale, so that the derivative of the spike by V is s(x) / scale.
+        surrogate_scale: this scale, a quantity in mV; the distance V_th - V_reset (`gap`) if not given. Other libraries
+            do not divide, which is ``surrogate_scale=1 * u.mV`` here.
     """
 
     V_th: Tensor
@@ -39,10 +43,12 @@ class Firing(Dynamics):
         size: int | tuple[int, ...],
         *,
         surrogate: Callable[[Tensor], Tensor] = surrogates.ReluGrad(),
+        surrogate_scale: Any = None,
         **values: Any,
     ):
         super().__init__(size, **values)
         self.surrogate = surrogate
+        self.surrogate_scale = None if surrogate_scale is None else self._as_scale(surrogate_scale)
         if bool((self.gap.detach() == 0).any()):
             raise ValueError(
                 f"{self._label()}: the threshold equals the potential from which a spike starts, so that V has no "
@@ -54,10 +60,20 @@ class Firing(Dynamics):
         """From the potential after a spike to the threshold: the scale on which V is near the threshold."""
         return self.V_th - self.V_reset
 
+    def _as_scale(self, given: Any) -> float:
+        """A distance in mV, checked."""
+        label = f"{self._label()}: surrogate_scale"
+        scale = float(check(given, units.canonical_unit("mV"), (), label, None, torch.float64))
+        if scale <= 0:
+            raise ValueError(f"{label} must be positive, got {scale:g} mV; for example surrogate_scale=1.0 * u.mV")
+        return scale
+
     def fire(self, excess: Tensor) -> Tensor:
         """The spike: 1 where V exceeds the threshold by `excess` >= 0, whatever the sign of `gap`."""
         if isinstance(self.surrogate, surrogates.Surrogate) and not surrogates.may_differentiate():
             return (excess >= 0).to(excess.dtype)  # its scale does not matter
+        if self.surrogate_scale is not None:
+            return self.surrogate(excess / self.surrogate_scale)
         return self.surrogate(excess * self.gap.abs().reciprocal())
 
     def cross(self, before: Tensor, V: Tensor) -> Tensor:
@@ -70,23 +86,40 @@ class Spiking(Firing):
 
     Args:
         reset: what follows a spike. "soft" subtracts V_th - V_reset and keeps the overshoot; "hard" sets V to V_reset.
-            A hard reset passes the gradient of V straight through, as if the subtracted V were a constant.
-        surrogate: see `Firing`.
+        reset_gradient: the derivative of V after the reset by V before it, with S the spike and S' its derivative.
+            "attached" differentiates the equation: 1 - (V_th - V_reset) S' if soft, 1 - S - (V - V_reset) S' if hard.
+            "detached" takes the spike in it for a constant: 1 if soft, 1 - S if hard.
+            "through", the default and that of brainstate, takes the V that a hard reset subtracts for a constant:
+            1 - (V - V_reset) S'; if soft it is as "attached".
+        surrogate, surrogate_scale: see `Firing`.
     """
 
-    def __init__(self, size: int | tuple[int, ...], *, reset: Literal["soft", "hard"] = "soft", **values: Any):
+    def __init__(
+        self,
+        size: int | tuple[int, ...],
+        *,
+        reset: Literal["soft", "hard"] = "soft",
+        reset_gradient: Literal["attached", "detached", "through"] = "through",
+        **values: Any,
+    ):
         super().__init__(size, **values)
         if reset not in ("soft", "hard"):
             raise ValueError(f"{self._label()}: reset must be 'soft' or 'hard', got {reset!r}")
-        self.reset = reset
+        if reset_gradient not in ("attached", "detached", "through"):
+            wanted = "'attached', 'detached' or 'through'"
+            raise ValueError(f"{self._label()}: reset_gradient must be {wanted}, got {reset_gradient!r}")
+        self.reset, self.reset_gradient = reset, reset_gradient
 
     def reset_potential(self, V: Tensor, spike: Tensor, V_th: Tensor, V_reset: Tensor | float) -> Tensor:
         """V after the reset that follows `spike`; a hard reset gives exactly V_reset, however far V overshot."""
         if self.reset == "soft":
-            return V - (V_th - V_reset) * spike
+            return V - (V_th - V_reset) * (spike.detach() if self.reset_gradient == "detached" else spike)
         after = torch.where(spike > 0, V_reset, V)
-        if not surrogates.may_differentiate():
+        if self.reset_gradient == "detached" or not surrogates.may_differentiate():
             return after
+        if self.reset_gradient == "attached":
+            jump = V_reset - surrogates.held(V)
+            return surrogates.straight_through(after, after + jump * (spike - spike.detach()))
         return surrogates.straight_through(after, V - (surrogates.held(V) - V_reset) * spike)
 
 

@@ -103,11 +103,13 @@ def _describe(model: Any) -> dict[str, Any]:
     values = {name: getattr(model, name).detach().cpu().double() for name in model.params}
     values = {name: x.numpy() if x.dim() else x.item() for name, x in values.items()}
     found: dict[str, Any] = {"class": type(model).__name__, "dt_ms": model.dt, "learn": ",".join(learned)}
-    for name in ("reset", "interpolation"):
+    for name in ("reset", "reset_gradient", "interpolation"):
         if hasattr(model, name):
             found[name] = getattr(model, name)
     if isinstance(model, Delay):
         found["interpolation"] = "none" if model.whole else "linear"
+    if (scale := getattr(model, "surrogate_scale", None)) is not None:
+        found["surrogate_scale_mV"] = scale
     spike = getattr(model, "surrogate", None)
     if isinstance(spike, surrogates.Surrogate) and type(spike).__module__ == surrogates.__name__:
         found["surrogate"] = json.dumps([type(spike).__name__, dataclasses.asdict(spike)])
@@ -135,7 +137,10 @@ def described(node: Any, options: Mapping[str, Any]) -> nn.Module | None:
 
 def _rebuild(notes: Mapping[str, Any], size: tuple[int, ...], options: Mapping[str, Any]) -> Dynamics:
     kind: Any = CLASSES[str(notes["class"])]
-    keywords: dict[str, Any] = {name: str(notes[name]) for name in ("reset", "interpolation") if name in notes}
+    words = ("reset", "reset_gradient", "interpolation")
+    keywords: dict[str, Any] = {name: str(notes[name]) for name in words if name in notes}
+    if "surrogate_scale_mV" in notes:
+        keywords["surrogate_scale"] = float(notes["surrogate_scale_mV"]) * u.mV
     if "surrogate" in notes:
         name, fields = json.loads(notes["surrogate"])
         spike = getattr(surrogates, name)

@@ -69,7 +69,7 @@ class LeakySpike(Spiking):
 
     def step(self, x: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
         V = relax(V, x, self.tau, self.dt)
-        spike = self.surrogate((V - self.V_th) / self.V_th)
+        spike = self.fire(V - self.V_th)
         return spike, self.reset_potential(V, spike, self.V_th, self.V_reset)
 
 
@@ -85,7 +85,8 @@ class LeakySpikeReadout(nn.Sequential):
         V_th: threshold (1 mV).
         surrogate: slope of the spike in the backward pass, one of `neurodyn.surrogate`.
         reset: "soft" subtracts V_th, "hard" sets V to 0.
-        values: further keywords of `Dynamics`, such as ``dt``, ``learn`` and ``V_initializer``.
+        values: further keywords of a spiking neuron, such as ``reset_gradient``, ``dt``, ``learn`` and
+            ``V_initializer``.
 
     Example:
         >>> readout = nd.LeakySpikeReadout(100, 10, V_th=0.5 * u.mV)

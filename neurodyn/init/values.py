@@ -1,7 +1,4 @@
-"""Initialisers with units: ``f(size) -> quantity``, for any parameter of a model.
-
-``nd.LIF(100, tau=nd.init.Normal(20 * u.ms, 2 * u.ms))`` draws one value per neuron. For weights use ``torch.nn.init``.
-"""
+"""Initialisers for the parameters of a model: one value per neuron."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import pint
 import torch
 from torch import Tensor
 
-from . import units
+from .. import units
 
 
 def _in_common_unit(**values: Any) -> tuple[pint.Unit, list[float]]:
