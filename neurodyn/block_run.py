@@ -43,7 +43,7 @@ class Run:
             sizes = self.program.sizes([*self.states.values(), *self.fixed, *self._xs(sample, 1)])
             names = tree_unflatten([*range(len(step.outs))], step.output_spec)
             kinds = {name: step.outs[i] for name, i in names.items()}
-        self.chunk = CHUNK.get(self.program.steps, 1) if self.program is not None else 1
+        self.chunk = CHUNK.get(self.program.usual, 1) if self.program is not None else 1
         times = 1 if all(x.device.type == "cpu" for x in self.states.values()) else 4  # a GPU waits between two blocks
         nbytes = sum(x[0].nbytes for x in sample) + sum(kind.nbytes(sizes) for kind in kinds.values())
         self.block = max(1, block_length(nbytes, times) // self.chunk) * self.chunk

@@ -37,7 +37,8 @@ class Program:
         step: traced; without gradients it has a forward pass only.
 
     Attributes:
-        steps: the usual length of a chunk.
+        usual: the length of a chunk by its size.
+        steps: the length of most chunks, chosen at the first sequence that is long enough; 0 before.
         products: layouts of the matrix products that the forward pass keeps for the backward pass.
         proven: the lengths of chunks whose results have been compared with those of the plain step.
     """
@@ -45,7 +46,8 @@ class Program:
     def __init__(self, step: TracedStep):
         self.step, self.parts = step, StepParts(step)
         size = len(self.parts.forward) + len(step.signature.inputs)
-        self.steps = next((steps for nodes, steps in CHUNK if size <= nodes), 1)
+        self.usual = next((steps for nodes, steps in CHUNK if size <= nodes), 1)
+        self.steps = 0
         self.proven: set[int] = set()  # lengths of chunks
         self.tries = 0
         self.failure = ""
@@ -121,8 +123,16 @@ class Program:
             return self._pieces[T, steps]
         if len(self._pieces) >= _REMEMBERED:
             self._pieces.clear()
-        found = self._pieces[T, steps] = self._cut(T, steps or self.steps)
+        if not steps and not self.steps and T >= self.usual:
+            self.steps = self._dividing(T)
+        found = self._pieces[T, steps] = self._cut(T, steps or self.steps or self.usual)
         return found
+
+    def _dividing(self, T: int) -> int:
+        """A length near the usual one that leaves no single steps, which would be chunks to compile too."""
+        near = range(3 * self.usual // 4, 5 * self.usual // 4 + 1) if self.on_cpu else ()
+        dividing = [n for n in near if T % n == 0]
+        return min(dividing, key=lambda n: abs(n - self.usual), default=self.usual)
 
     def _cut(self, T: int, steps: int) -> list[Piece]:
         lengths = (steps, 1) if self.on_cpu else (2 * steps, steps, steps // 2, 1)
