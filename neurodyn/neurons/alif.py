@@ -8,10 +8,10 @@ from .. import units as u
 from ..current import Current
 from ..fields import param, positive, state
 from ..solve import relax
-from .base import Spiking, integrate
+from .base import Leaky, integrate
 
 
-class ALIF(Spiking):
+class ALIF(Leaky):
     r"""Leaky integrate-and-fire neuron whose threshold rises with every spike.
 
     $\tau\,\dot V = V_{rest} - V + R\,I$ and $\tau_a\,\dot a = -a$; then ``delta`` is added; where
@@ -31,8 +31,6 @@ class ALIF(Spiking):
         tensor([26.,  9.])
     """
 
-    R: Tensor = param(1 * u.Gohm, domain=positive)
-    tau: Tensor = param(5 * u.ms, domain=positive)
     tau_a: Tensor = param(100 * u.ms, domain=positive)
     V_th: Tensor = param(1 * u.mV)
     V_reset: Tensor = param(0 * u.mV)

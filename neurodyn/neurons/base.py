@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from .. import surrogate as surrogates
+from .. import units as u
 from ..current import Current
 from ..dynamics import Dynamics
+from ..fields import param, positive
 from ..solve import exp_euler, relax
 
 #: Bound on exponents that run away at a spike: e^30 mV is far past any threshold, and finite in float32.
@@ -38,7 +40,7 @@ class Firing(Dynamics):
         self,
         size: int | tuple[int, ...],
         *,
-        surrogate: Callable[[Tensor], Tensor] = surrogates.ReluGrad(),
+        surrogate: Callable[[Tensor], Tensor] = surrogates.DEFAULT,
         **values: Any,
     ):
         super().__init__(size, **values)
@@ -101,6 +103,26 @@ class Peaked(Firing):
         """V after a spike: exactly V_reset."""
         after = torch.where(spike > 0, self.V_reset, V)
         return surrogates.straight_through(after, after - self.gap * (spike - spike.detach()))
+
+
+class Leaky(Spiking):
+    r"""A neuron with the leaky membrane $\tau\,\dot V = V_{rest} - V + R\,I$.
+
+    Args:
+        R: if it is not given, $R = 1/(1 - e^{-dt/\tau})$ Gohm of the tau and dt that are given here, so that an input of
+            1 pA for one step moves V by 1 mV; one value for each neuron where tau has one. It does not follow a tau
+            that is learned or set later.
+    """
+
+    R: Tensor = param(1 * u.Gohm, domain=positive)
+    tau: Tensor = param(5 * u.ms, domain=positive)
+
+    def __init__(self, size: int | tuple[int, ...], **values: Any):
+        super().__init__(size, **values)
+        if "R" not in values:
+            R = -1 / torch.expm1(-self.dt / self.tau.detach().double())
+            learned, old = "raw_R" in self._parameters, self.R
+            self._build("R", self.params["R"], u.quantity(R, "Gohm"), learned, old.device, old.dtype)
 
 
 def exponential(V: Tensor, V_T: Tensor, Delta_T: Tensor) -> Tensor:

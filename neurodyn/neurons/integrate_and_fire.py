@@ -7,10 +7,10 @@ from torch import Tensor
 from .. import units as u
 from ..current import Current
 from ..fields import param, positive, state
-from .base import Spiking, integrate
+from .base import Leaky, integrate
 
 
-class IF(Spiking):
+class IF(Leaky):
     r"""Integrate-and-fire neuron that rests at, leaks to and resets to 0 mV.
 
     $\tau\,\dot V = -V + R\,I$; then ``delta`` is added; where $V \ge V_{th}$ the neuron spikes and V is reset in the
@@ -30,8 +30,6 @@ class IF(Spiking):
         tensor([0., 8.])
     """
 
-    R: Tensor = param(1 * u.Gohm, domain=positive)
-    tau: Tensor = param(5 * u.ms, domain=positive)
     V_th: Tensor = param(1 * u.mV)
     V_reset = 0.0
 

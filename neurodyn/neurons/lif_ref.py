@@ -12,10 +12,10 @@ from ..current import Current
 from ..fields import nonnegative, param, positive, state
 from ..solve import whole_steps
 from ..surrogate import straight_through
-from .base import Spiking, integrate
+from .base import Leaky, integrate
 
 
-class LIFRef(Spiking):
+class LIFRef(Leaky):
     r"""Leaky integrate-and-fire neuron with an absolute refractory period.
 
     As `LIF`; after a spike V is held for a number of steps, in which inputs and ``delta`` are lost and the neuron
@@ -38,8 +38,6 @@ class LIFRef(Spiking):
         tensor([26.,  5.])
     """
 
-    R: Tensor = param(1 * u.Gohm, domain=positive)
-    tau: Tensor = param(5 * u.ms, domain=positive)
     tau_ref: Tensor = param(5 * u.ms, domain=nonnegative, learnable=False)
     V_th: Tensor = param(1 * u.mV)
     V_reset: Tensor = param(0 * u.mV)
