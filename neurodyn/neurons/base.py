@@ -35,6 +35,7 @@ class Firing(Dynamics):
 
     V_th: Tensor
     V_reset: Tensor | float
+    emits_spikes = True
 
     def __init__(
         self,
