@@ -66,7 +66,7 @@ def explain(
         >>> print(nd.explain(nd.LIF(100, tau=3 * u.ms, learn="tau"), T=1000))
         Layers
           LIF(100), dt = 1 ms
-            R=3.52768 GΩ, tau=3 ms (learned), V_th=1 mV, V_reset=0 mV, V_rest=0 mV
+            R=3.52773 GΩ, tau=3 ms (learned), V_th=1 mV, V_reset=0 mV, V_rest=0 mV
             dt/tau = 0.33: more than 1/5, so the time course is coarse; use a smaller dt
         <BLANKLINE>
         States
@@ -82,7 +82,7 @@ def explain(
     if xs is not None:
         if not all(isinstance(x, Tensor) for x in tree_leaves(xs)):
             kind = type(xs).__name__
-            raise TypeError(f"explain: xs must be inputs of the network, time first, got a {kind}; a length is T={T}")
+            raise TypeError(f"explain: xs must be inputs of the network, time first, got {kind}; a length is T={T}")
         T, activity = len(tree_leaves(xs)[0]), list(probe(net, xs, loss))
     held = list(_states(net, T, shape))
     return Explanation(list(_layers(net)), held, list(_path(net)), list(_notes(net)), activity)

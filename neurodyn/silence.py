@@ -39,8 +39,8 @@ _looks: weakref.WeakKeyDictionary[nn.Module, _Look | None] = weakref.WeakKeyDict
 def look(net: nn.Module, layer: nn.Module, xs: Any, ys: Any, stacklevel: int) -> None:
     """Look at the input and output of a layer that has run over time: in the first calls of training, then no more.
 
-    It adds hooks to the two tensors and keeps neither; nothing of it is in the step. What the backward pass has shown is
-    read at the next call, so that no device waits.
+    It adds hooks to the two tensors and keeps neither; nothing of it is in the step. What the backward pass has shown
+    is read at the next call, so that no device waits.
 
     Args:
         net: names the layer.

@@ -112,5 +112,5 @@ def test_a_recurrent_layer_is_shown_once():
 
 
 def test_a_length_is_no_input():
-    with pytest.raises(TypeError, match="explain: xs must be inputs .* got a int; a length is T=100"):
+    with pytest.raises(TypeError, match=r"explain: xs must be inputs .* got int; a length is T=100"):
         nd.explain(nd.LIF(3), 1000)

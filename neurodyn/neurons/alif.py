@@ -18,6 +18,8 @@ class ALIF(Leaky):
     $V \ge V_{th} + \beta a$ the neuron spikes, V is reset and a grows by 1, both in the same step. A soft reset
     subtracts V_th - V_reset, whatever a.
 
+    R is 1/(1 - exp(-dt/tau)) Gohm if it is not given: an input of 1 pA for one step moves V by 1 mV.
+
     Input: current I in pA (a tensor or a `Current`), and optionally ``delta`` in mV; ``(*batch, *size)``.
     Output: spikes, 0 or 1, of the same shape.
 
@@ -25,7 +27,7 @@ class ALIF(Leaky):
     networks of spiking neurons, NeurIPS 31.
 
     Example:
-        >>> neuron = nd.ALIF(2, beta=torch.tensor([0.0, 0.2]) * u.mV)
+        >>> neuron = nd.ALIF(2, R=1 * u.Gohm, beta=torch.tensor([0.0, 0.2]) * u.mV)
         >>> I = torch.tensor([2.0, 2.0])
         >>> sum(neuron(I) for _ in range(100))
         tensor([26.,  9.])

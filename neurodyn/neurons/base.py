@@ -110,9 +110,9 @@ class Leaky(Spiking):
     r"""A neuron with the leaky membrane $\tau\,\dot V = V_{rest} - V + R\,I$.
 
     Args:
-        R: if it is not given, $R = 1/(1 - e^{-dt/\tau})$ Gohm of the tau and dt that are given here, so that an input of
-            1 pA for one step moves V by 1 mV; one value for each neuron where tau has one. It does not follow a tau
-            that is learned or set later.
+        R: if it is not given, $R = 1/(1 - e^{-dt/\tau})$ Gohm of the tau and dt that the layer is built with, so that
+            an input of 1 pA for one step moves V by 1 mV; one value for each neuron where tau has one. It does not
+            follow a tau that is learned, or a tau or dt that is set later.
     """
 
     R: Tensor = param(1 * u.Gohm, domain=positive)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import param, positive, state
+from ..fields import param, state
 from .base import Leaky, integrate
 
 
@@ -15,6 +15,8 @@ class LIF(Leaky):
 
     $\tau\,\dot V = V_{rest} - V + R\,I$; then ``delta`` is added; where $V \ge V_{th}$ the neuron spikes and V is
     reset in the same step.
+
+    R is 1/(1 - exp(-dt/tau)) Gohm if it is not given: an input of 1 pA for one step moves V by 1 mV.
 
     Input: current I in pA (a tensor or a `Current`), and optionally ``delta`` in mV; ``(*batch, *size)``.
     Output: spikes, 0 or 1, of the same shape.
