@@ -34,6 +34,7 @@ class _Look:
 
 #: None: nothing more to see; the layer works, or it has been said, or its output is no spikes.
 _looks: weakref.WeakKeyDictionary[nn.Module, _Look | None] = weakref.WeakKeyDictionary()
+_UNSEEN = _Look()
 
 
 def look(net: nn.Module, layer: nn.Module, xs: Any, ys: Any, stacklevel: int) -> None:
@@ -48,11 +49,11 @@ def look(net: nn.Module, layer: nn.Module, xs: Any, ys: Any, stacklevel: int) ->
         xs, ys: with time in front.
         stacklevel: of the warning, counted from here.
     """
-    found = _looks.get(layer, False)
+    found = _looks.get(layer, _UNSEEN)
     if found is None:
         return
     last = layer[-1] if isinstance(layer, nn.Sequential) else layer
-    if found is False:
+    if found is _UNSEEN:
         found = _looks[layer] = _Look() if isinstance(last, Dynamics) and last.emits_spikes else None
     if found is None or not last.training:
         return
