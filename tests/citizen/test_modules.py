@@ -138,7 +138,7 @@ def test_names():
 def test_repr_of_a_network_says_sizes_units_dt_and_what_is_learned():
     text = repr(composed())
     for part in (
-        "LIF(6, R=5.51666 GΩ, tau=5 ms (learned), V_th=1 mV, V_reset=0 mV, V_rest=0 mV, dt=1 ms)",
+        "LIF(6, R=1 GΩ, tau=5 ms (learned), V_th=1 mV, V_reset=0 mV, V_rest=0 mV, dt=1 ms)",
         "(delay): Delay(6, delay=2 ms, dt=1 ms)",
         "(plasticity): STP(6, U=0.5 (learned), tau_f=1500 ms, tau_d=200 ms (learned), dt=1 ms)",
         "(output): COBA(E=3 mV (learned))",
