@@ -15,7 +15,7 @@ import neurodyn as nd
 from neurodyn import units as u
 
 from .remote import brainstate
-from .timing import Comparison, Options, Work, alternate
+from .timing import RECORDED, Comparison, Options, Work, alternate
 
 
 def chain(size: int) -> nn.Module:
@@ -24,7 +24,7 @@ def chain(size: int) -> nn.Module:
     nn.init.uniform_(connection.weight, 0.0, 4.0 / size)
     return nn.Sequential(
         nd.Projection(connection, plasticity=nd.STP(size), synapse=nd.Expon(size), output=nd.COBA(E=3 * u.mV)),
-        nd.LIF(size),
+        nd.LIF(size, **RECORDED),
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import neurodyn as nd
 from neurodyn import units as u
 
-from .timing import Comparison, Options, Work, alternate
+from .timing import RECORDED, Comparison, Options, Work, alternate
 
 TAU = 2.0
 
@@ -22,7 +22,7 @@ def neurodyn(channels: int, side: int) -> tuple[nn.Module, Callable[[Tensor], Te
         layers += [
             nn.Conv2d(before, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
-            nd.LIF((channels, side, side), tau=TAU * u.ms),
+            nd.LIF((channels, side, side), tau=TAU * u.ms, **RECORDED),
         ]
     net = nn.Sequential(*layers)
     return net, lambda xs: nd.unroll(net, xs)

@@ -17,7 +17,7 @@ from neurodyn import units as u
 
 from . import torch_peers
 from .remote import brainstate
-from .timing import Comparison, Options, Work, alternate
+from .timing import RECORDED, Comparison, Options, Work, alternate
 
 #: T, batch, neurons, tau learned, dtype. The smallest comes first: after large ones glibc has more free memory to look
 #: through for a tensor, which small work feels.
@@ -36,7 +36,7 @@ def neurodyn(size: Any, learn: bool = False, dtype: torch.dtype = torch.float32,
     """As the layers of `torch_peers`; with 16-bit inputs the states are float32, as always."""
     states = dtype if dtype.itemsize >= 4 else torch.float32
     tau = torch_peers.taus(size) * u.ms if learn else torch_peers.TAU * u.ms
-    lif = nd.LIF(size, tau=tau, learn=("tau",) if learn else (), device=device, dtype=states)
+    lif = nd.LIF(size, tau=tau, learn=("tau",) if learn else (), device=device, dtype=states, **RECORDED)
     return lambda xs: nd.unroll(lif, xs), list(lif.parameters())
 
 

@@ -16,7 +16,7 @@ import neurodyn as nd
 from neurodyn import units as u
 
 from .remote import brainstate
-from .timing import Comparison, Options, Work, alternate
+from .timing import RECORDED, Comparison, Options, Work, alternate
 
 TAU, TAU_SYN, TAU_OUT, CLASSES = 5.0, 8.0, 20.0, 10
 
@@ -37,7 +37,7 @@ def neurodyn(features: int, size: int) -> tuple[Callable[[Tensor], Tensor], list
     feedback = nd.Projection(nn.Linear(size, size, bias=False), synapse=nd.Expon(size, tau=TAU_SYN * u.ms))
     net = nn.Sequential(
         nn.Linear(features, size),
-        nd.Recurrent(nd.LIF(size, tau=TAU * u.ms), feedback),
+        nd.Recurrent(nd.LIF(size, tau=TAU * u.ms, **RECORDED), feedback),
         nd.LeakyRateReadout(size, CLASSES, tau=TAU_OUT * u.ms),
     )
     return lambda xs: nd.unroll(net, xs), list(net.parameters())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import neurodyn as nd
 
-from .timing import Comparison, Options, Work, alternate
+from .timing import RECORDED, Comparison, Options, Work, alternate
 
 
 def calls(step: Callable[[Tensor], Any], x: Tensor, n: int) -> Callable[[], None]:
@@ -41,7 +41,8 @@ def run(options: Options) -> list[Comparison]:
             peer = calls(snntorch(size), x, n)
         except ImportError:
             peer = "not installed, see benchmarks/peers.sh"
-    eager, compiled, streamed = nd.LIF(size), torch.compile(nd.LIF(size)), nd.LIF(size)
+    eager, streamed = nd.LIF(size, **RECORDED), nd.LIF(size, **RECORDED)
+    compiled = torch.compile(nd.LIF(size, **RECORDED))
     eager.reset_state(1)
     name = f"streaming: {n} steps of {size} LIF neurons, batch 1"
     found = [alternate(f"{name}, eager", {"neurodyn": calls(eager, x, n), "snnTorch": peer}, options, {"snnTorch": 1})]

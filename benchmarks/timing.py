@@ -12,8 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import neurodyn as nd
+from neurodyn import units as u
+
 #: Something to time; or, in its place, the reason why it cannot be.
 Work = Callable[[], Any] | str
+
+#: Of the neurons, as when the numbers in docs/benchmarks.md were measured; they are those of brainstate.
+RECORDED: dict[str, Any] = {"R": 1 * u.Gohm, "surrogate": nd.surrogate.ReluGrad()}
 
 
 @dataclass(frozen=True)

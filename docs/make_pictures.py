@@ -27,7 +27,7 @@ def neurons() -> None:
     fine = {"dt": 0.05 * u.ms}
     models = [
         (nd.LIF(1, tau=20 * u.ms, V_th=15 * u.mV, R=0.1 * u.Gohm, **fine), 180.0, 150),
-        (nd.ALIF(1, tau=20 * u.ms, beta=0.3 * u.mV, **fine), 2.0, 150),
+        (nd.ALIF(1, tau=20 * u.ms, R=1 * u.Gohm, beta=0.3 * u.mV, **fine), 2.0, 150),
         (nd.ExpIF(1, **fine), 10.0, 150),
         (nd.AdEx(1, **fine), 800.0, 150),
         (nd.Izhikevich(1, **fine), 10.0, 150),
@@ -57,7 +57,7 @@ def planes() -> None:
     recording = nd.simulate(fibre, 300 * u.ms, torch.tensor([100.0]), ("V", "w"), progress=False)
     plot.phase_plane(fibre, 100 * u.pA, trajectory=recording, ax=axes[1])
     taus = torch.tensor([5.0, 10.0, 20.0])
-    lif, currents = nd.LIF(3, tau=taus * u.ms, dt=0.1 * u.ms), torch.linspace(0.5, 4, 30) * u.pA
+    lif, currents = nd.LIF(3, tau=taus * u.ms, R=1 * u.Gohm, dt=0.1 * u.ms), torch.linspace(0.5, 4, 30) * u.pA
     plot.f_I(currents, nd.analysis.f_I_curve(lif, currents, 1 * u.s), ax=axes[2])
     axes[2].legend([f"{tau:g} ms" for tau in taus.tolist()], title="LIF, tau", **plot.LEGEND)
     fig.savefig(FOLDER / "planes.png")

@@ -37,6 +37,7 @@ from .record import Events, Recording, Trace
 from .recurrent import Recurrent
 from .rnn import GRUCell, MGUCell, URLSTMCell
 from .series import constant, series
+from .silence import SilenceWarning
 from .simulate import simulate
 from .solve import exp_euler, phi, relax
 from .states import detach_states, get_states, reset_states, set_states
@@ -99,6 +100,7 @@ __all__ = [
     "Recurrent",
     "ScaledWSLinear",
     "SignedLinear",
+    "SilenceWarning",
     "Sparse",
     "SpikeStatistics",
     "SpikeTime",

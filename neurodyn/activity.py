@@ -119,7 +119,7 @@ def scale_weights(
         >>> factors = nd.scale_weights(net, torch.randn(200, 20), 20 * u.Hz, compile=False)
         >>> rate = 1000 * nd.unroll(net, torch.randn(200, 20), compile=False).mean()
         >>> f"{rate:.0f} Hz"
-        '20 Hz'
+        '19 Hz'
     """
     wanted = 1000 * float(check(rate, u.canonical_unit("Hz"), (), "scale_weights: rate", None, torch.float64))
     statistics, factors = SpikeStatistics(net), {}

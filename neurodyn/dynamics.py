@@ -109,6 +109,7 @@ class Dynamics(Parametrised):
     """
 
     states: dict[str, State] = {}
+    emits_spikes = False  # whether the output is the spikes of a neuron
     _written: Written | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .dynamics import Dynamics
 from .engine.layers import NORMS, layers, runs_on_all_steps
 from .engine.program_cache import hooked
 from .fields import Parametrised, show
+from .probe import probe, total
 from .states import check_dt, named_dynamics
+from .torch_private import tree_leaves
 
 _WIDTH = 80
 
@@ -26,25 +29,44 @@ class Explanation:
     states: list[str]
     path: list[str]
     notes: list[str]
+    activity: list[str]
 
     def __str__(self) -> str:
         parts = [("Layers", self.layers), ("States", self.states), ("Time loop", self.path), ("Notes", self.notes)]
+        parts.append(("Activity", self.activity))
         return "\n\n".join(f"{title}\n" + "\n".join(_wrapped(lines)) for title, lines in parts if lines)
 
     __repr__ = __str__
 
 
-def explain(net: nn.Module, T: int = 100, batch: int | tuple[int, ...] = 32) -> Explanation:
+def explain(
+    net: nn.Module,
+    xs: Any = None,
+    *,
+    loss: Callable[[Any], Tensor] = total,
+    T: int = 100,
+    batch: int | tuple[int, ...] = 32,
+) -> Explanation:
     """What `net` holds and how `unroll` runs it over `T` steps with this `batch`.
 
     It lists each layer's parameters with units, dt relative to its time constants, states and their memory, which parts
-    of the network run how, and what does not hold for this network, as far as that shows without running it.
+    of the network run how, and what does not hold for this network, as far as that shows without running it. With `xs`
+    a copy runs as well, step by step: rate, potential and threshold of each spiking layer, and the norms of gradients.
+
+    Args:
+        net: a network for `unroll`.
+        xs: inputs, time first, as for `unroll`. T is then that of the inputs.
+        loss: of the outputs for `xs`, whose gradients are shown; by default their sum.
+        T, batch: for the memory of the states.
+
+    Raises:
+        TypeError: `xs` is no tensor, nor a tuple of them.
 
     Example:
         >>> print(nd.explain(nd.LIF(100, tau=3 * u.ms, learn="tau"), T=1000))
         Layers
           LIF(100), dt = 1 ms
-            R=1 GΩ, tau=3 ms (learned), V_th=1 mV, V_reset=0 mV, V_rest=0 mV
+            R=3.52773 GΩ, tau=3 ms (learned), V_th=1 mV, V_reset=0 mV, V_rest=0 mV
             dt/tau = 0.33: more than 1/5, so the time course is coarse; use a smaller dt
         <BLANKLINE>
         States
@@ -56,8 +78,14 @@ def explain(net: nn.Module, T: int = 100, batch: int | tuple[int, ...] = 32) -> 
           LIF(100): compiled chunks of time steps
     """
     check_dt(net)
-    shape = (batch,) if isinstance(batch, int) else tuple(batch)
-    return Explanation(list(_layers(net)), list(_states(net, T, shape)), list(_path(net)), list(_notes(net)))
+    shape, activity = (batch,) if isinstance(batch, int) else tuple(batch), []
+    if xs is not None:
+        if not all(isinstance(x, Tensor) for x in tree_leaves(xs)):
+            kind = type(xs).__name__
+            raise TypeError(f"explain: xs must be inputs of the network, time first, got {kind}; a length is T={T}")
+        T, activity = len(tree_leaves(xs)[0]), list(probe(net, xs, loss))
+    held = list(_states(net, T, shape))
+    return Explanation(list(_layers(net)), held, list(_path(net)), list(_notes(net)), activity)
 
 
 def _layers(net: nn.Module) -> Iterator[str]:

@@ -34,6 +34,11 @@ class Recurrent(Dynamics):
         self.to(first.device)
         self.cell, self.feedback = cell, feedback
 
+    @property
+    def emits_spikes(self) -> bool:  # type: ignore[override]
+        """Whether the cell does."""
+        return self.cell.emits_spikes
+
     def step(self, x: Any, y: Tensor) -> tuple[Tensor, Tensor]:
         y = self.cell(self.feedback(y) + x)
         return y, y

@@ -309,3 +309,8 @@ class SlayerGrad(Surrogate):
 
     def slope(self, x: Tensor) -> Tensor:
         return torch.exp(-self.alpha * x.abs())
+
+
+#: Of spiking neurons. Its slope has long tails, so that a neuron far from its threshold learns as well; docs/neurons.md
+#: has what was measured.
+DEFAULT = InvSquareGrad(alpha=5.0)

@@ -58,24 +58,26 @@ DRIVES: dict[str, Callable[[Tensor], Tensor]] = {
     "current-200": lambda r: 200 * r,
     "current-2000": lambda r: 2000 * r,
     "weak": lambda r: 0.8 * r,
+    "faint": lambda r: 0.15 * r,  # keeps an LIF of unit gain, whose R is 5.5 Gohm, below its threshold of 1 mV
     "weak-300": lambda r: 300 * r,
     "spikes": lambda r: (r < 0.2).to(r.dtype),
     "jumps": lambda r: torch.where(r < 0.3, r, 0.0),  # nS
 }
 
+R = {"R": 1 * u.Gohm}
 MODELS = [
-    Model("LIF", nd.LIF, "current", spiking=True),
-    Model("LIF-hard", nd.LIF, "current", {"reset": "hard", "V_reset": -0.3 * u.mV}, spiking=True, detached=True),
+    Model("LIF", nd.LIF, "current", spiking=True, quiet="faint"),
+    Model("LIF-hard", nd.LIF, "current", {"reset": "hard", "V_reset": -0.3 * u.mV} | R, spiking=True, detached=True),
     Model(
         "LIF-attached",
         nd.LIF,
         "current",
-        {"reset": "hard", "reset_gradient": "attached", "V_reset": -0.3 * u.mV, "surrogate_scale": 1 * u.mV},
+        {"reset": "hard", "reset_gradient": "attached", "V_reset": -0.3 * u.mV, "surrogate_scale": 1 * u.mV} | R,
         spiking=True,
     ),
-    Model("IF", nd.IF, "current", spiking=True),
-    Model("LIFRef", nd.LIFRef, "current", spiking=True, fixed=("tau_ref", "held_initializer")),
-    Model("ALIF", nd.ALIF, "current", spiking=True),
+    Model("IF", nd.IF, "current", R, spiking=True),
+    Model("LIFRef", nd.LIFRef, "current", R, spiking=True, fixed=("tau_ref", "held_initializer")),
+    Model("ALIF", nd.ALIF, "current", R, spiking=True),
     Model("ExpIF", nd.ExpIF, "current-20", spiking=True),
     Model("AdEx", nd.AdEx, "current-2000", spiking=True, quiet="weak-300"),
     Model("QuaIF", nd.QuaIF, "current-200", spiking=True),

@@ -24,7 +24,7 @@ def composed(**factory: Any) -> nn.Sequential:
     tau = torch.linspace(4, 9, SIZE, device="cpu")
     return nn.Sequential(
         first,
-        nd.LIF(SIZE, learn="tau", **factory),
+        nd.LIF(SIZE, R=1 * u.Gohm, learn="tau", **factory),
         nd.Projection(
             connection,
             delay=nd.Delay(SIZE, 2 * u.ms, **factory),
@@ -33,7 +33,7 @@ def composed(**factory: Any) -> nn.Sequential:
             output=nd.COBA(E=3 * u.mV, learn="E", **factory),
         ),
         nd.Recurrent(
-            nd.LIF(SIZE, tau=tau * u.ms, reset="hard", learn=("tau", "V_th"), **factory),
+            nd.LIF(SIZE, tau=tau * u.ms, R=1 * u.Gohm, reset="hard", learn=("tau", "V_th"), **factory),
             nn.Linear(SIZE, SIZE, bias=False, **factory),
         ),
         nd.LeakyRateReadout(SIZE, OUTPUTS, tau=20 * u.ms, learn="tau", **factory),

@@ -66,7 +66,7 @@ def chain(size: int = 6) -> nn.Sequential:
             synapse=nd.Expon(size, learn="tau"),
             output=nd.COBA(E=3 * u.mV, learn="E"),
         ),
-        nd.LIF(size, tau=nd.init.Uniform(4 * u.ms, 9 * u.ms), learn=("tau", "V_th"), reset="hard"),
+        nd.LIF(size, tau=nd.init.Uniform(4 * u.ms, 9 * u.ms), R=1 * u.Gohm, learn=("tau", "V_th"), reset="hard"),
         nd.LeakyRateReadout(size, 3, tau=20 * u.ms),
     )
 
@@ -77,7 +77,7 @@ class Composite(nn.Module):
     def __init__(self, size: int = 6):
         super().__init__()
         self.input = nn.Linear(5, size)
-        self.loop = nd.Recurrent(nd.LIF(size, learn="tau"), nn.Linear(size, size))
+        self.loop = nd.Recurrent(nd.LIF(size, R=1 * u.Gohm, learn="tau"), nn.Linear(size, size))
         self.readout = nd.LeakyRateReadout(size, 3)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ def test_van_rossum_has_the_gradient_of_its_quadratic_form() -> None:
 
 
 def test_f_I_curve_of_lif_is_the_closed_form() -> None:
-    neuron = nd.LIF((2,), tau=10 * u.ms, dt=0.05 * u.ms, reset="hard")
+    neuron = nd.LIF((2,), tau=10 * u.ms, R=1 * u.Gohm, dt=0.05 * u.ms, reset="hard")
     I = torch.tensor([0.5, 1.5, 3.0])
     rates = analysis.f_I_curve(neuron, I * u.pA, 0.3 * u.s, settle=20 * u.ms, compile=False).magnitude
     assert rates.shape == (3, 2)

@@ -71,7 +71,8 @@ def test_currents_add_to_each_other_and_to_tensors_on_either_side(seed):
 def test_a_sum_of_currents_drives_a_neuron():
     """Slope and value of all parts enter the step: against a fine Euler integration."""
     g = torch.tensor([0.3, 0.5])
-    lif = nd.LIF(2, tau=10 * u.ms, V_th=100 * u.mV, V_rest=-65 * u.mV, V_initializer=-65 * u.mV, dt=0.01 * u.ms)
+    start = {"V_rest": -65 * u.mV, "V_initializer": -65 * u.mV}
+    lif = nd.LIF(2, tau=10 * u.ms, R=1 * u.Gohm, V_th=100 * u.mV, dt=0.01 * u.ms, **start)
     V = torch.full((2,), -65.0)
     for _ in range(1000):
         I = nd.COBA(E=0 * u.mV)(g) + nd.MgBlock()(g) + torch.tensor([1.0, 2.0]) + nd.CUBA()(g)

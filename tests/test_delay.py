@@ -70,7 +70,8 @@ def test_traces_of_interpolation(kind: str) -> None:
 
 def test_trace_of_a_delayed_potential() -> None:
     trace = traces.load("delay_prefetch")
-    lif = nd.LIF(4, tau=trace.params["tau"], V_initializer=u.quantity(trace["init_V"], "mV"), dt=trace.dt)
+    values = {"tau": trace.params["tau"], "V_initializer": u.quantity(trace["init_V"], "mV")}
+    lif = nd.LIF(4, **values, dt=trace.dt, **traces.BRAINSTATE)
     delay = nd.Delay(4, trace.params["delay"], dt=trace.dt)
     nd.reset_states(torch.nn.ModuleList([lif, delay]))
     for i, x in enumerate(trace["in_x"]):

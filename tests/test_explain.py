@@ -1,5 +1,6 @@
 """explain: what it says of a network."""
 
+import pytest
 import torch
 from composed import composed
 from torch import nn
@@ -60,3 +61,56 @@ def test_what_does_not_hold_and_why():
     assert "which ONNX does not have" in str(nd.explain(Noisy(nd.FixedProb(4, 4, 1.0, weight=1.0))))
     with torch.device("meta"):
         assert "to_empty, then reset_parameters" in str(nd.explain(nd.LIF(4)))
+
+
+def test_what_it_does_with_inputs():
+    net = nn.Sequential(nn.Linear(3, 4), nd.LIF(4), nn.Dropout(0.5), nn.Linear(4, 2), nd.LIF(2, V_th=5e3 * u.mV))
+    net.train()
+    xs = torch.rand(50, 6, 3)
+    for p in net.parameters():
+        p.grad = torch.ones_like(p)
+    nd.unroll(net, xs[:2], compile=False)
+    before = {k: v.clone() for k, v in nd.get_states(net).items()}, torch.get_rng_state()
+    found = nd.explain(net, xs, loss=lambda ys: ys[-1].square().sum())
+    after = nd.get_states(net), torch.get_rng_state()
+    assert all(torch.equal(before[0][k], after[0][k]) for k in before[0])
+    assert torch.equal(before[1], after[1])
+    assert all((p.grad == 1).all() for p in net.parameters())
+    assert not net[1]._forward_hooks
+
+    torch.set_rng_state(before[1])
+    net.zero_grad()
+    ys, recording = nd.unroll(net, xs, record=("1", "1.V", "4.V"), compile=False)
+    ys[-1].square().sum().backward()
+    first, V, last = (recording[name].values for name in ("1", "1.V", "4.V"))
+    text = found.activity
+    assert text[:4] == [
+        "0: Linear",
+        f"  gradient of weight: {net[0].weight.grad.norm().item():.2g}",
+        f"  gradient of bias: {net[0].bias.grad.norm().item():.2g}",
+        "1: LIF(4)",
+    ]
+    silent = 100 * (first.sum((0, 1)) == 0).double().mean().item()
+    assert text[4] == f"  {1000 * first.mean().item():.3g} Hz, {silent:.3g} % of the neurons silent"
+    assert text[5] == f"  V: mean {V.mean().item():.3g} mV, at most {V.max().item():.3g} mV, threshold 1 mV"
+    assert "  0 Hz, 100 % of the neurons silent" in text
+    assert f"at most {last.max().item():.3g} mV, threshold 5000 mV" in "".join(text)
+    assert "Activity\n  0: Linear" in str(found)
+
+
+def test_the_gradient_at_spikes():
+    # Without a reset, through which a spike acts on later ones.
+    net, xs = nn.Sequential(nn.Linear(3, 4), nd.MorrisLecar(4), nn.Linear(4, 2, bias=False)), torch.rand(20, 6, 3)
+    each = net[2].weight.detach().sum(0).norm().item()  # of the sum of the outputs, at the spikes of one step
+    assert f"  gradient at its spikes: {each * (20 * 6) ** 0.5:.2g}" in nd.explain(net, xs).activity
+
+
+def test_a_recurrent_layer_is_shown_once():
+    net = nd.Recurrent(nd.LIF(4), nd.Projection(nn.Linear(4, 4), synapse=nd.Expon(4)))
+    text = nd.explain(net, torch.rand(9, 2, 4)).activity
+    assert [line for line in text if "Hz" in line] == [text[text.index("cell: LIF(4)") + 1]]
+
+
+def test_a_length_is_no_input():
+    with pytest.raises(TypeError, match=r"explain: xs must be inputs .* got int; a length is T=100"):
+        nd.explain(nd.LIF(3), 1000)

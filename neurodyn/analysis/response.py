@@ -26,7 +26,7 @@ def f_I_curve(
         compile: see `simulate`.
 
     Example:
-        >>> neuron = nd.LIF(1, tau=10 * u.ms, dt=0.1 * u.ms)  # threshold at 1 pA
+        >>> neuron = nd.LIF(1, tau=10 * u.ms, R=1 * u.Gohm, dt=0.1 * u.ms)  # threshold at 1 pA
         >>> nd.analysis.f_I_curve(neuron, [0.9, 1.1, 2.0] * u.pA, compile=False).magnitude[:, 0].tolist()
         [0.0, 41.0, 143.0]
     """

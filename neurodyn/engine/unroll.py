@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..dynamics import exporting
 from ..progress import Quiet
 from ..progress import bar as progress_bar
+from ..silence import look
 from ..states import check_dt, detach_states, held_states, hold_states, named_dynamics, set_states
 from ..torch_private import inside_transform, is_fake, tree_flatten
 from .checkpointed import can_repeat, in_blocks, rows, start
@@ -110,11 +111,12 @@ def unroll(
     if watch.targets and return_states:
         raise ValueError("unroll: with record=, the final states are recording.states; leave out return_states")
     mode = Mode(compile, Quiet(), return_states or bool(watch.targets), states is None, states is not None)
+    looks = not inside and checkpoint is None and torch.is_grad_enabled()
     if progress and not inside and T >= _LONG:
         with progress_bar(T * len(layers(module)), after=2.0) as bar:
-            ys = _all_rows(module, arguments, mode._replace(bar=bar), checkpoint, watch)
+            ys = _all_rows(module, arguments, mode._replace(bar=bar), checkpoint, watch, looks)
     else:
-        ys = _all_rows(module, arguments, mode, checkpoint, watch)
+        ys = _all_rows(module, arguments, mode, checkpoint, watch, looks)
     final = held_states(module) if watch.targets or return_states else {}
     final = {name: value if value.requires_grad else value.detach() for name, value in final.items()}
     if mode.attached or checkpoint is not None:
@@ -151,10 +153,11 @@ def _names(module: nn.Module) -> list[str]:
     return [f"{path}.{name}".removeprefix(".") for path, layer in named_dynamics(module) for name in layer.states]
 
 
-def _all_rows(module: nn.Module, ys: Any, mode: Mode, checkpoint: int | None, watch: Watch) -> Any:
-    """The output of the last layer, and records in `watch`."""
+def _all_rows(module: nn.Module, ys: Any, mode: Mode, checkpoint: int | None, watch: Watch, looks: bool) -> Any:
+    """The output of the last layer, and records in `watch`; with `looks`, silent layers are said."""
     ours = False
     for row in rows(module, checkpoint is None or bool(watch.targets)):
+        layer, xs = row[-1], ys
         ys = ys if isinstance(ys, tuple) else (ys,)
         in_parts = checkpoint is not None and can_repeat(row)
         if mode.reset and in_parts:
@@ -165,4 +168,6 @@ def _all_rows(module: nn.Module, ys: Any, mode: Mode, checkpoint: int | None, wa
         else:
             ys, ours = run_row(row, ys, mode, ours and not watch.targets)
         ys = watch.taken(row[-1], ys) if watch.targets else ys
+        if looks:
+            look(module, layer, xs, ys, stacklevel=3)
     return ys

@@ -70,7 +70,14 @@ class WorkingMemory(nn.Module):
             V_reset = torch.tensor([16.0] * exc + [13.0] * inh) * u.mV
             tau = torch.tensor([15.0] * exc + [10.0] * inh) * u.ms
             self.neurons = nd.LIFRef(
-                exc + inh, tau=tau, tau_ref=2 * u.ms, V_th=20 * u.mV, V_reset=V_reset, reset="hard", **factory
+                exc + inh,
+                tau=tau,
+                R=1 * u.Gohm,
+                tau_ref=2 * u.ms,
+                V_th=20 * u.mV,
+                V_reset=V_reset,
+                reset="hard",
+                **factory,
             )
             stp = nd.STP(exc, U=0.2, tau_f=1500 * u.ms, tau_d=200 * u.ms, u_initializer=0.2, **factory)
             self.EE = nd.Projection(connect(exc, exc, None), plasticity=stp)

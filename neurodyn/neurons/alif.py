@@ -8,15 +8,17 @@ from .. import units as u
 from ..current import Current
 from ..fields import param, positive, state
 from ..solve import relax
-from .base import Spiking, integrate
+from .base import Leaky, integrate
 
 
-class ALIF(Spiking):
+class ALIF(Leaky):
     r"""Leaky integrate-and-fire neuron whose threshold rises with every spike.
 
     $\tau\,\dot V = V_{rest} - V + R\,I$ and $\tau_a\,\dot a = -a$; then ``delta`` is added; where
     $V \ge V_{th} + \beta a$ the neuron spikes, V is reset and a grows by 1, both in the same step. A soft reset
     subtracts V_th - V_reset, whatever a.
+
+    R is 1/(1 - exp(-dt/tau)) Gohm if it is not given: an input of 1 pA for one step moves V by 1 mV.
 
     Input: current I in pA (a tensor or a `Current`), and optionally ``delta`` in mV; ``(*batch, *size)``.
     Output: spikes, 0 or 1, of the same shape.
@@ -25,14 +27,12 @@ class ALIF(Spiking):
     networks of spiking neurons, NeurIPS 31.
 
     Example:
-        >>> neuron = nd.ALIF(2, beta=torch.tensor([0.0, 0.2]) * u.mV)
+        >>> neuron = nd.ALIF(2, R=1 * u.Gohm, beta=torch.tensor([0.0, 0.2]) * u.mV)
         >>> I = torch.tensor([2.0, 2.0])
         >>> sum(neuron(I) for _ in range(100))
         tensor([26.,  9.])
     """
 
-    R: Tensor = param(1 * u.Gohm, domain=positive)
-    tau: Tensor = param(5 * u.ms, domain=positive)
     tau_a: Tensor = param(100 * u.ms, domain=positive)
     V_th: Tensor = param(1 * u.mV)
     V_reset: Tensor = param(0 * u.mV)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from .. import surrogate as surrogates
-from .. import units
+from .. import units as u
 from ..current import Current
 from ..dynamics import Dynamics
-from ..fields import check
+from ..fields import check, param, positive
 from ..solve import exp_euler, relax
 
 #: Bound on exponents that run away at a spike: e^30 mV is far past any threshold, and finite in float32.
@@ -37,12 +37,13 @@ class Firing(Dynamics):
 
     V_th: Tensor
     V_reset: Tensor | float
+    emits_spikes = True
 
     def __init__(
         self,
         size: int | tuple[int, ...],
         *,
-        surrogate: Callable[[Tensor], Tensor] = surrogates.ReluGrad(),
+        surrogate: Callable[[Tensor], Tensor] = surrogates.DEFAULT,
         surrogate_scale: Any = None,
         **values: Any,
     ):
@@ -63,7 +64,7 @@ class Firing(Dynamics):
     def _as_scale(self, given: Any) -> float:
         """A distance in mV, checked."""
         label = f"{self._label()}: surrogate_scale"
-        scale = float(check(given, units.canonical_unit("mV"), (), label, None, torch.float64))
+        scale = float(check(given, u.canonical_unit("mV"), (), label, None, torch.float64))
         if scale <= 0:
             raise ValueError(f"{label} must be positive, got {scale:g} mV; for example surrogate_scale=1.0 * u.mV")
         return scale
@@ -134,6 +135,26 @@ class Peaked(Firing):
         """V after a spike: exactly V_reset."""
         after = torch.where(spike > 0, self.V_reset, V)
         return surrogates.straight_through(after, after - self.gap * (spike - spike.detach()))
+
+
+class Leaky(Spiking):
+    r"""A neuron with the leaky membrane $\tau\,\dot V = V_{rest} - V + R\,I$.
+
+    Args:
+        R: if it is not given, $R = 1/(1 - e^{-dt/\tau})$ Gohm of the tau and dt that the layer is built with, so that
+            an input of 1 pA for one step moves V by 1 mV; one value for each neuron where tau has one. It does not
+            follow a tau that is learned, or a tau or dt that is set later.
+    """
+
+    R: Tensor = param(1 * u.Gohm, domain=positive)
+    tau: Tensor = param(5 * u.ms, domain=positive)
+
+    def __init__(self, size: int | tuple[int, ...], **values: Any):
+        super().__init__(size, **values)
+        if "R" not in values:
+            R = -1 / torch.expm1(-self.dt / self.tau.detach().double())
+            learned, old = "raw_R" in self._parameters, self.R
+            self._build("R", self.params["R"], u.quantity(R, "Gohm"), learned, old.device, old.dtype)
 
 
 def exponential(V: Tensor, V_T: Tensor, Delta_T: Tensor) -> Tensor:

@@ -6,16 +6,18 @@ from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import param, positive, state
-from .base import Spiking, integrate
+from ..fields import param, state
+from .base import Leaky, integrate
 
 
-class IF(Spiking):
+class IF(Leaky):
     r"""Integrate-and-fire neuron that rests at, leaks to and resets to 0 mV.
 
     $\tau\,\dot V = -V + R\,I$; then ``delta`` is added; where $V \ge V_{th}$ the neuron spikes and V is reset in the
     same step: V_th is subtracted (soft), or V becomes 0 (hard). It is a `LIF` with V_rest = V_reset = 0. As in
     brainstate 0.1.3 there is a leak, which the name does not say; a large tau with R in proportion makes it small.
+
+    R is 1/(1 - exp(-dt/tau)) Gohm if it is not given: an input of 1 pA for one step moves V by 1 mV.
 
     Input: current I in pA (a tensor or a `Current`), and optionally ``delta`` in mV; ``(*batch, *size)``.
     Output: spikes, 0 or 1, of the same shape.
@@ -24,14 +26,12 @@ class IF(Spiking):
     Bulletin 50.
 
     Example:
-        >>> neuron = nd.IF(2, reset="hard")
+        >>> neuron = nd.IF(2, R=1 * u.Gohm, reset="hard")
         >>> I = torch.tensor([0.9, 1.1])
         >>> sum(neuron(I) for _ in range(100))
         tensor([0., 8.])
     """
 
-    R: Tensor = param(1 * u.Gohm, domain=positive)
-    tau: Tensor = param(5 * u.ms, domain=positive)
     V_th: Tensor = param(1 * u.mV)
     V_reset = 0.0
 

@@ -6,15 +6,17 @@ from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import param, positive, state
-from .base import Spiking, integrate
+from ..fields import param, state
+from .base import Leaky, integrate
 
 
-class LIF(Spiking):
+class LIF(Leaky):
     r"""Leaky integrate-and-fire neuron.
 
     $\tau\,\dot V = V_{rest} - V + R\,I$; then ``delta`` is added; where $V \ge V_{th}$ the neuron spikes and V is
     reset in the same step.
+
+    R is 1/(1 - exp(-dt/tau)) Gohm if it is not given: an input of 1 pA for one step moves V by 1 mV.
 
     Input: current I in pA (a tensor or a `Current`), and optionally ``delta`` in mV; ``(*batch, *size)``.
     Output: spikes, 0 or 1, of the same shape.
@@ -28,8 +30,6 @@ class LIF(Spiking):
         tensor([0., 3.])
     """
 
-    R: Tensor = param(1 * u.Gohm, domain=positive)
-    tau: Tensor = param(5 * u.ms, domain=positive)
     V_th: Tensor = param(1 * u.mV)
     V_reset: Tensor = param(0 * u.mV)
     V_rest: Tensor = param(0 * u.mV)

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import nonnegative, param, positive, state
+from ..fields import nonnegative, param, state
 from ..solve import whole_steps
 from ..surrogate import straight_through
-from .base import Spiking, integrate
+from .base import Leaky, integrate
 
 
-class LIFRef(Spiking):
+class LIFRef(Leaky):
     r"""Leaky integrate-and-fire neuron with an absolute refractory period.
 
     As `LIF`; after a spike V is held for a number of steps, in which inputs and ``delta`` are lost and the neuron
@@ -26,20 +26,20 @@ class LIFRef(Spiking):
     States: V in mV, and ``held``, the number of steps for which V is still held. The spike keeps its surrogate slope
     while V is held. Steps have no derivative, so that ``tau_ref`` and ``held`` cannot be learned.
 
+    R is 1/(1 - exp(-dt/tau)) Gohm if it is not given: an input of 1 pA for one step moves V by 1 mV.
+
     Input: current I in pA (a tensor or a `Current`), and optionally ``delta`` in mV; ``(*batch, *size)``.
     Output: spikes, 0 or 1, of the same shape.
 
     Source: Gerstner, Kistler, Naud and Paninski (2014), Neuronal Dynamics, ch. 1.3.
 
     Example:
-        >>> neuron = nd.LIFRef(2, tau_ref=torch.tensor([0.0, 20.0]) * u.ms)
+        >>> neuron = nd.LIFRef(2, R=1 * u.Gohm, tau_ref=torch.tensor([0.0, 20.0]) * u.ms)
         >>> I = torch.tensor([2.0, 2.0])
         >>> sum(neuron(I) for _ in range(100))
         tensor([26.,  5.])
     """
 
-    R: Tensor = param(1 * u.Gohm, domain=positive)
-    tau: Tensor = param(5 * u.ms, domain=positive)
     tau_ref: Tensor = param(5 * u.ms, domain=nonnegative, learnable=False)
     V_th: Tensor = param(1 * u.mV)
     V_reset: Tensor = param(0 * u.mV)

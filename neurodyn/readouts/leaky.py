@@ -13,7 +13,7 @@ from ..dynamics import Dynamics
 from ..fields import param, positive, state
 from ..neurons.base import Spiking
 from ..solve import relax
-from ..surrogate import ReluGrad
+from ..surrogate import DEFAULT
 
 
 class LeakyIntegrator(Dynamics):
@@ -101,7 +101,7 @@ class LeakySpikeReadout(nn.Sequential):
         tau: Any = 5 * u.ms,
         V_th: Any = 1 * u.mV,
         *,
-        surrogate: Callable[[Tensor], Tensor] = ReluGrad(),
+        surrogate: Callable[[Tensor], Tensor] = DEFAULT,
         reset: Literal["soft", "hard"] = "soft",
         **values: Any,
     ):

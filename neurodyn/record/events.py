@@ -27,7 +27,8 @@ class Events:
         name: what was recorded, such as "spikes".
 
     Example:
-        >>> spikes = nd.simulate(nd.LIF(2), 60 * u.ms, torch.tensor([0.5, 1.2]), ["spikes"], compile=False)["spikes"]
+        >>> lif, I = nd.LIF(2, R=1 * u.Gohm), torch.tensor([0.5, 1.2])
+        >>> spikes = nd.simulate(lif, 60 * u.ms, I, ["spikes"], compile=False)["spikes"]
         >>> spikes
         <Events spikes: 60 x 1 ms from 0 ms, (2,), 6 spikes, 50 Hz>
         >>> print(spikes.times)

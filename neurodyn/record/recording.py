@@ -23,7 +23,7 @@ class Recording(Mapping[str, Any]):
         step: the number of steps done, from the very first; with `states` all that is needed to go on.
 
     Example:
-        >>> net, I = nd.LIF(3), torch.tensor([1.1, 1.2, 1.3])
+        >>> net, I = nd.LIF(3, R=1 * u.Gohm), torch.tensor([1.1, 1.2, 1.3])
         >>> first = nd.simulate(net, 50 * u.ms, I, ["spikes", "V"], compile=False)
         >>> first
         Recording up to step 50

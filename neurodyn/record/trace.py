@@ -25,7 +25,7 @@ class Trace:
         name: what was recorded, such as "N.V".
 
     Example:
-        >>> recording = nd.simulate(nd.LIF(2), 4 * u.ms, torch.tensor([0.5, 0.9]), ["V"], compile=False)
+        >>> recording = nd.simulate(nd.LIF(2, R=1 * u.Gohm), 4 * u.ms, torch.tensor([0.5, 0.9]), ["V"], compile=False)
         >>> recording["V"]
         <Trace V: 4 x 1 ms from 0 ms, (2,), 0.09063 to 0.4956 mV>
         >>> print(recording["V"].quantity[-1])

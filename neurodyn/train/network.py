@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +23,9 @@ class Classifier(nn.Module):
     def __init__(self, features: int, classes: int, hidden: int = 256, hold: int = 4, dropout: float = 0.1):
         super().__init__()
         self.hold = hold
-        taus = nd.init.Constant(5 * u.ms)  # one time constant per neuron
+        # One time constant per neuron. The norms, and the rates of learning in loop.py, were chosen with these values.
+        neuron: dict[str, Any] = {"tau": nd.init.Constant(5 * u.ms), "R": 1 * u.Gohm, "learn": "tau"}
+        neuron["surrogate"] = nd.surrogate.ReluGrad()
         projection = nd.Projection(
             nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, hidden, bias=False)),
             plasticity=nd.STP(hidden, U=0.3, tau_f=20 * u.ms, tau_d=20 * u.ms),
@@ -30,10 +34,10 @@ class Classifier(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(features, hidden, bias=False),
             current_norm(hidden),
-            nd.LIF(hidden, tau=taus, learn="tau"),
+            nd.LIF(hidden, **neuron),
             projection,
             current_norm(hidden),
-            nd.LIF(hidden, tau=taus, learn="tau"),
+            nd.LIF(hidden, **neuron),
             nn.Dropout(dropout),
             nd.LeakyRateReadout(hidden, classes, tau=20 * u.ms),
         )

@@ -25,7 +25,7 @@ def test_log_latency_is_the_first_spike_of_a_leaky_neuron(dt):
     x = torch.cat([torch.linspace(0.1, 3, 40), torch.tensor([0.0, 0.05, 0.1])])
     encoder = nd.LatencyEncoder("log", tau=8 * u.ms, theta=0.1, dt=dt * u.ms)
     spikes = encoder(x, T=40)
-    neuron = nd.LIF(len(x), tau=8 * u.ms, V_th=0.1 * u.mV, dt=dt * u.ms)
+    neuron = nd.LIF(len(x), tau=8 * u.ms, R=1 * u.Gohm, V_th=0.1 * u.mV, dt=dt * u.ms)
     first = nd.unroll(neuron, x.expand(40, -1), compile=False).cumsum(0).cumsum(0) == 1
     assert torch.equal(spikes, first.to(spikes.dtype))
     assert spikes.sum() > 20

@@ -29,7 +29,7 @@ class Feedback(nn.Module):
         self.projection = nd.Projection(
             connection, plasticity=nd.STP(12, U=0.5), synapse=nd.Expon(12), output=nd.COBA(E=3 * u.mV), **delay
         )
-        self.neurons = nd.LIF(12)
+        self.neurons = nd.LIF(12, R=1 * u.Gohm)
 
     def forward(self, x: Tensor) -> Tensor:
         spikes = self.neurons(self.projection.read() + x)

@@ -114,14 +114,14 @@ def test_two_populations_with_a_delay() -> None:
     with nd.default_dt(trace.dt):
         net = Net(
             step,
-            pre=nd.LIF(8, tau=p["pre_tau"]),
+            pre=nd.LIF(8, tau=p["pre_tau"], **traces.BRAINSTATE),
             projection=nd.Projection(
                 linear(trace["w_W"]),
                 delay=nd.Delay(8, p["delay"]),
                 synapse=nd.Expon(5, tau=p["syn_tau"]),
                 output=nd.CUBA(scale=p["scale"]),
             ),
-            post=nd.LIF(5, tau=p["post_tau"], V_th=p["post_V_th"]),
+            post=nd.LIF(5, tau=p["post_tau"], V_th=p["post_V_th"], **traces.BRAINSTATE),
         )
     outs, states = run(net, trace["in_x"])
     pre, post = zip(*outs, strict=True)
@@ -145,12 +145,12 @@ def test_synapse_at_the_source_with_a_delay() -> None:
     with nd.default_dt(trace.dt):
         net = Net(
             step,
-            pre=nd.LIF(6, tau=p["pre_tau"]),
+            pre=nd.LIF(6, tau=p["pre_tau"], **traces.BRAINSTATE),
             synapse=nd.AMPA(6, **{name: p[name] for name in ("alpha", "beta", "T", "T_dur")}),
             delay=nd.Delay(6, p["delay"]),
             weights=linear(trace["w_W"]),
             output=nd.COBA(E=p["E"]),
-            post=nd.LIF(5, tau=p["post_tau"]),
+            post=nd.LIF(5, tau=p["post_tau"], **traces.BRAINSTATE),
         )
     nd.reset_states(net)
     outs, states = run(net, trace["in_x"], trace["in_post"])
@@ -190,7 +190,7 @@ def test_mixed_projections() -> None:
             current=linear(trace["w_cur"]),
             output=nd.CUBA(scale=p["scale_cur"]),
             delta=linear(trace["w_delta"]),
-            post=nd.LIF(5, tau=p["post_tau"]),
+            post=nd.LIF(5, tau=p["post_tau"], **traces.BRAINSTATE),
         )
     jump = 1e-3  # 1 mS in a trace whose siemens read as nanosiemens
     spikes, states = run(net, trace["in_s1"], trace["in_s2"], jump * trace["in_s3"])
@@ -219,6 +219,7 @@ def recurrent(trace: traces.Trace) -> Net:
             receptor=nd.Receptor(nd.Expon(n, tau=p["syn_tau"]), output),
             hidden=model(
                 n,
+                R=1 * u.Gohm,
                 surrogate=trace.surrogate,
                 reset=options["spk_reset"],
                 **{name: q for name, q in p.items() if name in ("tau", "tau_ref", "tau_a", "beta")},

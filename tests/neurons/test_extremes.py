@@ -37,7 +37,8 @@ def check(neuron, x, current=lambda x: x, steps=4):
 @pytest.mark.parametrize("cls", NEURONS)
 def test_currents_and_potentials(cls, dt, dtype):
     neuron = cls(len(POTENTIALS) * len(CURRENTS), dt=dt * u.ms, dtype=dtype, learn=learned(cls))
-    bound = 1e3 if dtype == torch.float16 else 1e6  # R is up to 20 Gohm, and float16 ends at 65,504
+    R = float(neuron.R.detach().max()) if "R" in neuron.params else 20.0  # Gohm
+    bound = min(1e3, 5e4 / R) if dtype == torch.float16 else 1e6  # float16 ends at 65,504
     check(neuron, torch.tensor(CURRENTS).clamp(-bound, bound).repeat(len(POTENTIALS)).to(dtype))
 
 

@@ -22,7 +22,7 @@ def test_constant_current_against_the_closed_form(dt):
 @pytest.mark.parametrize("dt", [1.0, 0.1, 0.01])
 def test_first_spike_on_the_exact_step(dt):
     current = torch.linspace(1.05, 9, 23)
-    lif = nd.LIF(23, tau=20 * u.ms, dt=dt * u.ms)
+    lif = nd.LIF(23, tau=20 * u.ms, R=1 * u.Gohm, dt=dt * u.ms)
     spikes = nd.unroll(lif, current.expand(int(100 / dt), 23), compile=False)
     first = spikes.argmax(0) + 1
     time = -20 * torch.log1p(-1 / current)  # V = I (1 - exp(-t / tau)) reaches 1 mV
@@ -59,7 +59,7 @@ def test_gradients_of_both_resets():
     # One step from V0 with a spike: dV/dV0 by hand.
     slope = nd.surrogate.ReluGrad().slope
     for reset in ("soft", "hard"):
-        lif = nd.LIF(1, reset=reset, V_reset=-0.5 * u.mV)
+        lif = nd.LIF(1, R=1 * u.Gohm, reset=reset, V_reset=-0.5 * u.mV, surrogate=nd.surrogate.ReluGrad())
         V0 = torch.tensor([1.3], requires_grad=True)
         _, V1 = lif.step(torch.tensor([0.2]), V0)
         (grad,) = torch.autograd.grad(V1.sum(), V0)
@@ -81,7 +81,7 @@ def test_currents_add_and_depend_on_the_potential():
     V = torch.tensor([0.2, -0.3])
     total = I + coba(g) + cuba(g) + 1.0
     torch.testing.assert_close(total(V), I + g * (3 - V) + 2 * g + 1)
-    lif = nd.LIF(2, tau=10 * u.ms, V_th=50 * u.mV)
+    lif = nd.LIF(2, tau=10 * u.ms, R=1 * u.Gohm, V_th=50 * u.mV)
     _, stepped = lif.step(coba(g) + I, V)
     a = (-1 - g) / 10
     exact = V + (torch.exp(a) - 1) / a * (-V + g * (3 - V) + I) / 10

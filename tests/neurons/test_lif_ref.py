@@ -63,7 +63,7 @@ def test_it_never_fires_while_refractory():  # a soft reset could leave V above 
 
 
 def test_the_slope_of_the_spike_is_kept_while_refractory():
-    neuron = nd.LIFRef(1, tau_ref=4 * u.ms)
+    neuron = nd.LIFRef(1, tau_ref=4 * u.ms, surrogate=nd.surrogate.ReluGrad())
     V = torch.tensor([0.9], requires_grad=True)
     spike, *_ = neuron.step(torch.zeros(1), V, torch.tensor([2.0]))
     spike.sum().backward()

@@ -42,6 +42,7 @@ def test_an_upswing_is_finite_and_so_is_its_gradient(model: type, dtype: torch.d
     # exp(dt * slope) would be inf here, and with the small Delta_T the slope itself in float32.
     V = (model((), dtype=dtype).V_T + torch.linspace(0, 99, 100)).to(dtype)
     values = {"V_th": 60 * u.mV, "Delta_T": Delta_T * u.mV, "V_initializer": u.quantity(V, "mV")}
+    values["surrogate"] = nd.surrogate.ReluGrad()  # has no slope far from the threshold
     neuron = model(100, dtype=dtype, learn=("V_T", "V_initializer"), **values)
     neuron.reset_state()
     step, seen = neuron.reset_potential, []

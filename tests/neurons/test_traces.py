@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from reference.traces import Trace, load, names
+from reference.traces import BRAINSTATE, Trace, load, names
 from torch import Tensor, nn
 
 import neurodyn as nd
@@ -19,7 +19,7 @@ def build(trace: Trace, **values: Any) -> nd.Dynamics:
     model = getattr(nd, trace.meta["model"])
     values = {name: q for name, q in trace.params.items() if name in model.params} | values
     options = {"surrogate": trace.surrogate, "reset": trace.meta["options"]["spk_reset"]}
-    return model(trace.size, dt=trace.dt, dtype=torch.float64, **options, **values)
+    return model(trace.size, dt=trace.dt, dtype=torch.float64, **(BRAINSTATE | options | values))
 
 
 def inputs(trace: Trace) -> list[tuple[Any, Tensor | None]]:

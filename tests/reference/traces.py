@@ -23,6 +23,8 @@ import neurodyn as nd
 from neurodyn import units as u
 
 FOLDER = Path(__file__).parent / "traces"
+#: brainstate's defaults of IF, LIF, LIFRef and ALIF, where neurodyn has others.
+BRAINSTATE: dict[str, Any] = {"R": 1 * u.Gohm, "surrogate": nd.surrogate.ReluGrad()}
 
 
 def names(*prefixes: str) -> list[str]:
