@@ -130,7 +130,7 @@ class Program:
 
     def _dividing(self, T: int) -> int:
         """A length near the usual one that leaves no single steps, which would be chunks to compile too."""
-        near = range(3 * self.usual // 4, 5 * self.usual // 4 + 1) if self.on_cpu else ()
+        near = range(-(-3 * self.usual // 4), 5 * self.usual // 4 + 1) if self.on_cpu else ()
         dividing = [n for n in near if T % n == 0]
         return min(dividing, key=lambda n: abs(n - self.usual), default=self.usual)
 

@@ -39,6 +39,13 @@ def test_paths_agree_for_every_model(model):
     assert_same([torch.stack([layer(x) for x in xs]).detach()], eager[:1])
 
 
+def test_the_first_sequence_chooses_a_length_of_chunks_that_divides_it(long_chunks, compilations):
+    net = nd.LIF(3)
+    for T, few in [(5, 1), (100, 2), (50, 2), (12, 2), (97, 2)]:  # single steps first, then ten, and both again
+        nd.unroll(net, torch.rand(T, 2, 3))
+        assert len(compilations) == few
+
+
 def test_no_recompilation_for_other_lengths_and_batches(compilations):
     layer = nd.LIF(11, tau=3 * u.ms)
     for T in (50, 1, 7, 333):

@@ -873,9 +873,8 @@ class Loop(nn.Module):
         return spikes
 
 
-@pytest.mark.parametrize("batch", [(), (1,), (3,), (2, 2)])
+@pytest.mark.parametrize(("batch", "n_in"), [((), 4), ((1,), 4), ((3,), 8), ((2, 2), 4)])
 @pytest.mark.parametrize(("bias", "feedback"), [(True, False), (False, True), (True, True), (False, False)])
-@pytest.mark.parametrize("n_in", [4, 8])
 def test_gradients_of_products_of_one_shape(batch, bias, feedback, n_in):
     torch.manual_seed(1)
     xs = 3 * torch.rand(11, *batch, n_in)
@@ -1233,8 +1232,9 @@ def test_a_layer_that_forward_does_not_always_call(forward):
     same(make, RISING, calls=2, between=lambda net: setattr(net, "flag", not net.flag))
 
 
-@pytest.mark.parametrize("first", [(), (2, 3), (4,)])
-@pytest.mark.parametrize("second", [(1,), (3,), ()])
+@pytest.mark.parametrize(
+    ("first", "second"), [((), (3,)), ((2, 3), ()), ((4,), (1,)), ((2, 3), (3,)), ((4,), ()), ((), (1,))]
+)
 def test_the_batch_does_not_depend_on_the_last_call(first, second):
     """Also in a loop that reads a state before it is set, and where other batches would fit."""
     net = seeded(lambda: Loop(3, 3, True, False))
