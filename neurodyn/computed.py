@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,14 +21,14 @@ class Computed(Tensor):
     So are writes to its ``.data``, ``.detach()`` and views. What is computed from it is a plain tensor.
     """
 
-    said: tuple[str, str, str]  # of which layer and parameter it is, and how such a value is written
+    said: Callable[[], tuple[str, str, str]]  # of which layer and parameter it is, and how such a value is written
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         written = _written(func, args, kwargs)
         if written is not None:
-            label, name, example = written.said
+            label, name, example = written.said()
             raise RuntimeError(
                 f"{label}: {name} is learned, so it is computed from raw_{name} each time that it is read, and writing "
                 f"to it would change nothing; assign a value instead, layer.{name} = {example}"
@@ -48,7 +49,7 @@ class Computed(Tensor):
         return repr(plain(self))
 
 
-def protected(value: Tensor, said: tuple[str, str, str]) -> Tensor:
+def protected(value: Tensor, said: Callable[[], tuple[str, str, str]]) -> Tensor:
     """`value`, which cannot be written to."""
     with without_torch_function():
         found = value.as_subclass(Computed)
@@ -68,14 +69,15 @@ def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Comput
     for value in out if isinstance(out, (tuple, list)) else (out,):
         if isinstance(value, Computed):
             return value
-    if not args or not isinstance(args[0], Computed):
+    first = args[0] if args else next(iter(kwargs.values()), None)  # torch.nn.init passes keywords
+    if not isinstance(first, Computed):
         return None
     name = getattr(func, "__name__", "")
-    if name == "__set__":  # of .data and .grad
-        return args[0]
+    if name in ("__set__", "__setitem__"):  # __set__ of .data and .grad
+        return first
     dunder = name.startswith("__") and name.endswith("__")
-    writes = name == "__setitem__" or name.startswith("__i") if dunder else name.endswith("_")
-    return args[0] if writes and name not in _HARMLESS else None
+    writes = name.startswith("__i") if dunder else name.endswith("_")
+    return first if writes and name not in _HARMLESS else None
 
 
 def _shares(one: Tensor, other: Tensor) -> bool:

@@ -14,7 +14,7 @@ from .dynamics import Dynamics, UnsetState
 from .fields import State, param
 
 _past = State("past_initializer")
-_STATES = 64  # the most that a delay holds; a longer one keeps several steps in each
+_FLAT, _STATES = 32, 16  # steps that are a state each, and the states that hold those of a longer delay
 
 
 class Delay(Delayed, Dynamics):
@@ -37,9 +37,9 @@ class Delay(Delayed, Dynamics):
     ``delay.delay`` is what is used. At a bound there is no gradient, so one that starts there is moved inside by 1e-4
     of the range.
 
-    The memory is one input for each step of the longest delay. Up to 64 steps each is a state of its own, so that time
-    passes without moving data. Of a longer delay each of at most 64 states holds the inputs of every so many steps; a
-    step moves the data of one. It grows and shrinks with delays that are loaded or assigned. Delays that differ
+    The memory is one input for each step of the longest delay. Up to 32 steps each is a state of its own, so that time
+    passes without moving data. A longer delay has at most 16 states, which hold every 16th input each, and a step
+    writes one of them anew. It grows and shrinks with delays that are loaded or assigned. Delays that differ
     between neurons, and learned ones, read the whole memory in each step.
 
     Input and output: ``(*batch, *size)``, in any unit.
@@ -94,9 +94,9 @@ class Delay(Delayed, Dynamics):
         """State j of K holds the inputs of j, j + K, j + 2 K, ... steps ago, `depth` of them."""
         return self.size if self.depth == 1 else (self.depth, *self.size)
 
-    def _resize(self, most: int = _STATES) -> None:
+    def _resize(self, flat: int = _FLAT) -> None:
         """Remember as many inputs as the longest delay needs; older ones than are known are those before the start."""
-        depth = -(-self.length // most)
+        depth = 1 if self.length <= flat else -(-self.length // _STATES)
         names = [f"past{k}" for k in range(1, -(-self.length // depth) + 1)]
         if list(self.states) == names and depth == self.depth:
             return

@@ -93,7 +93,7 @@ class Delayed(Parametrised):
         Raises:
             ValueError: delays that are negative, not finite, too long, or no multiples of dt without interpolation.
         """
-        if torch.compiler.is_compiling() or is_fake(self.delay) or inside_transform() or self._is_settled():
+        if torch.compiler.is_compiling() or is_fake(self._source()) or inside_transform() or self._is_settled():
             return
         self.derive()
         self._mark()
@@ -148,8 +148,8 @@ class Delayed(Parametrised):
         if self._before is not None:
             return self._before, self._late
         steps = self._learned_steps()
-        # diverged in training, it gives nan, and no wrong index
-        before = steps.detach().floor().nan_to_num(1.0).clamp(1, self.length)
+        # Diverged in training, it gives nan, and no wrong index. At the upper bound the gradient is that from below.
+        before = steps.detach().floor().nan_to_num(1.0).clamp(1, max(1, self.length - 1))
         return before.to(torch.int32), steps - before
 
     def kernel(self) -> Tensor:
@@ -178,7 +178,7 @@ class Delayed(Parametrised):
             )
 
     def _source(self) -> Tensor:
-        return self.max_delay if self.learned else self.delay
+        return self.max_delay if self.learned else self.params["delay"].value(self)
 
     def _mark(self) -> None:
         source = self._source()

@@ -80,7 +80,7 @@ class Param:
         value = self.value(module)
         raw = module._parameters.get(f"raw_{self.name}")
         if raw is not None and value is not raw and is_read_by_user(raw):
-            return protected(value, (module._label(), self.name, _example(self.unit)))
+            return protected(value, lambda: (module._label(), self.name, _example(self.unit)))
         return value
 
     def value(self, module: Parametrised) -> Tensor:

@@ -67,7 +67,8 @@ def _spread(
 ) -> Tensor:
     """The same for Gaussian kernels: each synapse is one for each step, with weights that add up to its own."""
     rows, n = size
-    kernel = delays.kernel().to(weight.dtype).expand(-1, indices.shape[0])
+    kernel = delays.kernel().to(weight.dtype)
+    kernel = (kernel.unsqueeze(-1) if kernel.dim() == 1 else kernel).expand(-1, indices.shape[0])
     lag = torch.arange(1, delays.length + 1, dtype=indices.dtype, device=indices.device)
     place = (indices.unsqueeze(1) + lag * n).flatten()
     spread = (weight * kernel).t().flatten()
