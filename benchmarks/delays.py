@@ -1,7 +1,7 @@
 """Delays that learn far: ``python -m benchmarks.delays``, a minute on one core.
 
-One spike, and a target in which it comes 20 ms later, or earlier, than the delay at the start would have it. The loss is
-the squared difference, summed over time: 2 for two spikes that do not meet. Each seed has a start of its own.
+One spike, and a target in which it comes 20 ms later, or earlier, than the delay at the start would have it. The loss
+is the squared difference, summed over time: 2 for two spikes that do not meet. Each seed has a start of its own.
 Per neuron: `nd.Delay`. Per synapse: `nd.Sparse`, whose weight is learned too. The kernel is Gaussian and narrows from
 `WIDE` to a quarter of a step; "linear" is the same task with linear interpolation.
 """

@@ -61,8 +61,8 @@ class Delay(Delayed, Dynamics):
         3.0
 
     Source of learned delays: Khalfaoui-Hassani, Pellegrini and Masquelier (2023), Dilated convolution with learnable
-    spacings, ICLR, and beyond bilinear interpolation, arXiv:2306.00817; Hammouamri, Khalfaoui-Hassani and Masquelier (2024), Learning delays in spiking neural
-    networks using dilated convolutions with learnable spacings, ICLR.
+    spacings, ICLR; Hammouamri, Khalfaoui-Hassani and Masquelier (2024), Learning delays in spiking neural networks
+    using dilated convolutions with learnable spacings, ICLR.
     """
 
     past_initializer: Tensor = param(0.0)

@@ -79,7 +79,7 @@ class Delayed(Parametrised):
             domain = self.domain_of("delay")
             assert domain is not None
             with torch.no_grad():
-                self.raw_delay.copy_(domain.to_raw(initial))
+                self._parameters["raw_delay"].copy_(domain.to_raw(initial))  # type: ignore[union-attr]
 
     def domain_of(self, name: str) -> Domain | None:
         """A learned delay lies between dt and `max_delay`."""
@@ -207,7 +207,9 @@ class Delayed(Parametrised):
         if name == "sigma" and (u.is_quantity(value) or not isinstance(value, Tensor)):
             like = self._buffers.get(name)
             if like is None:
-                raise ValueError(f"{self._label()}: sigma is the width of interpolation='gaussian', which it does not have")
+                raise ValueError(
+                    f"{self._label()}: sigma is the width of interpolation='gaussian', which it does not have"
+                )
             label = f"{self._label()}: sigma"
             width = check(value, u.registry.ms, (), label, like.device, like.dtype)
             if not bool(positive.contains(width)):
@@ -262,14 +264,19 @@ class Delayed(Parametrised):
         if "delay" in self._parameters or delay is None:
             name = "delay" if "delay" in self._parameters else "raw_delay"
             return known | ({} if delay is None else {f"{prefix}{name}": delay}), tolerance
-        if isinstance(raw, Tensor) and fixed is None and isinstance(low, Tensor) and float(low) == float(self.min_delay):
+        if (
+            isinstance(raw, Tensor)
+            and fixed is None
+            and isinstance(low, Tensor)
+            and float(low) == float(self.min_delay)
+        ):
             return known | {f"{prefix}raw_delay": raw}, tolerance
         if isinstance(delay, Tensor) and isinstance(high, Tensor):
             own = between(self.min_delay.to(delay), high.to(delay), "between dt and max_delay")
             if not bool(own.contains(delay).all()):
                 raise ValueError(
-                    f"{self._label()}: a learned delay lies between dt={self.dt:g} ms and max_delay={float(high):g} ms, "
-                    f"the file has {show(delay, u.registry.ms)}"
+                    f"{self._label()}: a learned delay lies between dt={self.dt:g} ms and max_delay={float(high):g} "
+                    f"ms, the file has {show(delay, u.registry.ms)}"
                 )
             known[f"{prefix}raw_delay"] = own.to_raw(delay)
         return known, tolerance
@@ -341,7 +348,11 @@ def narrow_delays(net: nn.Module, factor: float, least: Any = None) -> None:
     if not found:
         raise ValueError(f"narrow_delays: {type(net).__name__} has no delays with interpolation='gaussian'")
     for module in found:
-        narrowest = 0.25 * module.dt if least is None else float(check(least, u.registry.ms, (), "narrow_delays: least", None, torch.float64))
+        narrowest = (
+            0.25 * module.dt
+            if least is None
+            else float(check(least, u.registry.ms, (), "narrow_delays: least", None, torch.float64))
+        )
         module.sigma.copy_(torch.minimum(module.sigma, (module.sigma * factor).clamp(min=narrowest)))
 
 

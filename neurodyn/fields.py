@@ -43,7 +43,8 @@ fraction = Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), torch.logit,
 def between(low: Tensor, high: Tensor, name: str) -> Domain:
     """The values from `low` to `high`: learned as the logit of the place between them.
 
-    At a bound the logit is infinite, and no gradient would lead away. A value there is moved inside by 1e-4 of the range.
+    At a bound the logit is infinite, and no gradient would lead away. A value there is moved inside by 1e-4 of the
+    range.
     """
     return Domain(
         name,
@@ -241,8 +242,8 @@ class Parametrised(Precise, Rebuildable):
         if tuple(number.shape) != tuple(like.shape):
             if not broadcasts(number, tuple(like.shape)):
                 raise ValueError(
-                    f"{label} is learned in the shape {tuple(like.shape)}, got {tuple(number.shape)}; assign a value of "
-                    f"that shape or one for all, or build the layer with {name}= in the shape that is to be learned"
+                    f"{label} is learned in the shape {tuple(like.shape)}, got {tuple(number.shape)}; assign a value "
+                    f"of that shape or one for all, or build the layer with {name}= in the shape that is to be learned"
                 )
             number = number.expand(like.shape)
         if trained is None:

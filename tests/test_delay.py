@@ -154,7 +154,9 @@ def test_a_start_at_a_bound_is_moved_inside() -> None:
 
 
 def test_a_parameter_of_the_users_own_has_a_gradient_beyond_its_bound() -> None:
-    delay = nd.Delay(1, u.quantity(torch.nn.Parameter(torch.tensor(3.0)), "ms"), interpolation="linear", max_delay=4 * u.ms)
+    delay = nd.Delay(
+        1, u.quantity(torch.nn.Parameter(torch.tensor(3.0)), "ms"), interpolation="linear", max_delay=4 * u.ms
+    )
     own = delay.delay
     with torch.no_grad():
         own.fill_(30.0)
@@ -243,7 +245,9 @@ def test_dcls(k: int) -> None:
     order = torch.arange(start.numel()).view(outs, inputs, count)
     post, pre = (order // (inputs * count)).flatten(), ((order // count) % inputs).flatten()
     weight = data[f"weight{k}"].flatten()
-    synapses = nd.Sparse((pre, post), (inputs, outs), weight=weight, delay=start.flatten() * u.ms, learn="delay", **options)
+    synapses = nd.Sparse(
+        (pre, post), (inputs, outs), weight=weight, delay=start.flatten() * u.ms, learn="delay", **options
+    )
     by_pre = torch.argsort(pre, stable=True)
     for layer, name, raw, found in (
         (each, "neurons", each.raw_delay, lambda g: g),
@@ -263,12 +267,15 @@ def test_long_delays_have_few_states(k: int, compile: bool) -> None:
     delay = nd.Delay((2, 3), k * 0.1 * u.ms, past_initializer=-1.0, dt=DT)
     x = torch.rand(k + 50, 2, 2, 3, requires_grad=True)
     y = nd.unroll(delay, x * 1, compile=compile)
-    assert torch.equal(y[k:].detach(), x[:-k].detach()) and bool((y[:k] == -1).all())
+    assert torch.equal(y[k:].detach(), x[:-k].detach())
+    assert bool((y[:k] == -1).all())
     weight = torch.rand_like(y)
     (grad,) = torch.autograd.grad((y * weight).sum(), x)
-    assert torch.equal(grad[:-k], weight[k:]) and not bool(grad[-k:].any())
+    assert torch.equal(grad[:-k], weight[k:])
+    assert not bool(grad[-k:].any())
     states = nd.get_states(delay)
-    assert len(states) <= 16 and delay.batch == (2,)
+    assert len(states) <= 16
+    assert delay.batch == (2,)
     assert sum(value.numel() for value in states.values()) < 12 * (k + 16)
     nd.set_states(delay, states)
     assert torch.equal(delay.read(), x[-k].detach())
@@ -454,7 +461,8 @@ def test_an_assigned_delay_of_another_shape() -> None:
     delay = nd.Delay(3, 2 * u.ms)
     with pytest.raises(ValueError, match=r"Delay\(3\): delay has shape \(4,\)"):
         delay.delay = torch.ones(4)
-    assert delay.length == 2 and delay.delay == 2
+    assert delay.length == 2
+    assert delay.delay == 2
     delay._buffers["delay"] = torch.ones(4)
     with pytest.raises(ValueError, match=r"Delay\(3\): delay has shape \(4,\)"):
         delay(torch.ones(3))
@@ -466,7 +474,8 @@ def test_setting_a_learned_delay() -> None:
     delay = kinds()[6]
     raw = delay.raw_delay
     delay.delay = torch.tensor([2.0, 7.5, 4.0])
-    assert delay.raw_delay is raw and (delay.delay - torch.tensor([2.0, 7.5, 4.0])).abs().max() < 1e-12
+    assert delay.raw_delay is raw
+    assert (delay.delay - torch.tensor([2.0, 7.5, 4.0])).abs().max() < 1e-12
     with pytest.raises(ValueError, match=r"Delay\(3\): delay must be between dt and max_delay, got 20 ms"):
         delay.delay = 20 * u.ms
 
@@ -486,4 +495,5 @@ def test_a_file_with_another_dt() -> None:
     saved = nd.Delay(2, 3 * u.ms, interpolation="linear", learn="delay", dt=0.5 * u.ms)
     loaded = nd.Delay(2, 2 * u.ms, interpolation="linear", learn="delay", dt=DT)
     loaded.load_state_dict(saved.state_dict())
-    assert abs(loaded.delay.item() - 3) < 1e-12 and abs(loaded.min_delay - 0.1) < 1e-12
+    assert abs(loaded.delay.item() - 3) < 1e-12
+    assert abs(loaded.min_delay - 0.1) < 1e-12

@@ -20,7 +20,9 @@ def learned(**values) -> nd.LIF:
     return nd.LIF(3, tau=nd.init.Constant(10 * u.ms), learn=("tau", "V_th"), **values)
 
 
-@pytest.mark.parametrize("value", [33 * u.ms, 0.033 * u.s, torch.tensor(33.0), torch.full((1,), 33.0), [33, 33, 33] * u.ms])
+@pytest.mark.parametrize(
+    "value", [33 * u.ms, 0.033 * u.s, torch.tensor(33.0), torch.full((1,), 33.0), [33, 33, 33] * u.ms]
+)
 @pytest.mark.parametrize("learn", ["tau", ()])
 def test_a_value_is_set(value, learn) -> None:
     layer = nd.LIF(3, tau=torch.full((3,), 10.0) * u.ms, learn=learn)
@@ -49,13 +51,15 @@ def test_a_trained_value_without_a_domain_is_set_in_place() -> None:
     layer = learned()
     held = layer.V_th
     layer.V_th = 2 * u.mV
-    assert layer.V_th is held and held == 2
+    assert layer.V_th is held
+    assert held == 2
     held.data.fill_(3.0)
     assert layer.V_th == 3
     own = nn.Parameter(torch.tensor(5.0))
     layer = nd.LIF(2, tau=u.quantity(own, "ms"))
     layer.tau = 7 * u.ms
-    assert layer.tau is own and own == 7
+    assert layer.tau is own
+    assert own == 7
 
 
 @pytest.mark.parametrize("learn", ["tau", ()])
@@ -96,6 +100,14 @@ def test_what_a_learned_value_cannot_take() -> None:
     assert abs(layer.tau.item() - 20) < 1e-12
 
 
+def test_an_amplitude_that_follows_cannot_be_set() -> None:
+    with pytest.raises(ValueError, match=r"DualExpon\(3\): A follows tau_rise and tau_decay"):
+        nd.DualExpon(3).A = 2.0
+    synapse = nd.DualExpon(3, A=1.0)
+    synapse.A = 2.0
+    assert synapse.A == 2
+
+
 WRITES = {
     "data": lambda t: t.data.fill_(3.0),
     "fill": lambda t: t.fill_(3.0),
@@ -128,7 +140,8 @@ def test_a_computed_value_reads_as_any_tensor() -> None:
         assert type(found) is torch.Tensor
     (layer.tau**2).sum().backward()
     assert (layer.raw_tau.grad - 200).abs().max() < 1e-10
-    assert np.allclose(layer.tau.detach().numpy(), 10) and layer.tau.tolist() == layer.tau.data.tolist()
+    assert np.allclose(layer.tau.detach().numpy(), 10)
+    assert layer.tau.tolist() == layer.tau.data.tolist()
     assert repr(layer.tau).startswith("tensor(")
     file = io.BytesIO()
     torch.save(layer.tau, file)
@@ -179,14 +192,18 @@ def test_groups_of_parameters() -> None:
     decayed, physical = nd.parameter_groups(net, weight_decay=0.1, lr=0.5)
     names = {id(value): name for name, value in net.named_parameters()}
     assert [names[id(p)] for p in physical["params"]] == ["1.raw_tau", "1.V_th", "2.delays.raw_delay"]
-    assert len(decayed["params"]) + 3 == len(names) and decayed["weight_decay"] == 0.1 and "lr" not in decayed
-    assert physical["weight_decay"] == 0.0 and physical["lr"] == 0.5
+    assert len(decayed["params"]) + 3 == len(names)
+    assert decayed["weight_decay"] == 0.1
+    assert "lr" not in decayed
+    assert physical["weight_decay"] == 0.0
+    assert physical["lr"] == 0.5
     tau = shared.tau.detach().clone()
     optimizer = torch.optim.AdamW(nd.parameter_groups(net, weight_decay=0.5), lr=0.1)
     for p in net.parameters():
         p.grad = torch.zeros_like(p)
     optimizer.step()
     assert torch.equal(shared.tau.detach(), tau)
-    assert nd.parameter_groups(nn.Linear(2, 2)) and len(nd.parameter_groups(nn.Linear(2, 2))) == 1
+    assert nd.parameter_groups(nn.Linear(2, 2))
+    assert len(nd.parameter_groups(nn.Linear(2, 2))) == 1
     with pytest.raises(TypeError, match="params"):
         nd.parameter_groups(net, params=[])

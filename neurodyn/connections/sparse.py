@@ -248,7 +248,9 @@ class Sparse(nn.Module):
         else:
             self.weight = nn.Parameter(weight)
 
-    def _set_delays(self, interpolation: Interpolation, bounds: tuple[Any, Any], dt: Any, device: Any, dtype: Any) -> None:
+    def _set_delays(
+        self, interpolation: Interpolation, bounds: tuple[Any, Any], dt: Any, device: Any, dtype: Any
+    ) -> None:
         assert self.delays is not None
         dt = get_default_dt() if dt is None else dt
         self.delays.set_bounds(float(u.to_canonical(dt)), interpolation, *bounds)

@@ -1,4 +1,4 @@
-"""Outputs of dcls 0.1.1 (PyPI) for Gaussian kernels over delays: ``python make_dcls.py``, in a venv with torch and dcls.
+"""Outputs of dcls 0.1.1 (PyPI) for Gaussian kernels over delays: ``python make_dcls.py`` where torch and dcls are.
 
 Each output channel has two synapses from each of three inputs. A kernel has a tap for each of 1 to L steps ago.
 """
