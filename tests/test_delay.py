@@ -261,6 +261,16 @@ def test_dcls(k: int) -> None:
         assert (slope - wanted).abs().max() < 1e-6 * wanted.abs().max()
 
 
+@pytest.mark.parametrize("kind", ["neuron", "synapse"])
+def test_a_delay_learns_from_20_ms_away(kind: str) -> None:
+    """One start of ten, see benchmarks/delays.py."""
+    from benchmarks.delays import train
+
+    loss, below = train(kind, "gaussian", 1, compile=True)
+    assert loss < 1e-3
+    assert 0 < below < 400
+
+
 @pytest.mark.parametrize("k", [33, 100, 1000])
 @pytest.mark.parametrize("compile", [False, True])
 def test_long_delays_have_few_states(k: int, compile: bool) -> None:
