@@ -23,6 +23,7 @@ from .connections import (
 from .count import count_parameters
 from .current import COBA, CUBA, Current, MgBlock, SynapticOutput
 from .delay import Delay
+from .delayed import narrow_delays
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
 from .explain import Explanation, explain
@@ -30,6 +31,7 @@ from .fields import fraction, nonnegative, param, positive, state
 from .inputs import OU, DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .neurons import ALIF, GIF, HH, IF, LIF, AdEx, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .nir import from_nir, to_nir
+from .parameter_groups import parameter_groups
 from .plasticity import STD, STP
 from .projection import Projection, Receptor
 from .readouts import LeakyRateReadout, LeakySpikeReadout
@@ -126,9 +128,11 @@ __all__ = [
     "init",
     "load",
     "losses",
+    "narrow_delays",
     "nir",
     "nonnegative",
     "param",
+    "parameter_groups",
     "phi",
     "plot",
     "positive",

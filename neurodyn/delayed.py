@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from . import units as u
-from .fields import Parametrised, nonnegative, param, show
+from .fields import Domain, Parametrised, between, check, nonnegative, param, positive, show
 from .loading import broadcasts, precision
 from .torch_private import inside_transform, is_fake
 
-Interpolation = Literal["none", "linear"]
+Interpolation = Literal["none", "linear", "gaussian"]
 
 _MOST = 2**20  # steps; more are a mistake in a unit, or a damaged file
 _COMPARED = 1024  # values that are compared at each call
@@ -30,31 +30,62 @@ class Delayed(Parametrised):
     __slots__ = ("seen",)  # no attribute of the model: which tensors, as they were when the rest was derived from them
 
     delay: Tensor = param(unit=u.ms, domain=nonnegative)
+    min_delay: Tensor
     max_delay: Tensor
+    sigma: Tensor
     _before: Tensor | None
     _late: Tensor | None
 
-    def set_bounds(self, dt: float, interpolation: Interpolation, max_delay: Any) -> None:
+    def set_bounds(self, dt: float, interpolation: Interpolation, max_delay: Any, sigma: Any = None) -> None:
         """Derive everything for the first time."""
-        if interpolation not in ("none", "linear"):
-            raise ValueError(f"{self._label()}: interpolation must be 'none' or 'linear', got {interpolation!r}")
+        if interpolation not in ("none", "linear", "gaussian"):
+            kinds = "'none', 'linear' or 'gaussian'"
+            raise ValueError(f"{self._label()}: interpolation must be {kinds}, got {interpolation!r}")
         initial = self.delay.detach()
         self.dt, self.interpolation = dt, interpolation
         self.learned = self.delay.requires_grad
         if interpolation == "none" and self.learned:
-            raise ValueError(f"{self._label()}: a learned delay needs interpolation='linear'")
+            raise ValueError(f"{self._label()}: a learned delay needs interpolation='linear' or 'gaussian'")
         if max_delay is not None and not self.learned:
             raise ValueError(f"{self._label()}: max_delay is the bound of a learned delay; pass learn='delay' with it")
+        if interpolation == "gaussian" and not self.learned:
+            raise ValueError(
+                f"{self._label()}: interpolation='gaussian' is for learned delays; pass learn='delay' with it, or "
+                "interpolation='linear' for a fixed delay between two steps"
+            )
+        if sigma is not None and interpolation != "gaussian":
+            raise ValueError(f"{self._label()}: sigma is the width of interpolation='gaussian', got {interpolation!r}")
         if self.learned:
-            longest = float(initial.max()) if initial.numel() else dt
-            limit = 2 * longest if max_delay is None else float(u.to_canonical(max_delay))
-            if initial.numel() and not dt * (1 - 1e-6) <= float(initial.min()) <= longest <= limit * (1 + 1e-6):
-                raise ValueError(
-                    f"{self._label()}: a learned delay lies between dt={dt:g} ms and max_delay={limit:g} ms, got "
-                    f"{show(initial, u.registry.ms)}"
-                )
-            self.register_buffer("max_delay", torch.tensor(limit, dtype=initial.dtype, device=initial.device))
+            self._set_learned(initial, dt, max_delay)
+        if interpolation == "gaussian":
+            self.register_buffer("sigma", self.max_delay / 2)
+            if sigma is not None:
+                self.sigma = sigma
         self.settle()
+
+    def _set_learned(self, initial: Tensor, dt: float, max_delay: Any) -> None:
+        longest = float(initial.max()) if initial.numel() else dt
+        limit = 2 * longest if max_delay is None else float(u.to_canonical(max_delay))
+        inside = not initial.numel() or dt * (1 - 1e-6) <= float(initial.min()) <= longest <= limit * (1 + 1e-6)
+        if not inside or limit <= dt * (1 + 1e-6):
+            raise ValueError(
+                f"{self._label()}: a learned delay lies between dt={dt:g} ms and a longer max_delay={limit:g} ms, got "
+                f"{show(initial, u.registry.ms)}"
+            )
+        like = {"dtype": initial.dtype, "device": initial.device}
+        self.register_buffer("min_delay", torch.tensor(dt, **like))
+        self.register_buffer("max_delay", torch.tensor(limit, **like))
+        if "raw_delay" in self._parameters:  # which was made before the bounds were known
+            domain = self.domain_of("delay")
+            assert domain is not None
+            with torch.no_grad():
+                self._parameters["raw_delay"].copy_(domain.to_raw(initial))  # type: ignore[union-attr]
+
+    def domain_of(self, name: str) -> Domain | None:
+        """A learned delay lies between dt and `max_delay`."""
+        if name != "delay" or "max_delay" not in self._buffers or "delay" in self._parameters:
+            return super().domain_of(name)
+        return between(self.min_delay, self.max_delay, "between dt and max_delay")
 
     def settle(self) -> None:
         """Derive what follows from the delays, if they are others than last time.
@@ -62,7 +93,7 @@ class Delayed(Parametrised):
         Raises:
             ValueError: delays that are negative, not finite, too long, or no multiples of dt without interpolation.
         """
-        if torch.compiler.is_compiling() or is_fake(self.delay) or inside_transform() or self._is_settled():
+        if torch.compiler.is_compiling() or is_fake(self._source()) or inside_transform() or self._is_settled():
             return
         self.derive()
         self._mark()
@@ -116,9 +147,27 @@ class Delayed(Parametrised):
         """The delays in whole steps and what is left; learned ones within their bounds."""
         if self._before is not None:
             return self._before, self._late
-        steps = (self.delay / self.dt).clamp(1, self.length)
-        before = steps.detach().floor().nan_to_num(1.0)  # diverged in training, it gives nan, and no wrong index
+        steps = self._learned_steps()
+        # Diverged in training, it gives nan, and no wrong index. At the upper bound the gradient is that from below.
+        before = steps.detach().floor().nan_to_num(1.0).clamp(1, max(1, self.length - 1))
         return before.to(torch.int32), steps - before
+
+    def kernel(self) -> Tensor:
+        """How much of the input of 1, 2, ... `length` steps ago comes back: a Gaussian around each learned delay.
+
+        Shape ``(length, *delay.shape)``; sums to 1 along the first dimension. Below dt / 100, `sigma` counts as that.
+        """
+        steps = self._learned_steps()
+        lag = torch.arange(1, self.length + 1, dtype=steps.dtype, device=steps.device)
+        z = (lag.view(-1, *[1] * steps.dim()) - steps) / (self.sigma / self.dt).clamp(min=0.01)
+        return torch.softmax(-0.5 * z * z, 0)
+
+    def _learned_steps(self) -> Tensor:
+        steps = self.params["delay"].value(self) / self.dt
+        if "delay" not in self._parameters:
+            return steps
+        # An nn.Parameter of the user's own has no bounds. It counts as the bound, and its gradient leads back.
+        return steps + (steps.clamp(1, self.length) - steps).detach()
 
     def check_readable(self, dt: float) -> None:
         """Raise ValueError if a delayed value of the coming step depends on the input of that step."""
@@ -129,7 +178,7 @@ class Delayed(Parametrised):
             )
 
     def _source(self) -> Tensor:
-        return self.max_delay if self.learned else self.delay
+        return self.max_delay if self.learned else self.params["delay"].value(self)
 
     def _mark(self) -> None:
         source = self._source()
@@ -155,6 +204,18 @@ class Delayed(Parametrised):
         return self
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "sigma" and (u.is_quantity(value) or not isinstance(value, Tensor)):
+            like = self._buffers.get(name)
+            if like is None:
+                raise ValueError(
+                    f"{self._label()}: sigma is the width of interpolation='gaussian', which it does not have"
+                )
+            label = f"{self._label()}: sigma"
+            width = check(value, u.registry.ms, (), label, like.device, like.dtype)
+            if not bool(positive.contains(width)):
+                raise ValueError(f"{label} must be positive, got {show(width, u.registry.ms)}")
+            like.copy_(width)
+            return
         super().__setattr__(name, value)
         if name in ("delay", "max_delay") and hasattr(self, "seen"):
             self.settle()
@@ -169,17 +230,9 @@ class Delayed(Parametrised):
             self._mark()  # what was derived came along
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        known, errors, key = dict(state_dict), rest[-1], f"{prefix}max_delay"
-        fixed, raw = known.get(f"{prefix}delay"), known.get(f"{prefix}raw_delay")
-        if isinstance(raw, Tensor) and fixed is None:
-            fixed = nonnegative.from_raw(raw.detach())
-        if not self.learned:
-            known.pop(key, None)
-        elif key not in known:  # a file of neurodyn 0.1: the bound grows with the delays
-            longest = float(fixed.max()) if isinstance(fixed, Tensor) and fixed.numel() else 0.0
-            known[key] = self.max_delay.detach().clamp(min=longest)
+        errors = rest[-1]
         try:
-            tolerance = self._check_file(fixed, known.get(key))
+            known, tolerance = self._from_file(state_dict, prefix)
         except (ValueError, TypeError) as error:
             errors.append(str(error))
             return
@@ -194,7 +247,63 @@ class Delayed(Parametrised):
                     self.delay.copy_(self._before.double() * self.dt)  # which the file has rounded
             self._mark()
 
-    def _check_file(self, delay: Any, max_delay: Any) -> float:
+    def _from_file(self, state_dict: dict[str, Any], prefix: str) -> tuple[dict[str, Any], float]:
+        """What is about to be loaded, as this layer holds it, and the precision of its delays."""
+        known = dict(state_dict)
+        fixed, raw, low, high, sigma = (
+            known.pop(f"{prefix}{name}", None) for name in ("delay", "raw_delay", "min_delay", "max_delay", "sigma")
+        )
+        delay = self.saved_delay(state_dict, prefix)
+        tolerance = self._check_delay(delay, high)
+        if not self.learned:
+            return known | ({} if delay is None else {f"{prefix}delay": delay}), tolerance
+        known[f"{prefix}min_delay"] = self.min_delay.detach()
+        known[f"{prefix}max_delay"] = high = self._bound(delay) if high is None else high
+        if "sigma" in self._buffers:
+            known[f"{prefix}sigma"] = self.sigma.detach() if sigma is None else sigma
+        if "delay" in self._parameters or delay is None:
+            name = "delay" if "delay" in self._parameters else "raw_delay"
+            return known | ({} if delay is None else {f"{prefix}{name}": delay}), tolerance
+        if (
+            isinstance(raw, Tensor)
+            and fixed is None
+            and isinstance(low, Tensor)
+            and float(low) == float(self.min_delay)
+        ):
+            return known | {f"{prefix}raw_delay": raw}, tolerance
+        if isinstance(delay, Tensor) and isinstance(high, Tensor):
+            own = between(self.min_delay.to(delay), high.to(delay), "between dt and max_delay")
+            if not bool(own.contains(delay).all()):
+                raise ValueError(
+                    f"{self._label()}: a learned delay lies between dt={self.dt:g} ms and max_delay={float(high):g} "
+                    f"ms, the file has {show(delay, u.registry.ms)}"
+                )
+            known[f"{prefix}raw_delay"] = own.to_raw(delay)
+        return known, tolerance
+
+    def saved_delay(self, state_dict: dict[str, Any], prefix: str) -> Any:
+        """The delay in a file in ms, also a learned one; None if there is none.
+
+        Raises:
+            ValueError: bounds that cannot be.
+        """
+        raw, low, high = (state_dict.get(f"{prefix}{name}") for name in ("raw_delay", "min_delay", "max_delay"))
+        if f"{prefix}delay" in state_dict or not isinstance(raw, Tensor):
+            return state_dict.get(f"{prefix}delay")
+        for name, value in (("min_delay", low), ("max_delay", high)):
+            if isinstance(value, Tensor) and (value.numel() != 1 or not 0 < float(value) < math.inf):
+                raise ValueError(f"{self._label()}: {name} in the file is {value}, wanted one positive number")
+        if isinstance(low, Tensor) and isinstance(high, Tensor):
+            return between(low.to(raw).view(()), high.to(raw).view(()), "").from_raw(raw.detach())
+        return nonnegative.from_raw(raw.detach())  # an older file, in which it is the logarithm
+
+    def _bound(self, delay: Any) -> Tensor:
+        """A bound for delays from a file that has none: longer than the longest."""
+        longest = float(delay.max()) if isinstance(delay, Tensor) and delay.numel() else 0.0
+        own = self.max_delay.detach()
+        return own if longest <= float(own) else torch.full_like(own, 2 * longest)
+
+    def _check_delay(self, delay: Any, max_delay: Any) -> float:
         """Check what is about to be loaded; returns the precision of its dtype."""
         if not isinstance(delay, Tensor):
             return 0.0
@@ -205,13 +314,46 @@ class Delayed(Parametrised):
                 raise ValueError(
                     f"{self._label()}: a learned delay is positive and finite, got {show(delay, u.registry.ms)}"
                 )
-            if isinstance(max_delay, Tensor) and (max_delay.numel() != 1 or not self.dt <= max_delay * (1 + 1e-6)):
-                raise ValueError(f"{self._label()}: max_delay in the file is {max_delay}, wanted one of at least dt")
+            if isinstance(max_delay, Tensor) and (max_delay.numel() != 1 or not self.dt < max_delay * (1 + 1e-6)):
+                raise ValueError(f"{self._label()}: max_delay in the file is {max_delay}, wanted one longer than dt")
             if isinstance(max_delay, Tensor) and not max_delay <= _MOST * self.dt:
                 raise ValueError(f"{self._label()}: max_delay in the file is more than {_MOST} steps; use a longer dt")
             return 0.0
         self.in_steps(delay, precision(delay))
         return precision(delay)
+
+
+def narrow_delays(net: nn.Module, factor: float, least: Any = None) -> None:
+    """Make the Gaussian kernels of all learned delays in `net` narrower: their `sigma` times `factor`.
+
+    Call it after each epoch or step. Wide kernels let a delay learn from inputs that are far from it, narrow ones make
+    it exact; n calls with ``(last / first) ** (1 / n)`` lead from one width to the other. A checkpoint keeps `sigma`.
+
+    Args:
+        factor: positive; at most 1.
+        least: the narrowest that a kernel becomes (ms); a quarter of dt if not given, which is nearly one step.
+
+    Raises:
+        ValueError: another factor, or a network without such delays.
+
+    Example:
+        >>> delay = nd.Delay(1, 5 * u.ms, interpolation="gaussian", sigma=8 * u.ms, learn="delay")
+        >>> nd.narrow_delays(delay, 0.5)
+        >>> delay.sigma
+        tensor(4.)
+    """
+    if not 0 < factor <= 1:
+        raise ValueError(f"narrow_delays: factor must be positive and at most 1, got {factor!r}")
+    found = [m for m in net.modules() if isinstance(m, Delayed) and m.interpolation == "gaussian"]
+    if not found:
+        raise ValueError(f"narrow_delays: {type(net).__name__} has no delays with interpolation='gaussian'")
+    for module in found:
+        narrowest = (
+            0.25 * module.dt
+            if least is None
+            else float(check(least, u.registry.ms, (), "narrow_delays: least", None, torch.float64))
+        )
+        module.sigma.copy_(torch.minimum(module.sigma, (module.sigma * factor).clamp(min=narrowest)))
 
 
 def _version(tensor: Tensor) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import units
+from .computed import Stepping
 from .fields import Param, Parametrised, State, check
 from .precise import precise
 from .recomputed import Written
@@ -156,7 +157,11 @@ class Dynamics(Parametrised):
                 "have changed since the first call, so the gradient would be wrong. Checkpoint a block that sets its "
                 "states itself, such as nd.unroll(net, xs), or use nd.unroll(net, xs, checkpoint=n)"
             )
-        output, *new = self.advance(input, *states, **inputs)
+        if compiling:
+            output, *new = self.advance(input, *states, **inputs)
+        else:
+            with Stepping():
+                output, *new = self.advance(input, *states, **inputs)
         for name, value in zip(self.states, new, strict=True):
             self._buffers[name] = self._buffers[name].copy_(value) if in_place else value  # type: ignore[union-attr]
         if not compiling:
@@ -198,13 +203,16 @@ class Dynamics(Parametrised):
                 )
         return returned[0], list(returned[1:])
 
+    def state_size(self, name: str) -> tuple[int, ...]:
+        """Trailing shape of a state; the population's, unless a model says otherwise."""
+        return self.size
+
     def reset_state(self, *batch: int) -> None:
         """Set every state to its initial value, with shape ``(*batch, *size)``."""
-        shape = (*batch, *self.size)
         for name, field in self.states.items():
             start = getattr(self, field.initializer)
             start = start.to(precise(start.dtype)) if field.counts else start
-            self._buffers[name] = start.expand(shape).clone()
+            self._buffers[name] = start.expand(*batch, *self.state_size(name)).clone()
 
     @property
     def is_set(self) -> bool:
@@ -218,10 +226,11 @@ class Dynamics(Parametrised):
         Raises:
             UnsetState: before `reset_state`.
         """
-        value = self._buffers[next(iter(self.states))]
+        name = next(iter(self.states))
+        value = self._buffers[name]
         if value is None:
             raise UnsetState(f"{self._label()} has no state yet; call reset_state(*batch) first")
-        return tuple(value.shape[: value.dim() - len(self.size)])
+        return tuple(value.shape[: value.dim() - len(self.state_size(name))])
 
     def unset_state(self) -> None:
         """Forget the states, as before the first call."""
@@ -248,8 +257,9 @@ class Dynamics(Parametrised):
         return shape[: len(shape) - len(size)]
 
     def _check_match(self, name: str, value: Tensor, input: Any, batch: tuple[int, ...]) -> None:
-        if tuple(value.shape) != batch + self.size:
-            held = tuple(value.shape[: value.dim() - len(self.size)])
+        size = self.state_size(name)
+        if tuple(value.shape) != batch + size:
+            held = tuple(value.shape[: value.dim() - len(size)])
             raise ValueError(
                 f"{self._label()}: {name} holds batch {held} and the input has batch {batch}; call "
                 f"reset_state({', '.join(map(str, batch))}), or nd.reset_states on the network, to start a new batch"

@@ -119,7 +119,7 @@ def _states(net: nn.Module, T: int, batch: tuple[int, ...]) -> Iterator[str]:
     total = 0
     for path, module in named_dynamics(net):
         for name, field in module.states.items():
-            shape = (*batch, *module.size)
+            shape = (*batch, *module.state_size(name))
             size = torch.Size(shape).numel() * getattr(module, field.initializer).element_size()
             total += size
             yield f"{path}.{name} {shape}: {_bytes(size)}".removeprefix(".")

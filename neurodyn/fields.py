@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from . import units
+from .computed import is_read_by_user, protected
 from .loading import broadcasts, take_shape
 from .precise import Precise, precise
 from .recipe import Rebuildable
+from .torch_private import inside_transform, is_fake
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,20 @@ positive = Domain("positive", lambda x: x > 0, torch.log, lambda raw: raw.clamp(
 nonnegative = Domain("zero or positive", lambda x: x >= 0, positive.to_raw, positive.from_raw)
 #: Probabilities and fractions such as U of short-term plasticity: learned as the logit.
 fraction = Domain("between 0 and 1", lambda x: (x >= 0) & (x <= 1), torch.logit, lambda raw: raw.sigmoid())
+
+
+def between(low: Tensor, high: Tensor, name: str) -> Domain:
+    """The values from `low` to `high`: learned as the logit of the place between them.
+
+    At a bound the logit is infinite, and no gradient would lead away. A value there is moved inside by 1e-4 of the
+    range.
+    """
+    return Domain(
+        name,
+        lambda x: (x >= low - 1e-6 * high) & (x <= high + 1e-6 * high),
+        lambda x: torch.logit((x - low) / (high - low), 1e-4),
+        lambda raw: low + (high - low) * raw.sigmoid(),
+    )
 
 
 class Param:
@@ -61,19 +77,33 @@ class Param:
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    def read(self, module: nn.Module) -> Tensor:
+    def read(self, module: Parametrised) -> Tensor:
+        value = self.value(module)
+        raw = module._parameters.get(f"raw_{self.name}")
+        if raw is not None and value is not raw and is_read_by_user(raw):
+            return protected(value, lambda: (module._label(), self.name, _example(self.unit)))
+        return value
+
+    def value(self, module: Parametrised) -> Tensor:
+        """The same as a plain tensor, for a layer's own use."""
         for place in (module._parameters, module._buffers, vars(module)):
             if (value := place.get(self.name)) is not None:
                 return value
         # An AttributeError, as torch.nn.utils.parametrize expects it, if there is none; it may be parametrised.
         raw = getattr(module, f"raw_{self.name}")
-        return raw if self.domain is None else self.domain.from_raw(raw)
+        domain = module.domain_of(self.name)
+        return raw if domain is None else domain.from_raw(raw)
 
-    def write(self, module: nn.Module, value: Tensor) -> None:
+    def write(self, module: Parametrised, value: Tensor) -> None:
         """Set a computed value, as torch.nn.utils.prune does before each call."""
+        if f"raw_{self.name}" in vars(module):
+            raise RuntimeError(
+                f"{module._label()}: raw_{self.name} is itself computed, as by torch.nn.utils.prune, so {self.name} "
+                f"cannot be set; make it permanent first, for example prune.remove(layer, 'raw_{self.name}')"
+            )
         vars(module)[self.name] = value
 
-    def remove(self, module: nn.Module) -> None:
+    def remove(self, module: Parametrised) -> None:
         """Forget such a value."""
         if self.name not in vars(module):
             raise AttributeError(self.name)
@@ -113,6 +143,10 @@ class Parametrised(Precise, Rebuildable):
     The generated constructor takes each one by keyword: a quantity (scalar, or an array or tensor that broadcasts to
     `size`), an ``nn.Parameter`` inside a quantity, or an initialiser ``f(size) -> quantity``; bare numbers only where
     the parameter is dimensionless.
+
+    ``layer.tau = 33 * u.ms`` sets a parameter later, with the same checks; a plain tensor counts as given in canonical
+    units. Of a learned parameter the trained tensor stays the same object and is written in place, so that optimizers
+    keep it. What one reads there, ``layer.tau``, is computed from ``raw_tau``, and refuses to be written to.
 
     Args:
         size: shape of the population, an int or a tuple; ``()`` for one value.
@@ -157,6 +191,68 @@ class Parametrised(Precise, Rebuildable):
         for name, field in self.params.items():
             self._build(name, field, values.get(name, field.default), name in learn, device, dtype)
 
+    def domain_of(self, name: str) -> Domain | None:
+        """The domain of a parameter; that of the declaration, unless a model says otherwise."""
+        return self.params[name].domain
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a parameter.
+
+        Raises:
+            TypeError: a bare number for a parameter with a dimension, or a tensor with a gradient for a learned one.
+            pint.DimensionalityError: a value of another dimension.
+            ValueError: NaN or infinity, another shape, a value outside the domain.
+        """
+        if name in self.params and "_recipe" in vars(self) and not _in_trace(value):
+            value = self._assigned(name, value)
+            if value is None:
+                return
+        super().__setattr__(name, value)
+
+    def _assigned(self, name: str, value: Any) -> Any:
+        """What torch is to assign; None if a learned tensor has been set in place."""
+        field, raw_name = self.params[name], f"raw_{name}"
+        raws = getattr(self, "parametrizations", ())
+        trained = self._parameters.get(raw_name, self._parameters.get(name))
+        held = self._buffers.get(name) if trained is None and raw_name not in raws else trained
+        label, computed = f"{self._label()}: {name}", raw_name in raws or raw_name in self._parameters
+        if (held is None and not computed) or (isinstance(value, nn.Parameter) and not computed):
+            return value  # to be computed by somebody else, or a trained tensor of the user's own
+        if trained is not None or computed:
+            if isinstance(value, nn.Parameter):
+                raise TypeError(
+                    f"{label} is trained as {raw_name}, which stays the same object; assign the values of the "
+                    f"nn.Parameter, layer.{name} = parameter.detach(), or build the layer with {name}=parameter"
+                )
+            if isinstance(value, Tensor) and value.requires_grad:
+                raise TypeError(
+                    f"{label} is a trained tensor, which is set in place and takes no gradient; "
+                    f"assign value.detach(), or assign inside `with torch.no_grad():`"
+                )
+        like = getattr(self, name) if held is None else held
+        bare = isinstance(value, Tensor) and not units.is_quantity(value)
+        given = units.quantity(value.detach(), field.unit) if bare else value
+        number = check(given, field.unit, self.size, label, like.device, like.dtype)
+        domain = self.domain_of(name)
+        if domain is not None and not bool(domain.contains(number).all()):
+            raise ValueError(f"{label} must be {domain.name}, got {show(number, field.unit)}")
+        if trained is None and not computed:
+            return value if bare else number
+        number = to_raw(number, domain, label, field.unit) if domain is not None and computed else number
+        if tuple(number.shape) != tuple(like.shape):
+            if not broadcasts(number, tuple(like.shape)):
+                raise ValueError(
+                    f"{label} is learned in the shape {tuple(like.shape)}, got {tuple(number.shape)}; assign a value "
+                    f"of that shape or one for all, or build the layer with {name}= in the shape that is to be learned"
+                )
+            number = number.expand(like.shape)
+        if trained is None:
+            setattr(self, raw_name, number)  # a parametrisation, which sets what it is computed from
+        else:
+            with torch.no_grad():
+                trained.copy_(number)
+        return None
+
     def _label(self) -> str:
         inside = ", ".join(map(str, self.size))
         return f"{type(self).__name__}({inside})"
@@ -177,14 +273,15 @@ class Parametrised(Precise, Rebuildable):
         for name, field in self.params.items():
             key, raw_key = f"{prefix}{name}", f"{prefix}raw_{name}"
             learned = f"raw_{name}" in self._parameters
-            if field.domain is not None and (raw_key if learned else key) not in known:
-                other, convert = (key, field.domain.to_raw) if learned else (raw_key, field.domain.from_raw)
+            domain = self.domain_of(name)
+            if domain is not None and (raw_key if learned else key) not in known:
+                other, convert = (key, domain.to_raw) if learned else (raw_key, domain.from_raw)
                 if name not in self._parameters and isinstance(value := known.get(other), Tensor):
                     converted = convert(value.detach())
                     if learned and not bool(converted.isfinite().all()):
                         rest[-1].append(
                             f"{self._label()}: {name} is learned, so it must lie strictly inside its domain "
-                            f"({field.domain.name}), the file has {show(value, field.unit)}; build it without learn="
+                            f"({domain.name}), the file has {show(value, field.unit)}; build it without learn="
                         )
                         continue
                     known[raw_key if learned else key] = converted
@@ -211,13 +308,25 @@ class Parametrised(Precise, Rebuildable):
         elif field.domain is None:
             self._parameters[name] = nn.Parameter(tensor)
         else:
-            raw = field.domain.to_raw(tensor)
-            if not bool(raw.isfinite().all()):
-                raise ValueError(
-                    f"{self._label()}: {name} is learned, so it must lie strictly inside its domain "
-                    f"({field.domain.name}), got {show(tensor, field.unit)}"
-                )
+            raw = to_raw(tensor, field.domain, f"{self._label()}: {name}", field.unit)
             self._parameters[f"raw_{name}"] = nn.Parameter(raw)
+
+
+def to_raw(value: Tensor, domain: Domain, label: str, unit: pint.Unit) -> Tensor:
+    """What is trained in place of `value`, or an error if that would be infinite."""
+    raw = domain.to_raw(value)
+    if not bool(raw.isfinite().all()):
+        raise ValueError(
+            f"{label} is learned, so it must lie strictly inside its domain ({domain.name}), got {show(value, unit)}"
+        )
+    return raw
+
+
+def _in_trace(value: Any) -> bool:
+    """Whether what is assigned holds no values that could be checked."""
+    if torch.compiler.is_compiling() or inside_transform():
+        return True
+    return isinstance(value, Tensor) and (value.is_meta or is_fake(value))
 
 
 def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device: Any, dtype: torch.dtype) -> Tensor:

@@ -84,7 +84,7 @@ def set_states(net: nn.Module, states: Mapping[str, Tensor]) -> None:
         if key not in known:
             raise KeyError(f"set_states: no state {key!r}; the network has {', '.join(known) or 'none'}")
         module, name = known[key]
-        shape, size = tuple(value.shape), module.size
+        shape, size = tuple(value.shape), module.state_size(name)
         if shape[len(shape) - len(size) :] != size or len(shape) < len(size):
             raise ValueError(f"set_states: {key} of {module._label()} must end in {size}, got shape {shape}")
     given: list[Tensor] = []

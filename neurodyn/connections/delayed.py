@@ -51,6 +51,8 @@ def sent(
     rows, n = size
     if delays.whole:
         return event.matmul(x, weight, indptr, indices, rows * n).unflatten(-1, size)
+    if delays.interpolation == "gaussian":
+        return _spread(x, weight, indptr, indices, delays, size)
     before, late = delays.parts()
     assert late is not None
     late = late.to(weight.dtype).expand(indices.shape)
@@ -58,3 +60,16 @@ def sent(
     total = event.matmul(x, weight * (1 - late), indptr, place, rows * n)
     total = total + event.matmul(x, weight * late, indptr, place + n, rows * n)
     return total.unflatten(-1, size)
+
+
+def _spread(
+    x: Tensor, weight: Tensor, indptr: Tensor, indices: Tensor, delays: SynapticDelays, size: tuple[int, ...]
+) -> Tensor:
+    """The same for Gaussian kernels: each synapse is one for each step, with weights that add up to its own."""
+    rows, n = size
+    kernel = delays.kernel().to(weight.dtype)
+    kernel = (kernel.unsqueeze(-1) if kernel.dim() == 1 else kernel).expand(-1, indices.shape[0])
+    lag = torch.arange(1, delays.length + 1, dtype=indices.dtype, device=indices.device)
+    place = (indices.unsqueeze(1) + lag * n).flatten()
+    spread = (weight * kernel).t().flatten()
+    return event.matmul(x, spread, indptr * delays.length, place, rows * n).unflatten(-1, size)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..fields import nonnegative
 from ..loading import take_shape
 from ..ops.event_plain import check_matrix
 
@@ -70,9 +69,7 @@ def fitting(connection: Sparse, state_dict: dict[str, Any], prefix: str) -> dict
 
 def _delay(state_dict: dict[str, Any], prefix: str, connection: Sparse) -> Tensor:
     assert connection.delays is not None
-    value = state_dict.get(f"{prefix}delay")
-    if value is None and isinstance(raw := state_dict.get(f"{prefix}raw_delay"), Tensor):
-        value = nonnegative.from_raw(raw.detach())
+    value = connection.delays.saved_delay(state_dict, prefix)
     value = connection.delays.delay.detach() if value is None else value
     if not isinstance(value, Tensor) or not value.dtype.is_floating_point:
         raise TypeError("delay in the file must be a floating-point tensor")

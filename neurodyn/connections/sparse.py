@@ -41,7 +41,8 @@ class Sparse(nn.Module):
         weight: one for all synapses, one for each in the order given, or an initialiser; a number or a quantity in nS,
             pA or mV. By default the entries of the matrix.
         delay: one for each synapse in the order given, one for all, or an initialiser (ms).
-        interpolation, max_delay, dt: as for `neurodyn.Delay`.
+        interpolation, max_delay, sigma, dt: as for `neurodyn.Delay`. With "gaussian" a synapse costs `max_delay` / dt
+            times the work.
         learn: "weight", "delay" or both.
         device, dtype: as in torch.nn; float32 or float64. Half and bfloat16 inputs, as under autocast, are computed in
             this dtype, and the output has theirs.
@@ -81,6 +82,7 @@ class Sparse(nn.Module):
         delay: Any = None,
         interpolation: Interpolation = "none",
         max_delay: Any = None,
+        sigma: Any = None,
         dt: Any = None,
         learn: str | Iterable[str] = (),
         device: Any = None,
@@ -108,7 +110,7 @@ class Sparse(nn.Module):
         if delay is not None:
             factory = {"learn": "delay" if "delay" in learn else (), "device": device, "dtype": dtype}
             self.delays = SynapticDelays(len(self.indices), delay=self._ordered(delay, csr.order, "delay"), **factory)
-            self._set_delays(interpolation, max_delay, dt, device, dtype)
+            self._set_delays(interpolation, (max_delay, sigma), dt, device, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.compiler.is_compiling():
@@ -246,10 +248,12 @@ class Sparse(nn.Module):
         else:
             self.weight = nn.Parameter(weight)
 
-    def _set_delays(self, interpolation: Interpolation, max_delay: Any, dt: Any, device: Any, dtype: Any) -> None:
+    def _set_delays(
+        self, interpolation: Interpolation, bounds: tuple[Any, Any], dt: Any, device: Any, dtype: Any
+    ) -> None:
         assert self.delays is not None
         dt = get_default_dt() if dt is None else dt
-        self.delays.set_bounds(float(u.to_canonical(dt)), interpolation, max_delay)
+        self.delays.set_bounds(float(u.to_canonical(dt)), interpolation, *bounds)
         self.arrivals = Arrivals(restored.size_of(self), dt=dt, device=device, dtype=dtype)
         self.register_load_state_dict_post_hook(restored.settle)
         self.settle()

@@ -18,7 +18,7 @@ from ..record import Events, Recording, Trace
 from ..simulate import Probe, events_of, is_events, prepare, unit_of
 from ..states import get_states, named_dynamics, pure, set_states
 from .data_parallel import _check_initialised
-from .split import Exchange, mine, split
+from .split import Exchange, mine, split, unfold
 
 
 def simulate(
@@ -53,6 +53,7 @@ def simulate(
         ValueError: a network that cannot be split; the message names the module.
     """
     _check_initialised("simulate")
+    unfold(net)
     dt, T = prepare(net, duration, states, batch)
     _check_same(net)
     record = (record,) if isinstance(record, str) else tuple(record)

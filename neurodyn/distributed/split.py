@@ -36,7 +36,15 @@ class Exchange(Delay):
 
     def step(self, x: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
         self.sent = x
-        return self._at((past[0], *past)), past[-1], *past[:-1]
+        return self._at(past[0], past), past[-1], *past[:-1]
+
+
+def unfold(net: nn.Module) -> None:
+    """Give each delay one state for each step, which is what processes exchange."""
+    for module in net.modules():
+        if isinstance(module, Delay):
+            module.settle()
+            module._resize(module.length)
 
 
 def split(net: nn.Module) -> tuple[nn.Module, set[int]]:

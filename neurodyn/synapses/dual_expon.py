@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .. import units as u
 from ..dynamics import Dynamics
-from ..fields import Param, param, positive, show, state
+from ..fields import Param, Parametrised, param, positive, show, state
 from ..solve import relax
 
 
@@ -23,10 +23,18 @@ def peak_factor(tau_rise: Tensor, tau_decay: Tensor) -> Tensor:
 class _Amplitude(Param):
     """A of `DualExpon`: the value that was given, else the factor that follows the time constants."""
 
-    def read(self, module: nn.Module) -> Tensor:
+    def read(self, module: Parametrised) -> Tensor:
         if module.normalised:
             return peak_factor(module.tau_rise, module.tau_decay)  # type: ignore[arg-type]
         return super().read(module)
+
+    def write(self, module: Parametrised, value: Tensor) -> None:
+        """Refuse a value that would not be read."""
+        if module.normalised:
+            raise ValueError(
+                f"{module._label()}: A follows tau_rise and tau_decay, so it cannot be set; build the synapse with A="
+            )
+        super().write(module, value)
 
 
 class DualExpon(Dynamics):
