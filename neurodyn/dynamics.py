@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from . import units
-from .computed import Stepping
 from .fields import Param, Parametrised, State, check
 from .precise import precise
 from .recomputed import Written
@@ -157,11 +156,7 @@ class Dynamics(Parametrised):
                 "have changed since the first call, so the gradient would be wrong. Checkpoint a block that sets its "
                 "states itself, such as nd.unroll(net, xs), or use nd.unroll(net, xs, checkpoint=n)"
             )
-        if compiling:
-            output, *new = self.advance(input, *states, **inputs)
-        else:
-            with Stepping():
-                output, *new = self.advance(input, *states, **inputs)
+        output, *new = self.advance(input, *states, **inputs)
         for name, value in zip(self.states, new, strict=True):
             self._buffers[name] = self._buffers[name].copy_(value) if in_place else value  # type: ignore[union-attr]
         if not compiling:
@@ -212,7 +207,7 @@ class Dynamics(Parametrised):
         for name, field in self.states.items():
             start = getattr(self, field.initializer)
             start = start.to(precise(start.dtype)) if field.counts else start
-            self._buffers[name] = start.expand(*batch, *self.state_size(name)).clone()
+            self._buffers[name] = start.expand((*batch, *self.state_size(name))).clone()
 
     @property
     def is_set(self) -> bool:

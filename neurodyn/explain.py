@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .dynamics import Dynamics
 from .engine.layers import NORMS, layers, runs_on_all_steps
-from .engine.program_cache import hooked
+from .engine.program_cache import hooked, last_path
 from .fields import Parametrised, show
 from .probe import probe, total
 from .states import check_dt, named_dynamics
@@ -50,7 +50,8 @@ def explain(
     """What `net` holds and how `unroll` runs it over `T` steps with this `batch`.
 
     It lists each layer's parameters with units, dt relative to its time constants, states and their memory, which parts
-    of the network run how, and what does not hold for this network, as far as that shows without running it. With `xs`
+    of the network run how, and what does not hold for this network, as far as that shows without running it. A network
+    that has run, and has not changed since, shows how it ran, down to the loop in C++, and why not. With `xs`
     a copy runs as well, step by step: rate, potential and threshold of each spiking layer, and the norms of gradients.
 
     Args:
@@ -132,6 +133,8 @@ def _path(net: nn.Module) -> Iterator[str]:
     for layer in layers(net):
         if runs_on_all_steps(layer):
             yield f"{_name(layer)}: once, on all time steps as one batch"
+        elif (ran := last_path(layer)) is not None:
+            yield f"{_name(layer)}: {ran}"
         elif (reason := _eager_because(layer)) is not None:
             yield f"{_name(layer)}: step by step in Python, because {reason}"
         else:

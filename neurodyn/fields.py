@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from . import units
-from .computed import is_read_by_user, protected
 from .loading import broadcasts, take_shape
 from .precise import Precise, precise
 from .recipe import Rebuildable
@@ -78,14 +77,6 @@ class Param:
         self.name = name
 
     def read(self, module: Parametrised) -> Tensor:
-        value = self.value(module)
-        raw = module._parameters.get(f"raw_{self.name}")
-        if raw is not None and value is not raw and is_read_by_user(raw):
-            return protected(value, lambda: (module._label(), self.name, _example(self.unit)))
-        return value
-
-    def value(self, module: Parametrised) -> Tensor:
-        """The same as a plain tensor, for a layer's own use."""
         for place in (module._parameters, module._buffers, vars(module)):
             if (value := place.get(self.name)) is not None:
                 return value
@@ -146,7 +137,7 @@ class Parametrised(Precise, Rebuildable):
 
     ``layer.tau = 33 * u.ms`` sets a parameter later, with the same checks; a plain tensor counts as given in canonical
     units. Of a learned parameter the trained tensor stays the same object and is written in place, so that optimizers
-    keep it. What one reads there, ``layer.tau``, is computed from ``raw_tau``, and refuses to be written to.
+    keep it. What one reads there, ``layer.tau``, is computed from ``raw_tau``: writing to it changes nothing.
 
     Args:
         size: shape of the population, an int or a tuple; ``()`` for one value.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .dynamics import Dynamics
 from .fields import show
+from .torch_private import stands_for_many
 
 #: A layer is said if it was stuck in so many backward passes, and looked at in so many calls at most.
 CALLS, LOOKS = 10, 20
@@ -78,11 +79,12 @@ def _follow(found: _Look, xs: Tensor, ys: Tensor) -> None:
     silent = ~ys.detach().any()
     came: list[Tensor] = []
 
-    def out(grad: Tensor) -> None:
-        came[:] = [grad.detach().abs().amax()]
+    def out(grad: Tensor | None) -> None:
+        if grad is not None and not stands_for_many((grad,)):
+            came[:] = [grad.detach().abs().amax()]
 
-    def into(grad: Tensor) -> None:
-        if came:
+    def into(grad: Tensor | None) -> None:
+        if came and grad is not None and not stands_for_many((grad,)):
             stuck = silent & (grad.detach().abs().amax() <= VANISHED * came[0])
             found.seen.append(torch.where(came[0] > 0, torch.where(stuck, _STUCK, _WORKS), _UNKNOWN).float())
 

@@ -34,7 +34,6 @@ TreeSpec = pytree.TreeSpec
 #: Where each private name lies, as "module:attribute".
 NAMES = {
     # eager steps
-    "without_torch_function": "torch._C:DisableTorchFunctionSubclass",
     "peek_interpreter_stack": "torch._C._functorch:peek_interpreter_stack",
     "current_graph_task_id": "torch._C:_current_graph_task_id",
     "graph_is_kept": "torch._C._autograd:_get_current_graph_task_keep_graph",
@@ -106,11 +105,6 @@ def inside_transform() -> bool | None:
     """Whether a transform of torch.func, such as vmap, runs this; None if this torch cannot tell."""
     peek = find("peek_interpreter_stack")
     return None if peek is None else peek() is not None
-
-
-def without_torch_function() -> contextlib.AbstractContextManager[Any]:
-    """Inside, subclasses of tensors count as plain ones, see torch's "Extending PyTorch"."""
-    return need("without_torch_function")()
 
 
 def in_forward_mode() -> bool:

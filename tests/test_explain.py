@@ -7,6 +7,7 @@ from torch import nn
 
 import neurodyn as nd
 from neurodyn import units as u
+from neurodyn.engine import kernel_loop
 
 
 def test_every_model(model):
@@ -114,3 +115,37 @@ def test_a_recurrent_layer_is_shown_once():
 def test_a_length_is_no_input():
     with pytest.raises(TypeError, match=r"explain: xs must be inputs .* got int; a length is T=100"):
         nd.explain(nd.LIF(3), 1000)
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.neuron, self.calls = nd.LIF(3), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.neuron(x)
+
+
+@pytest.mark.usefixtures("no_programs", "unsaid")
+def test_how_a_network_ran(monkeypatch):
+    net, xs = nd.LIF(3), torch.rand(5, 2, 3)
+    assert nd.explain(net).path == ["LIF(3): compiled chunks of time steps"]
+    nd.unroll(net, xs)
+    ran = "LIF(3): compiled chunks of 2 and 1 time steps, whose kernels are called "
+    assert nd.explain(net).path == [ran + "by the loop in C++"]
+    net.extra = 1
+    assert nd.explain(net).path == ["LIF(3): compiled chunks of time steps"]  # it has changed
+
+    counting = Counting()
+    with pytest.warns(nd.EagerWarning):
+        nd.unroll(counting, xs)
+    assert nd.explain(counting).path == ["Counting: step by step in Python, because its step changes Counting"]
+
+    def record(*given):
+        raise kernel_loop.NotRecordable("no C++ here")
+
+    monkeypatch.setattr(kernel_loop, "record", record)
+    other = nd.Expon(3)
+    nd.unroll(other, xs)
+    assert nd.explain(other).path[0].endswith("called from Python, because no C++ here")

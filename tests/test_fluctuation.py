@@ -171,7 +171,8 @@ def test_connections_keep_their_pattern():
     projection = nd.Projection(
         nd.FixedProb(40, 30, 0.5, weight=1 * u.nS), synapse=nd.Expon(30), output=nd.COBA(E=3 * u.mV)
     )
-    net = nn.Sequential(nn.Linear(10, 40), nd.LIF(40), projection, nd.LIF(30, tau=nd.init.Uniform(5 * u.ms, 9 * u.ms)))
+    net = nn.Sequential(nn.Linear(10, 40), nd.LIF(40), projection)
+    net.append(nd.LIF(30, tau=nd.init.Uniform(5 * u.ms, 9 * u.ms), R=1 * u.Gohm))
     xs = torch.randn(50, 8, 10)
     nd.init.fluctuation_driven_(net, xs)
     weight, spikes = projection.connection.weight, run(net, xs)[1]["1"].values

@@ -96,6 +96,14 @@ class Program:
                         raise
         return self._chunks[kind, steps]
 
+    def path(self) -> str:
+        """How its chunks are called, for people."""
+        chunks = sorted(self._chunks.items())
+        lengths = " and ".join(str(steps) for steps in sorted({steps for (_, steps), _ in chunks}, reverse=True))
+        because = sorted({chunk.why_not for _, chunk in chunks if chunk.why_not})
+        kernels = f"called from Python, because {'; '.join(because)}" if because else "called by the loop in C++"
+        return f"compiled chunks of {lengths} time steps, whose kernels are {kernels}"
+
     def values(self, chunk: CompiledChunk, constants: Sequence[Tensor], made: dict[str, list[Tensor]]) -> list[Tensor]:
         """What a chunk reads that depends on the constants alone; `made` holds what this call has computed so far."""
         if (before := chunk.before) is None:

@@ -27,6 +27,7 @@ from .snapshot import REMEMBERED, Snapshot
 from .tracing import Layout, Signature, trace_step
 
 _KEPT = 256
+_LONGEST_WAIT = 1024  # calls
 _ONE = tree_flatten((torch.empty(0),))[1]  # the arguments of most modules
 
 
@@ -47,6 +48,18 @@ class _Remembered:
         self.snapshot: Snapshot | None = None
         self.epoch = 0
         self.programs: dict[Hashable, Program | str] = {}
+        self.refusals, self.wait = 0, 0
+
+    def successor(self) -> _Remembered:
+        """For the module after a change."""
+        found = _Remembered()
+        found.refusals = self.refusals
+        return found
+
+    def refuse(self) -> None:
+        """A trace was refused: a module that changes at each call is traced again after ever more calls."""
+        self.refusals += 1
+        self.wait = min(2 ** (self.refusals - 1), _LONGEST_WAIT) - 1
 
     def __deepcopy__(self, memo: Any) -> _Remembered:
         return _Remembered()
@@ -71,8 +84,14 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> tuple[P
     gradients = torch.is_grad_enabled() and any([t.requires_grad for t in (*states, *fixed, *xs)])
     look = _key(net, states, fixed, xs, spec, gradients)
     last = vars(net).get(REMEMBERED)
-    if last is None or last.snapshot is None or last.epoch != _epoch or last.snapshot.change() is not None:
+    if last is None or last.snapshot is None or last.epoch != _epoch:
         last = vars(net)[REMEMBERED] = _Remembered()
+    elif last.snapshot.change() is not None:
+        refusal = next(reversed(last.programs.values()), None)
+        if last.wait and isinstance(refusal, str):
+            last.wait -= 1
+            raise NotCompilable(refusal)
+        last = vars(net)[REMEMBERED] = last.successor()
     if (program := last.programs.get(look)) is None:
         found = _found(net, states, [x[0] for x in xs], spec, gradients)
         if last.snapshot is None:
@@ -80,6 +99,9 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> tuple[P
             last.snapshot.take("", net)
         last.snapshot.add(found.reads)
         program = last.programs[look] = found.program
+        last.refusals = last.refusals if isinstance(program, str) else 0
+        if isinstance(program, str):
+            last.refuse()
     if isinstance(program, str):
         raise NotCompilable(program)
     if program.failure:
@@ -92,6 +114,18 @@ def flattened(arguments: tuple[Any, ...]) -> tuple[list[Any], TreeSpec]:
     return (
         (list(arguments), _ONE) if len(arguments) == 1 and isinstance(arguments[0], Tensor) else tree_flatten(arguments)
     )
+
+
+def last_path(net: nn.Module) -> str | None:
+    """How `net` ran the last time that it was to run compiled, for people; None if it has not, or has changed since."""
+    last = vars(net).get(REMEMBERED)
+    if last is None or last.snapshot is None or not last.programs:
+        return None
+    program = next(reversed(last.programs.values()))
+    reason = program if isinstance(program, str) else program.failure
+    if reason:  # also of a step that changes the module each time
+        return f"step by step in Python, because {reason}"
+    return None if last.snapshot.change() is not None else program.path()  # type: ignore[union-attr]
 
 
 def how_many() -> int:

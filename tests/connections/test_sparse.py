@@ -301,7 +301,7 @@ class Trained(nn.Module):
         self.inward.weight = nn.Parameter(torch.rand(n, 20, generator=generator(2)))
         self.recurrent = recurrent
         self.stp, self.delay, self.synapse = nd.STP(n, U=0.4), nd.Delay(n, 2 * u.ms), nd.Expon(n)
-        self.lif = nd.LIF(n, tau=10 * u.ms)
+        self.lif = nd.LIF(n, tau=10 * u.ms, R=1 * u.Gohm, surrogate=nd.surrogate.ReluGrad())
 
     def forward(self, x: Tensor) -> Tensor:
         s = self.lif(self.inward(x) + self.synapse(self.recurrent(self.stp(self.delay.read()))))

@@ -183,8 +183,8 @@ class Driven(nn.Module):
         super().__init__()
         torch.manual_seed(2)
         random = torch.Generator().manual_seed(2)
-        self.E = nd.LIFRef(31, tau=nd.init.Normal(10 * u.ms, 1 * u.ms, random), tau_ref=3 * u.ms)
-        self.I = nd.LIF(9, reset="hard")
+        self.E = nd.LIFRef(31, tau=nd.init.Normal(10 * u.ms, 1 * u.ms, random), tau_ref=3 * u.ms, R=1 * u.Gohm)
+        self.I = nd.LIF(9, reset="hard", R=1 * u.Gohm)
         self.E_delay, self.I_delay = nd.Delay(31, nd.init.Constant(3 * u.ms)), nd.Delay(9, 2 * u.ms)
         weight = nd.init.Normal(0.3 * u.nS, 0.2 * u.nS, random)
         self.EE = nd.Projection(
