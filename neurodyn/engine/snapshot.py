@@ -195,7 +195,8 @@ def _of_module(module: weakref.ref[nn.Module]) -> list[Any]:
 
 def _module(module: nn.Module) -> list[Any]:
     """The attributes of a module, with its parameters, modules, and buffers but for states, and its hooks."""
-    own, states = vars(module), getattr(type(module), "states", ())
+    own = vars(module)
+    states = own.get("states") or getattr(type(module), "states", ())  # a delay has states of its own
     kept = {name: value for name, value in own.items() if name not in _SKIPPED}
     buffers = {name: value for name, value in own["_buffers"].items() if name not in states}
     places = kept, own["_parameters"], own["_modules"], buffers

@@ -237,3 +237,19 @@ def test_layers_of_a_network_are_not_held() -> None:
     del net
     gc.collect()
     assert [each() for each in seen] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: nd.Delay(3, 2 * u.ms), lambda: nd.LIF(3), lambda: nd.Recurrent(nd.LIF(3), nn.Linear(3, 3))]
+)
+def test_states_are_no_change(make, monkeypatch):
+    """Calls after the first find the program by a look at the module alone."""
+    net, xs = make(), torch.rand(4, 2, 3)
+    nd.unroll(net, xs)
+
+    def found(*given):
+        raise AssertionError("looked for a program")
+
+    monkeypatch.setattr(program_cache, "_found", found)
+    nd.unroll(net, xs)
+    nd.unroll(net, 2 * xs)
