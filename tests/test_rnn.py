@@ -99,11 +99,11 @@ def test_what_torchs_cell_has_saved_is_checked():
     assert set(cell.state_dict()) - set(nn.LSTMCell(4, 5).state_dict()) == {"h_initializer", "c_initializer"}
     with pytest.raises(RuntimeError, match="size mismatch for weight_ih"):
         cell.load_state_dict(nn.LSTMCell(3, 5).state_dict())
-    with pytest.raises(RuntimeError, match="Missing key.*bias_ih"):
+    with pytest.raises(RuntimeError, match=r"Missing key.*bias_ih"):
         cell.load_state_dict(nn.LSTMCell(4, 5, bias=False).state_dict())
     saved = cell.state_dict()
     del saved["c_initializer"]
-    with pytest.raises(RuntimeError, match="Missing key.*c_initializer"):
+    with pytest.raises(RuntimeError, match=r"Missing key.*c_initializer"):
         cell.load_state_dict(saved)
 
 

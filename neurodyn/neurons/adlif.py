@@ -16,8 +16,8 @@ from .base import Leaky
 class AdLIF(Leaky):
     r"""Leaky integrate-and-fire neuron with an adaptation that follows its potential, and so resonates.
 
-    $\tau\,\dot V = V_{rest} - V + R\,I - w$ and $\tau_w\,\dot w = a\,(V - V_{rest}) - w$; then ``delta`` is added; where
-    $V \ge V_{th}$ the neuron spikes, V is reset and w grows by b, both in the same step.
+    $\tau\,\dot V = V_{rest} - V + R\,I - w$ and $\tau_w\,\dot w = a\,(V - V_{rest}) - w$; then ``delta`` is added;
+    where $V \ge V_{th}$ the neuron spikes, V is reset and w grows by b, both in the same step.
 
     The two equations are solved together by their exact propagator over dt, which is stable for every a, tau and dt;
     explicit and symplectic Euler are not. A current that is affine in V is a part of the system, and solved exactly as
