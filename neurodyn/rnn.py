@@ -68,6 +68,8 @@ class TorchCell(RateCell):
     """
 
     gate_count = 1
+    weight_ih: nn.Parameter
+    weight_hh: nn.Parameter
     bias_ih: nn.Parameter | None
     bias_hh: nn.Parameter | None
 

@@ -79,7 +79,7 @@ MODELS = [
     Model("LIFRef", nd.LIFRef, "current", R, spiking=True, fixed=("tau_ref", "held_initializer")),
     Model("ALIF", nd.ALIF, "current", R, spiking=True),
     Model("AdLIF", nd.AdLIF, "current", R, spiking=True),
-    Model("BRF", nd.BRF, "current", spiking=True),
+    Model("BRF", nd.BRF, "current", spiking=True, quiet="faint"),
     Model("ExpIF", nd.ExpIF, "current-20", spiking=True),
     Model("AdEx", nd.AdEx, "current-2000", spiking=True, quiet="weak-300"),
     Model("QuaIF", nd.QuaIF, "current-200", spiking=True),

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 import neurodyn as nd
 from neurodyn import units as u
+from neurodyn.distributed import split
 
 PRE, POST = [0, 0, 2, 1], [1, 3, 1, 0]
 
@@ -108,3 +109,12 @@ def test_nir():
     node = next(node for node in graph.nodes.values() if type(node).__name__ == "Affine")
     np.testing.assert_allclose(node.weight, dense().T)
     np.testing.assert_allclose(node.bias, [2.0] * 4)
+
+
+def test_a_split_population_has_its_own_part(monkeypatch):
+    layer, x = build((3, 4), bias=u.quantity(torch.randn(4), "nS"), learn="bias"), torch.randn(2, 3)
+    parts = []
+    for own in (slice(0, 1), slice(1, 4)):
+        monkeypatch.setattr(split, "mine", lambda n, own=own: own)
+        parts.append(split._onto(layer, "layer")(x))
+    assert torch.equal(torch.cat(parts, -1), layer(x))
