@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .torch_private import find, inside_transform, without_torch_function
+from .torch_private import find, without_torch_function
 
 #: Methods of tensors that end in an underscore, or begin with an i between underscores, and do not write to them.
 _HARMLESS = {"requires_grad_", "__index__", "__invert__", "__int__", "__iter__", "__init__"}
@@ -81,8 +81,6 @@ def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Comput
 
 
 def _shares(one: Tensor, other: Tensor) -> bool:
-    if inside_transform():  # what a transform has in place of a tensor has no storage
-        return False
     with without_torch_function():
         return (
             one.layout == torch.strided
