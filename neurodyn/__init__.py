@@ -16,6 +16,9 @@ from .connections import (
     LoRA,
     MaskedLinear,
     OneToOne,
+    ScaledWSConv1d,
+    ScaledWSConv2d,
+    ScaledWSConv3d,
     ScaledWSLinear,
     SignedLinear,
     Sparse,
@@ -29,7 +32,7 @@ from .engine import EagerWarning, Unroll, unroll
 from .explain import Explanation, explain
 from .fields import fraction, nonnegative, param, positive, state
 from .inputs import OU, DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
-from .neurons import ALIF, GIF, HH, IF, LIF, AdEx, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
+from .neurons import ALIF, BRF, GIF, HH, IF, LIF, AdEx, AdLIF, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .nir import from_nir, to_nir
 from .parameter_groups import parameter_groups
 from .plasticity import STD, STP
@@ -37,7 +40,7 @@ from .projection import Projection, Receptor
 from .readouts import LeakyRateReadout, LeakySpikeReadout
 from .record import Events, Recording, Trace
 from .recurrent import Recurrent
-from .rnn import GRUCell, MGUCell, URLSTMCell
+from .rnn import GRUCell, LSTMCell, MGUCell, RNNCell, URLSTMCell
 from .series import constant, series
 from .silence import SilenceWarning
 from .simulate import simulate
@@ -51,6 +54,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ALIF",
     "AMPA",
+    "BRF",
     "COBA",
     "CUBA",
     "GIF",
@@ -62,6 +66,7 @@ __all__ = [
     "STD",
     "STP",
     "AdEx",
+    "AdLIF",
     "AllToAll",
     "Alpha",
     "AveragedModel",
@@ -83,6 +88,7 @@ __all__ = [
     "GRUCell",
     "Izhikevich",
     "LIFRef",
+    "LSTMCell",
     "LatencyEncoder",
     "LeakyRateReadout",
     "LeakySpikeReadout",
@@ -97,9 +103,13 @@ __all__ = [
     "PoissonSpike",
     "Projection",
     "QuaIF",
+    "RNNCell",
     "Receptor",
     "Recording",
     "Recurrent",
+    "ScaledWSConv1d",
+    "ScaledWSConv2d",
+    "ScaledWSConv3d",
     "ScaledWSLinear",
     "SignedLinear",
     "SilenceWarning",

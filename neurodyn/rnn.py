@@ -1,12 +1,12 @@
-r"""Gated rate cells that torch.nn does not have, as `Dynamics`: they keep their state and run with `unroll`.
+r"""Rate cells as `Dynamics`: they keep their state and run with `unroll`, which the cells of torch.nn cannot.
 
 Which of brainstate's cells is which:
 
 =================  ====================================================================================================
 brainstate cell    here
 =================  ====================================================================================================
-``ValinaRNNCell``  ``torch.nn.RNNCell(nonlinearity="relu")``: split W into weight_ih and weight_hh, one bias zero
-``LSTMCell``       ``torch.nn.LSTMCell``: reorder the gates i, g, f, o to i, f, g, o, and add 1 to the bias of f
+``ValinaRNNCell``  `RNNCell` with ``activation=torch.relu``: split W into weight_ih and weight_hh, one bias zero
+``LSTMCell``       `LSTMCell`: reorder the gates i, g, f, o to i, f, g, o, and add 1 to the bias of f
 ``GRUCell``        `GRUCell`; ``torch.nn.GRUCell`` is another equation (1 - z for z, and r after the matrix)
 ``MGUCell``        `MGUCell`
 ``URLSTMCell``     `URLSTMCell`
@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .dynamics import Dynamics
 from .fields import state
@@ -56,6 +57,94 @@ class RateCell(Dynamics):
         if bias:
             nn.init.zeros_(linear.bias)
         return linear
+
+
+class TorchCell(RateCell):
+    """Base of the cells that torch.nn has too: with the names, shapes and initial values of its weights.
+
+    Args:
+        input_size, hidden_size, activation, values: see `RateCell`.
+        bias: whether there are ``bias_ih`` and ``bias_hh``.
+    """
+
+    gate_count = 1
+    weight_ih: nn.Parameter
+    weight_hh: nn.Parameter
+    bias_ih: nn.Parameter | None
+    bias_hh: nn.Parameter | None
+
+    def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True, **values: Any):
+        super().__init__(input_size, hidden_size, **values)
+        n, rows = self.size[0], self.gate_count * self.size[0]
+        shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, n), "bias_ih": (rows,), "bias_hh": (rows,)}
+        for name, shape in shapes.items():  # in torch's order, so that the same seed gives the same numbers
+            drawn = bias or name.startswith("weight")
+            value = torch.empty(shape, **self._factory).uniform_(-(n**-0.5), n**-0.5) if drawn else None
+            self.register_parameter(name, None if value is None else nn.Parameter(value))
+
+    def sums(self, x: Tensor, h: Tensor) -> Tensor:
+        """What goes into the gates."""
+        return F.linear(x, self.weight_ih, self.bias_ih) + F.linear(h, self.weight_hh, self.bias_hh)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Also what torch's cell of the same name has saved, where no initial states are; they stay as they are."""
+        own = {f"{prefix}{name}": value for name, value in self._buffers.items() if name in self.params}
+        if f"{prefix}weight_ih" in state_dict and not any(key in state_dict for key in own):
+            state_dict = state_dict | own
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class RNNCell(TorchCell):
+    r"""The plain recurrent cell: $h \gets act(W_{ih} x + b_{ih} + W_{hh} h + b_{hh})$.
+
+    It is ``torch.nn.RNNCell``, the same numbers from the same weights, and takes its ``state_dict``.
+
+    Input: ``(*batch, input_size)``. Output: h, ``(*batch, hidden_size)``. Parameters: ``weight_ih``, ``weight_hh``,
+    ``bias_ih``, ``bias_hh``. Keywords: see `TorchCell`; the activation is tanh, or for example ``torch.relu``.
+
+    Example:
+        >>> theirs = torch.nn.RNNCell(4, 5)
+        >>> cell = nd.RNNCell(4, 5)
+        >>> cell.load_state_dict(theirs.state_dict())
+        <All keys matched successfully>
+        >>> x = torch.randn(3, 4)
+        >>> torch.allclose(cell(x), theirs(x))
+        True
+
+    Source: Elman (1990), Finding structure in time, Cognitive Science 14.
+    """
+
+    def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.activation(self.sums(x, h))
+        return h, h
+
+
+class LSTMCell(TorchCell):
+    r"""Long short-term memory: $c \gets \sigma(f)\,c + \sigma(i)\,act(g)$, $h = \sigma(o)\,act(c)$.
+
+    $(i, f, g, o) = W_{ih} x + b_{ih} + W_{hh} h + b_{hh}$. It is ``torch.nn.LSTMCell``, the same numbers from the same
+    weights, and takes its ``state_dict``.
+
+    Input: ``(*batch, input_size)``. Output: h, ``(*batch, hidden_size)``. States: h and c. Parameters: ``weight_ih``,
+    ``weight_hh``, ``bias_ih``, ``bias_hh``, with the gates in the order i, f, g, o. Keywords: see `TorchCell`, and
+    ``c_initializer``.
+
+    Example:
+        >>> nd.unroll(nd.LSTMCell(4, 5), torch.randn(10, 3, 4), compile=False).shape
+        torch.Size([10, 3, 5])
+
+    Source: Hochreiter and Schmidhuber (1997), Long short-term memory, Neural Computation 9, with the forget gate of
+    Gers, Schmidhuber and Cummins (2000), Learning to forget, Neural Computation 12.
+    """
+
+    gate_count = 4
+    c: Tensor = state(0.0)
+
+    def step(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        i, f, g, o = self.sums(x, h).chunk(4, -1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * self.activation(g)
+        h = torch.sigmoid(o) * self.activation(c)
+        return h, h, c
 
 
 class GRUCell(RateCell):

@@ -111,7 +111,7 @@ def exp_euler(
     if noise is not None and diffusion is None:
         raise TypeError("exp_euler: noise without diffusion has no effect; pass diffusion=lambda x: ...")
     dtype, x = x.dtype, x.to(precise(x.dtype))  # of half precision, so that what runs away stays finite inside
-    rate, slope = _with_slope(lambda y: f(y, *args), x)
+    rate, slope = with_slope(lambda y: f(y, *args), x)
     z = dt * slope if limit is None else (dt * slope).clamp(max=limit)
     new = x + dt * phi(z) * rate
     if diffusion is not None:
@@ -131,7 +131,7 @@ def _diffused(x: Tensor, diffusion: Callable[[Tensor], Tensor], noise: Tensor | 
     return diffusion(x) * noise
 
 
-def _with_slope(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+def with_slope(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     """f(x) and its slope for each element."""
 
     def both(x: Tensor) -> tuple[Tensor, Tensor]:

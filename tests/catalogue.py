@@ -78,6 +78,8 @@ MODELS = [
     Model("IF", nd.IF, "current", R, spiking=True),
     Model("LIFRef", nd.LIFRef, "current", R, spiking=True, fixed=("tau_ref", "held_initializer")),
     Model("ALIF", nd.ALIF, "current", R, spiking=True),
+    Model("AdLIF", nd.AdLIF, "current", R, spiking=True),
+    Model("BRF", nd.BRF, "current", spiking=True, quiet="faint"),
     Model("ExpIF", nd.ExpIF, "current-20", spiking=True),
     Model("AdEx", nd.AdEx, "current-2000", spiking=True, quiet="weak-300"),
     Model("QuaIF", nd.QuaIF, "current-200", spiking=True),
@@ -101,6 +103,8 @@ MODELS = [
 ]
 
 BESIDE = [
+    Model("RNNCell", lambda size, **values: nd.RNNCell(3, size, **values), "weak"),
+    Model("LSTMCell", lambda size, **values: nd.LSTMCell(3, size, **values), "weak"),
     Model("GRUCell", lambda size, **values: nd.GRUCell(3, size, **values), "weak"),
     Model("MGUCell", lambda size, **values: nd.MGUCell(3, size, **values), "weak"),
     Model("URLSTMCell", lambda size, **values: nd.URLSTMCell(3, size, **values), "weak"),

@@ -32,19 +32,20 @@ def test_trace(name, linears, compile):
         assert_close(final[key].detach(), trace[f"st_{key}"][-1], rtol=1e-9, atol=1e-9)
 
 
-def test_vanilla_cell_is_torch_rnn_cell():
+@pytest.mark.parametrize("compile", [False, True])
+def test_vanilla_cell_of_brainstate(compile):
     trace = load("rnn_ValinaRNNCell")
-    cell, h = nn.RNNCell(4, 5, nonlinearity="relu"), trace["init_h"]
+    cell = nd.RNNCell(4, 5, activation=torch.relu)
     W, b = trace["w_W_weight"].T, trace["w_W_bias"]
     cell.load_state_dict({"weight_ih": W[:, :4], "weight_hh": W[:, 4:], "bias_ih": b, "bias_hh": 0 * b})
-    for x, wanted in zip(trace["in_x"], trace["st_h"], strict=True):
-        h = cell(x, h)
-        assert_close(h.detach(), wanted, rtol=1e-9, atol=1e-9)
+    out = nd.unroll(cell, trace["in_x"], states={"h": trace["init_h"]}, compile=compile)
+    assert_close(out.detach(), trace["st_h"], rtol=1e-9, atol=1e-9)
 
 
-def test_lstm_cell_is_torch_lstm_cell_after_reordering():
+@pytest.mark.parametrize("compile", [False, True])
+def test_lstm_cell_of_brainstate_after_reordering(compile):
     trace = load("rnn_LSTMCell")
-    cell, h, c = nn.LSTMCell(4, 5), trace["init_h"], trace["init_c"]
+    cell = nd.LSTMCell(4, 5)
 
     def reordered(rows):
         i, g, f, o = rows.chunk(4)
@@ -53,10 +54,57 @@ def test_lstm_cell_is_torch_lstm_cell_after_reordering():
     W, b = reordered(trace["w_W_weight"].T), reordered(trace["w_W_bias"])
     b[5:10] += 1  # the forget gate
     cell.load_state_dict({"weight_ih": W[:, :4], "weight_hh": W[:, 4:], "bias_ih": b, "bias_hh": 0 * b})
-    for x, wanted_h, wanted_c in zip(trace["in_x"], trace["st_h"], trace["st_c"], strict=True):
-        h, c = cell(x, (h, c))
-        assert_close(h.detach(), wanted_h, rtol=1e-9, atol=1e-9)
-        assert_close(c.detach(), wanted_c, rtol=1e-9, atol=1e-9)
+    start = {"h": trace["init_h"], "c": trace["init_c"]}
+    out, final = nd.unroll(cell, trace["in_x"], states=start, return_states=True, compile=compile)
+    assert_close(out.detach(), trace["st_h"], rtol=1e-9, atol=1e-9)
+    assert_close(final["c"].detach(), trace["st_c"][-1], rtol=1e-9, atol=1e-9)
+
+
+TORCH = [
+    (nd.RNNCell, nn.RNNCell, {}, {}),
+    (nd.RNNCell, nn.RNNCell, {"activation": torch.relu}, {"nonlinearity": "relu"}),
+    (nd.RNNCell, nn.RNNCell, {"bias": False}, {"bias": False}),
+    (nd.LSTMCell, nn.LSTMCell, {}, {}),
+    (nd.LSTMCell, nn.LSTMCell, {"bias": False}, {"bias": False}),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs", "mine", "other"), TORCH)
+def test_cells_of_torch(ours, theirs, mine, other):
+    """The same weights from the same seed, and outputs and gradients of torch's cell from its state_dict."""
+    cells = []
+    for build in (lambda: ours(4, 5, **mine), lambda: theirs(4, 5, **other)):
+        torch.manual_seed(7)
+        cells.append(build())
+    cell, reference = cells
+    for name, value in reference.named_parameters():
+        assert torch.equal(cell.get_parameter(name), value)
+    reference = theirs(4, 5, **other)
+    assert not torch.equal(cell.weight_hh, reference.weight_hh)
+    cell.load_state_dict(reference.state_dict())
+    xs, state, wanted = torch.randn(7, 3, 4), None, []
+    for x in xs:
+        state = reference(x, state)
+        wanted.append(state[0] if theirs is nn.LSTMCell else state)
+    ys = nd.unroll(cell, xs, compile=False)
+    assert_close(ys, torch.stack(wanted), rtol=1e-13, atol=1e-14)
+    ys.square().sum().backward()
+    torch.stack(wanted).square().sum().backward()
+    for name, value in reference.named_parameters():
+        assert_close(cell.get_parameter(name).grad, value.grad, rtol=1e-11, atol=1e-13)
+
+
+def test_what_torchs_cell_has_saved_is_checked():
+    cell = nd.LSTMCell(4, 5)
+    assert set(cell.state_dict()) - set(nn.LSTMCell(4, 5).state_dict()) == {"h_initializer", "c_initializer"}
+    with pytest.raises(RuntimeError, match="size mismatch for weight_ih"):
+        cell.load_state_dict(nn.LSTMCell(3, 5).state_dict())
+    with pytest.raises(RuntimeError, match=r"Missing key.*bias_ih"):
+        cell.load_state_dict(nn.LSTMCell(4, 5, bias=False).state_dict())
+    saved = cell.state_dict()
+    del saved["c_initializer"]
+    with pytest.raises(RuntimeError, match=r"Missing key.*c_initializer"):
+        cell.load_state_dict(saved)
 
 
 def test_gru_cell_is_not_torch_gru_cell():
@@ -73,7 +121,7 @@ def test_gru_cell_is_not_torch_gru_cell():
     assert (ours(x) - theirs(x, h)).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("cls", [nd.GRUCell, nd.MGUCell, nd.URLSTMCell])
+@pytest.mark.parametrize("cls", [nd.RNNCell, nd.LSTMCell, nd.GRUCell, nd.MGUCell, nd.URLSTMCell])
 def test_states_and_gradients(cls):
     cell = cls(4, 5, dtype=torch.float64)
     nd.reset_states(cell, 2, 3)

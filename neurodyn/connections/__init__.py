@@ -8,6 +8,7 @@ from .lora import LoRA
 from .masked import MaskedLinear
 from .random import FixedNum, FixedProb
 from .scaled import ScaledWSLinear
+from .scaled_conv import ScaledWSConv1d, ScaledWSConv2d, ScaledWSConv3d
 from .signed import SignedLinear
 from .simple import AllToAll, OneToOne
 from .sparse import Sparse
@@ -22,6 +23,9 @@ __all__ = [
     "MaskedLinear",
     "OneToOne",
     "PlainTorchWarning",
+    "ScaledWSConv1d",
+    "ScaledWSConv2d",
+    "ScaledWSConv3d",
     "ScaledWSLinear",
     "SignedLinear",
     "Sparse",

@@ -47,6 +47,9 @@ def fitting(connection: Sparse, state_dict: dict[str, Any], prefix: str) -> dict
     if weight.dim() > 1 or (weight.dim() and len(weight) != synapses) or weight.is_complex():
         what = f"{weight.dtype} of shape {tuple(weight.shape)}"
         raise ValueError(f"weight in the file is {what} for {synapses} synapses; wanted one for all or one for each")
+    bias = state_dict.get(f"{prefix}bias")
+    if connection.bias is not None and isinstance(bias, Tensor) and bias.shape != connection.bias.shape:
+        raise ValueError(f"bias in the file has shape {tuple(bias.shape)}, wanted {tuple(connection.bias.shape)}")
     delays = connection.delays
     if delays is None or indices.is_meta:
         check_matrix(indptr, indices, n_out, "the file")

@@ -9,6 +9,16 @@ from torch import Tensor, nn
 from .base import Connection, evaluated, make_factor, make_weight, unit_of
 
 
+def standardised(weight: Tensor, eps: float) -> Tensor:
+    """What belongs to one output, a row of the first dimension, with mean 0 and sum of squares 1.
+
+    A row whose sum of squares about its mean is below `eps` is divided by the root of `eps`.
+    """
+    rest = tuple(range(1, weight.dim()))
+    centred = weight - weight.mean(rest, keepdim=True)
+    return centred / centred.square().sum(rest, keepdim=True).clamp(min=eps).sqrt()
+
+
 class ScaledWSLinear(Connection):
     r"""Linear map with scaled weight standardisation.
 
@@ -66,7 +76,6 @@ class ScaledWSLinear(Connection):
         return tuple(value.shape) == (self.out_features, 1) if name == "gain" else super().fits(name, value)
 
     def matrix(self) -> Tensor:
-        centred = self.weight - self.weight.mean(1, keepdim=True)
-        matrix = centred / centred.square().sum(1, keepdim=True).clamp(min=self.eps).sqrt()
+        matrix = standardised(self.weight, self.eps)
         matrix = matrix if self.gain is None else self.gain * matrix
         return matrix if self.mask is None else matrix * self.mask

@@ -40,10 +40,12 @@ class Sparse(nn.Module):
         size: ``(pre, post)``, sizes of the populations, each an int or a tuple; required with index arrays.
         weight: one for all synapses, one for each in the order given, or an initialiser; a number or a quantity in nS,
             pA or mV. By default the entries of the matrix.
+        bias: one for each output, ``post``, one for all, or an initialiser, in the unit of the weight; True for zeros.
+            It comes without delay.
         delay: one for each synapse in the order given, one for all, or an initialiser (ms).
         interpolation, max_delay, sigma, dt: as for `neurodyn.Delay`. With "gaussian" a synapse costs `max_delay` / dt
             times the work.
-        learn: "weight", "delay" or both.
+        learn: "weight", "bias", "delay" or several of them.
         device, dtype: as in torch.nn; float32 or float64. Half and bfloat16 inputs, as under autocast, are computed in
             this dtype, and the output has theirs.
 
@@ -79,6 +81,7 @@ class Sparse(nn.Module):
         size: tuple[Any, Any] | None = None,
         *,
         weight: Any = None,
+        bias: Any = None,
         delay: Any = None,
         interpolation: Interpolation = "none",
         max_delay: Any = None,
@@ -93,9 +96,12 @@ class Sparse(nn.Module):
         self.indices: Tensor
         event.prepare()
         learn = (learn,) if isinstance(learn, str) else tuple(learn)
+        bias = None if bias is False else bias
+        given = {"weight": True, "bias": bias is not None, "delay": delay is not None}
         for word in learn:
-            if word not in ("weight", "delay") or (word == "delay" and delay is None):
-                raise TypeError(f"{type(self).__name__}: learn takes 'weight', and 'delay' if given; got {word!r}")
+            if not given.get(word):
+                wanted = "'weight', and 'bias' and 'delay' if given"
+                raise TypeError(f"{type(self).__name__}: learn takes {wanted}; got {word!r}")
         size = getattr(getattr(matrix, "magnitude", matrix), "shape", None) if size is None else size
         if size is None:
             raise TypeError(f"{type(self).__name__}: index arrays need size=(pre, post)")
@@ -106,6 +112,7 @@ class Sparse(nn.Module):
         dtype = dtype or torch.get_default_dtype()
         weight = self._ordered(csr.entries if weight is None else weight, csr.order, "weight")
         self._set_weight(weight, "weight" in learn, device, dtype)
+        self._set_bias(bias, "bias" in learn, device, dtype)
         self.delays: SynapticDelays | None = None
         if delay is not None:
             factory = {"learn": "delay" if "delay" in learn else (), "device": device, "dtype": dtype}
@@ -130,8 +137,18 @@ class Sparse(nn.Module):
             y = event.matmul(x, self.weight, self.indptr, self.indices, n)
         else:
             y = self.arrivals(sent(x, self.weight, self.indptr, self.indices, self.delays, self.arrivals.size))
-        y = y.to(dtype) if dtype in restored.LOW else y
-        return y.unflatten(-1, self.out_size) if len(self.out_size) > 1 else y
+        y = self._output(y)
+        return y.to(dtype) if dtype in restored.LOW else y
+
+    def _output(self, y: Tensor) -> Tensor:
+        """Outputs in their shape, with the bias."""
+        y = y.unflatten(-1, self.out_size) if len(self.out_size) > 1 else y
+        if self.bias is None:
+            return y
+        if tuple(self.bias.shape) != self.out_size:
+            got = tuple(self.bias.shape)
+            raise ValueError(f"{self._label()}: bias has shape {got}, wanted {self.out_size}; assign one of that shape")
+        return y + self.bias
 
     def settle(self) -> None:
         """Let indices and memory follow the delays, if these or the indices are others than last time.
@@ -182,8 +199,7 @@ class Sparse(nn.Module):
         pending = self.arrivals._buffers["pending"]
         if pending is None:
             raise UnsetState(f"{self._label()} has no state yet; call nd.reset_states(net, *batch) first")
-        y = pending[..., 0, :]
-        return y.unflatten(-1, self.out_size) if len(self.out_size) > 1 else y
+        return self._output(pending[..., 0, :])
 
     @property
     def pre_index(self) -> Tensor:
@@ -248,6 +264,19 @@ class Sparse(nn.Module):
         else:
             self.weight = nn.Parameter(weight)
 
+    def _set_bias(self, value: Any, learned: bool, device: Any, dtype: torch.dtype) -> None:
+        if value is None:
+            self.bias: Tensor | None = None
+            return
+        value = u.quantity(0.0, self.unit) if value is True else value
+        bias = check(value, self.unit, self.out_size, f"{self._label()}: bias", device, dtype)
+        if not isinstance(bias, nn.Parameter):
+            bias = bias.expand(self.out_size).clone()
+            bias = nn.Parameter(bias) if learned else bias
+        elif tuple(bias.shape) != self.out_size:
+            raise ValueError(f"{self._label()}: bias must have shape {self.out_size}, got {tuple(bias.shape)}")
+        (self.register_parameter if isinstance(bias, nn.Parameter) else self.register_buffer)("bias", bias)  # type: ignore[arg-type]
+
     def _set_delays(
         self, interpolation: Interpolation, bounds: tuple[Any, Any], dt: Any, device: Any, dtype: Any
     ) -> None:
@@ -265,7 +294,9 @@ class Sparse(nn.Module):
         """Sizes, number of synapses and weight."""
         learned = " (learned)" if isinstance(self.weight, nn.Parameter) else ""
         sizes = f"{self.in_size} -> {self.out_size}".replace(",)", ")")
-        return f"{sizes}, {len(self.indices)} synapses, weight={show(self.weight, self.unit)}{learned}"
+        bias = "" if self.bias is None else f", bias={show(self.bias, self.unit)}"
+        bias += " (learned)" if isinstance(self.bias, nn.Parameter) else ""
+        return f"{sizes}, {len(self.indices)} synapses, weight={show(self.weight, self.unit)}{learned}{bias}"
 
 
 def as_sizes(size: Any, label: str) -> tuple[tuple[int, ...], tuple[int, ...]]:

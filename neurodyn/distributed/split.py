@@ -122,6 +122,9 @@ def _onto(module: Sparse, path: str) -> nn.Module:
     if module.weight.dim():
         holder = part._parameters if "weight" in part._parameters else part._buffers
         holder["weight"] = _like(module.weight, module.weight.detach()[kept])
+    if module.bias is not None:
+        holder = part._parameters if "bias" in part._parameters else part._buffers
+        holder["bias"] = _like(module.bias, module.bias.detach().flatten()[own])
     return part
 
 

@@ -1,7 +1,9 @@
 """Neuron models."""
 
 from .adex import AdEx
+from .adlif import AdLIF
 from .alif import ALIF
+from .brf import BRF
 from .exp_if import ExpIF
 from .gif import GIF
 from .hh import HH
@@ -12,4 +14,18 @@ from .lif_ref import LIFRef
 from .morris_lecar import MorrisLecar
 from .qua_if import QuaIF
 
-__all__ = ["ALIF", "GIF", "HH", "IF", "LIF", "AdEx", "ExpIF", "Izhikevich", "LIFRef", "MorrisLecar", "QuaIF"]
+__all__ = [
+    "ALIF",
+    "BRF",
+    "GIF",
+    "HH",
+    "IF",
+    "LIF",
+    "AdEx",
+    "AdLIF",
+    "ExpIF",
+    "Izhikevich",
+    "LIFRef",
+    "MorrisLecar",
+    "QuaIF",
+]

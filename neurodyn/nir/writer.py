@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from ..connections import OneToOne, Sparse
+from ..connections import OneToOne, ScaledWSConv1d, ScaledWSConv2d, Sparse
 from ..connections.base import Connection
 from ..current import CUBA
 from ..neurons import IF, LIF
@@ -230,6 +230,8 @@ class _Writer:
             self.refuse(m, path, f"its sizes are {m.in_size} and {m.out_size}, wanted one dimension each")
         matrix = m.weight.detach().new_zeros(m.out_size[0], m.in_size[0])
         matrix.index_put_((m.post_index.long(), m.pre_index), m.weight.detach().expand(len(m.indices)), accumulate=True)
+        if m.bias is not None:
+            return self.nir.Affine(weight=_numpy(matrix), bias=_numpy(m.bias))
         return self.nir.Linear(weight=_numpy(matrix))
 
     def convolution(self, m: Any, path: str) -> Any:
@@ -240,7 +242,8 @@ class _Writer:
         settings = {name: v[0] if one and isinstance(v, tuple) else v for name, v in settings.items()}
         bias = np.zeros(m.out_channels) if m.bias is None else _numpy(m.bias)
         kind = self.nir.Conv1d if one else self.nir.Conv2d
-        return kind(input_shape=None, weight=_numpy(m.weight), groups=m.groups, bias=bias, **settings)
+        weight = m.kernel() if isinstance(m, (ScaledWSConv1d, ScaledWSConv2d)) else m.weight
+        return kind(input_shape=None, weight=_numpy(weight), groups=m.groups, bias=bias, **settings)
 
     def refuse(self, module: nn.Module, path: str, reason: str) -> Any:
         raise NIRError(f"to_nir: {type(module).__name__} {path!r} cannot be represented: {reason}")

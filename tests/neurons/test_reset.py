@@ -13,7 +13,7 @@ from neurodyn import units as u
 
 FLAT = nd.surrogate.LeakyRelu(alpha=0.0, beta=0.0)
 NEURONS = [model for model in MODELS if model.build.__module__.startswith("neurodyn.neurons")]
-SOFT = [nd.IF, nd.LIF, nd.LIFRef, nd.ALIF]
+SOFT = [nd.IF, nd.LIF, nd.LIFRef, nd.ALIF, nd.AdLIF]
 PEAKED = [nd.ExpIF, nd.AdEx, nd.QuaIF, nd.Izhikevich, nd.GIF]
 
 neurons = pytest.mark.parametrize("model", NEURONS, ids=lambda model: model.name)
@@ -69,6 +69,8 @@ def test_the_gradient_at_a_peak_counts_the_jump_from_the_threshold():
 
 JUMPS = [  # state, its jump at a spike
     (nd.ALIF, "a", lambda n: torch.ones(1)),
+    (nd.AdLIF, "w", lambda n: n.b),
+    (nd.BRF, "q", lambda n: torch.ones(1)),
     (nd.AdEx, "w", lambda n: n.b),
     (nd.Izhikevich, "u", lambda n: n.d),
     (nd.GIF, "I1", lambda n: n.R1 * 2 + n.A1 - 2),
@@ -133,6 +135,7 @@ def test_a_negative_threshold_does_not_invert_the_spike():
 def test_no_gap_between_reset_and_threshold_is_an_error(model: Model):
     values = {
         "IF": {"V_th": 0 * u.mV},
+        "BRF": {"V_th": 0 * u.mV},
         "HH": {"V_th": -54.387 * u.mV},
         "MorrisLecar": {"V_th": -60 * u.mV},
         "GIF": {"Theta_inf": -70 * u.mV},
