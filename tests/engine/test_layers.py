@@ -24,6 +24,7 @@ ARGUMENTS = {
     nn.Unfold: (2,),
     nn.Fold: ((4, 4), 2),
     **dict.fromkeys((nn.LPPool1d, nn.LPPool2d, nn.LPPool3d), (2, 2)),
+    **dict.fromkeys((nd.ScaledWSConv1d, nd.ScaledWSConv2d, nd.ScaledWSConv3d), (4, 2, 2)),
 }
 SHAPES = {0: (2, 3), 1: (2, 4), 2: (2, 4, 6), 3: (2, 4, 6, 6), 4: (2, 4, 4, 4, 4)}
 

@@ -221,7 +221,7 @@ SIMPLE = (
     "LIF LIF-hard IF LIFRef ALIF ExpIF QuaIF Expon DeltaEncoder LeakySpike DualExpon Alpha AMPA GABAa NMDA STP "
     "STP-brainstate STD STD-brainstate"
 ).split()
-THREE_IN = "RNNCell LSTMCell GRUCell MGUCell URLSTMCell LeakyRateReadout LeakySpikeReadout".split()
+THREE_IN = "GRUCell MGUCell URLSTMCell LeakyRateReadout LeakySpikeReadout".split()
 
 
 def choices(text: str) -> list[str]:
