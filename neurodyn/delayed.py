@@ -163,7 +163,7 @@ class Delayed(Parametrised):
         return torch.softmax(-0.5 * z * z, 0)
 
     def _learned_steps(self) -> Tensor:
-        steps = self.params["delay"].read(self) / self.dt
+        steps = self.delay / self.dt
         if "delay" not in self._parameters:
             return steps
         # An nn.Parameter of the user's own has no bounds. It counts as the bound, and its gradient leads back.
@@ -178,7 +178,7 @@ class Delayed(Parametrised):
             )
 
     def _source(self) -> Tensor:
-        return self.max_delay if self.learned else self.params["delay"].read(self)
+        return self.max_delay if self.learned else self.delay
 
     def _mark(self) -> None:
         source = self._source()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .dynamics import Dynamics
 from .engine import unroll
 from .fields import show
+from .generators import generators_kept
 from .states import named_dynamics
 from .torch_private import tree_leaves, tree_map
 from .trial import copy_of
@@ -56,8 +57,7 @@ def probe(net: nn.Module, xs: Any, loss: Callable[[Any], Tensor]) -> Iterator[st
         if layer.emits_spikes and not isinstance(getattr(layer, "cell", None), Dynamics):
             seen[path] = _Seen()
             layer.register_forward_hook(seen[path])
-    devices = {x.device for x in tree_leaves(xs) if x.device.type == "cuda"}
-    with torch.random.fork_rng(devices), torch.enable_grad(), warnings.catch_warnings():
+    with generators_kept(), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         twin.zero_grad()
         found = loss(unroll(twin, xs, compile=False, progress=False))

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import random
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -31,7 +27,7 @@ def copy_of(net: nn.Module) -> nn.Module:
 def step_of(net: nn.Module, inputs: list[Tensor]) -> Any:
     """Output and states after one step; None if it fails or changes the shape of a state."""
     before = get_states(net)
-    with _random_kept(before), warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
             output, after = pure(net, before, *inputs)
@@ -46,16 +42,3 @@ def equal(a: Any, b: Any) -> bool:
     (left, spec), (right, other) = pytree.tree_flatten(a), pytree.tree_flatten(b)
     pairs = zip(left, right, strict=False)
     return spec == other and all(torch.equal(x, y) if isinstance(x, Tensor) else x == y for x, y in pairs)
-
-
-@contextlib.contextmanager
-def _random_kept(states: dict[str, Tensor]) -> Iterator[None]:
-    """Afterwards all global random numbers go on as if none had been drawn."""
-    devices = {x.device for x in states.values() if x.device.type == "cuda"}
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    try:
-        with torch.random.fork_rng(devices):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002

@@ -1,5 +1,8 @@
 """explain: what it says of a network."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from composed import composed
@@ -149,3 +152,24 @@ def test_how_a_network_ran(monkeypatch):
     other = nd.Expon(3)
     nd.unroll(other, xs)
     assert nd.explain(other).path[0].endswith("called from Python, because no C++ here")
+
+
+def test_random_numbers_go_on_as_if_nothing_had_run():
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.neuron = nd.LIF(3)
+
+        def forward(self, x):
+            return self.neuron(x * np.random.rand() * random.random() * torch.rand(()))  # noqa: NPY002
+
+    def drawn():
+        return np.random.rand(), random.random(), torch.rand(()).item()  # noqa: NPY002
+
+    found = []
+    for used in (False, True):
+        torch.manual_seed(0), np.random.seed(0), random.seed(0)  # noqa: NPY002
+        if used:
+            nd.explain(Noisy(), torch.rand(5, 2, 3, generator=torch.Generator()))
+        found.append(drawn())
+    assert found[0] == found[1]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
+from ..generators import generators_kept
 from ..progress import Quiet
 from ..states import get_states, named_dynamics, pure, set_states
 from ..torch_private import tree_flatten, tree_leaves, tree_map, tree_unflatten
@@ -57,7 +58,7 @@ def start(row: Sequence[nn.Module], xs: tuple[Any, ...]) -> None:
         if not runs_on_all_steps(row[0]):
             reset_for(row[0], xs)
         return
-    with torch.no_grad(), torch.random.fork_rng():  # the later layers learn their batch from one step
+    with torch.no_grad(), generators_kept():  # the later layers learn their batch from one step
         first: Any = tree_map(lambda x: x[:1], xs)
         for layer in row:
             first = first if isinstance(first, tuple) else (first,)

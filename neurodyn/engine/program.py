@@ -131,10 +131,16 @@ class Program:
             return self._pieces[T, steps]
         if len(self._pieces) >= _REMEMBERED:
             self._pieces.clear()
-        if not steps and not self.steps and T >= self.usual:
-            self.steps = self._dividing(T)
-        found = self._pieces[T, steps] = self._cut(T, steps or self.steps or self.usual)
+        found = self._pieces[T, steps] = self._cut(T, steps or self._length(T))
         return found
+
+    def _length(self, T: int) -> int:
+        """That of most chunks, for one T always the same: a backward pass reads the rows that a forward pass has left."""
+        if T < self.usual:
+            return self.usual
+        with COMPILING:  # of two threads the first one chooses
+            self.steps = self.steps or self._dividing(T)
+        return self.steps
 
     def _dividing(self, T: int) -> int:
         """A length near the usual one that leaves no single steps, which would be chunks to compile too."""

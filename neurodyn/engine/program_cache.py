@@ -99,9 +99,10 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> tuple[P
             last.snapshot.take("", net)
         last.snapshot.add(found.reads)
         program = last.programs[look] = found.program
-        last.refusals = last.refusals if isinstance(program, str) else 0
         if isinstance(program, str):
             last.refuse()
+        else:
+            last.refusals = 0
     if isinstance(program, str):
         raise NotCompilable(program)
     if program.failure:
@@ -111,9 +112,9 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> tuple[P
 
 def flattened(arguments: tuple[Any, ...]) -> tuple[list[Any], TreeSpec]:
     """`tree_flatten`, which takes longer, where the only argument is a tensor."""
-    return (
-        (list(arguments), _ONE) if len(arguments) == 1 and isinstance(arguments[0], Tensor) else tree_flatten(arguments)
-    )
+    if len(arguments) == 1 and isinstance(arguments[0], Tensor):
+        return list(arguments), _ONE
+    return tree_flatten(arguments)
 
 
 def last_path(net: nn.Module) -> str | None:

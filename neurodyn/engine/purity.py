@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..generators import generator_states, restore_generators
 from .errors import NotCompilable
 from .snapshot import Snapshot, from_trusted_module, is_hidden, is_trusted_name
 
@@ -88,7 +89,7 @@ class Watching:
     def __enter__(self) -> Watching:
         self.collects = gc.isenabled()
         gc.disable()  # what a collection calls is not part of the step
-        self.generators = _generators()
+        self.generators = generator_states()
         self.profile = sys.getprofile()
         sys.setprofile(self._event)
         return self
@@ -100,8 +101,8 @@ class Watching:
         changed = self.objects.change() or self.reads.change()
         self.objects.restore()
         self.reads.restore()
-        if _generators() != self.generators:
-            _restore_generators(self.generators)
+        if generator_states() != self.generators:
+            restore_generators(self.generators)
             changed = changed or "the state of a random generator"
         if self.reason:  # the step may have caught the exception that stopped it
             raise NotCompilable(self.reason) from None
@@ -218,25 +219,3 @@ def _name_of(function: Any) -> str:
     owner = getattr(function, "__self__", None)
     module = getattr(function, "__module__", None) or (None if owner is None else type(owner).__module__)
     return f"{module}.{function.__name__}".removeprefix("builtins.").removeprefix("None.")
-
-
-def _generators() -> list[Any]:
-    """The states of the global random generators, as bytes where they are arrays or tensors."""
-    state: Any = np.random.get_state()  # noqa: NPY002
-    kind, words, *rest = state
-    return [random.getstate(), (kind, words.tobytes(), *rest), [x.numpy().tobytes() for x in _torch_states()]]
-
-
-def _torch_states() -> list[torch.Tensor]:
-    """Those of torch: on the CPU, and on each GPU once CUDA has started."""
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [])]
-
-
-def _restore_generators(held: list[Any]) -> None:
-    kind, words, *rest = held[1]
-    random.setstate(held[0])
-    np.random.set_state((kind, np.frombuffer(words, np.uint32), *rest))  # noqa: NPY002
-    own, *cuda = [torch.frombuffer(bytearray(state), dtype=torch.uint8) for state in held[2]]
-    torch.set_rng_state(own)
-    if cuda:
-        torch.cuda.set_rng_state_all(cuda)

@@ -24,6 +24,7 @@ import pint
 import torch
 from torch import Tensor, nn
 
+from ..dynamics import Dynamics
 from ..recipe import Recipe
 from .errors import NotCompilable
 
@@ -195,8 +196,7 @@ def _of_module(module: weakref.ref[nn.Module]) -> list[Any]:
 
 def _module(module: nn.Module) -> list[Any]:
     """The attributes of a module, with its parameters, modules, and buffers but for states, and its hooks."""
-    own = vars(module)
-    states = own.get("states") or getattr(type(module), "states", ())  # a delay has states of its own
+    own, states = vars(module), _states_of(module)
     kept = {name: value for name, value in own.items() if name not in _SKIPPED}
     buffers = {name: value for name, value in own["_buffers"].items() if name not in states}
     places = kept, own["_parameters"], own["_modules"], buffers
@@ -205,13 +205,17 @@ def _module(module: nn.Module) -> list[Any]:
     return [*names, *hooks, *values, *hooks]
 
 
+def _states_of(module: nn.Module) -> Iterable[str]:
+    return module.states if isinstance(module, Dynamics) else ()
+
+
 def _set_module(reference: weakref.ref[nn.Module], held: list[Any]) -> None:
     if (module := reference()) is None:
         return
     n = len(held) // 2
     before, own = dict(zip(held[:n], held[n:], strict=True)), vars(module)
     places = own["_parameters"], own["_modules"], own["_buffers"]
-    states = getattr(module, "states", ())
+    states = _states_of(module)
     for place in (own, *places):
         for name in list(place):
             if name not in before and not (place is own and name in _SKIPPED) and name not in states:

@@ -7,7 +7,6 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from .. import units
 
@@ -61,7 +60,7 @@ class VarianceScaling:
         else:
             wide = std / _CUT
             torch.nn.init.trunc_normal_(values, 0, wide, -2 * wide, 2 * wide, **source)
-        return _in_unit(values, self.unit)
+        return units.quantity(values, self.unit)
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class Orthogonal:
 
     def __call__(self, shape: tuple[int, ...]) -> units.Quantity:
         values = torch.empty(_kernel(self, shape))
-        return _in_unit(torch.nn.init.orthogonal_(values, self.scale, generator=self.generator), self.unit)
+        return units.quantity(torch.nn.init.orthogonal_(values, self.scale, generator=self.generator), self.unit)
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ class DeltaOrthogonal:
         values = torch.zeros(shape)
         centre = (slice(None), slice(None), *((n - 1) // 2 for n in shape[2:]))
         values[centre] = Orthogonal(self.scale, generator=self.generator)(tuple(shape[:2])).magnitude
-        return _in_unit(values, self.unit)
+        return units.quantity(values, self.unit)
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,3 @@ def _kernel(initialiser: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
             f"{tuple(shape)}; for one value each use nd.init.Normal"
         )
     return tuple(shape)
-
-
-def _in_unit(values: Tensor, unit: Any) -> units.Quantity:
-    return units.quantity(values, unit)

@@ -253,3 +253,23 @@ def test_states_are_no_change(make, monkeypatch):
     monkeypatch.setattr(program_cache, "_found", found)
     nd.unroll(net, xs)
     nd.unroll(net, 2 * xs)
+
+
+class Named(nn.Module):
+    """It calls something of its own `states`, as a Dynamics does."""
+
+    def __init__(self):
+        super().__init__()
+        self.states, self.neuron = ["gain"], nd.LIF(3)
+        self.register_buffer("gain", torch.ones(3))
+        self.doubled = nn.Buffer(2 * torch.ones(3))
+
+    def forward(self, x):
+        return self.neuron(x) * (self.gain if self.gain is not self.doubled else 0)
+
+
+def test_a_buffer_that_a_module_calls_a_state_may_be_replaced():
+    net = Named()
+    assert nd.unroll(net, 3 * XS).any()
+    net.gain = net.doubled
+    assert not nd.unroll(net, 3 * XS).any()

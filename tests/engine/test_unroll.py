@@ -46,6 +46,19 @@ def test_the_first_sequence_chooses_a_length_of_chunks_that_divides_it(long_chun
         assert len(compilations) == few
 
 
+def test_a_sequence_is_cut_in_the_same_way_at_any_time(long_chunks):
+    """A backward pass finds the rows that its forward pass has left, whatever ran in between."""
+    net = nd.LIF(3, learn="tau")
+    ys = nd.unroll(net, 3 * torch.rand(7, 2, 3))
+    (program,) = [p for p in vars(net)["_remembered_programs"].programs.values() if p.differentiable]
+    before = program.pieces(7)
+    nd.unroll(net, 3 * torch.rand(12, 2, 3))
+    assert program.steps == 6
+    program._pieces.clear()
+    assert program.pieces(7) == before
+    ys.sum().backward()
+
+
 def test_no_recompilation_for_other_lengths_and_batches(compilations):
     layer = nd.LIF(11, tau=3 * u.ms)
     for T in (50, 1, 7, 333):
