@@ -248,16 +248,14 @@ def backward_graph(parts: StepParts, steps: int, products: Sequence[Layout]) -> 
         chunk.copy(parts.backward, known)
         pulled = iter([None if node is None else known[node] for node in parts.pulled])
         for i in floating:
-            of_states[i] = next(pulled) or add(
-                chunk.graph, aten.full_like.default, (states[i], 0), states[i].meta["val"]
-            )
+            of_states[i] = next(pulled) or _zeros(chunk, signature.states[i], states[i])
         for i in range(len(totals)):
             grad = next(pulled)
             total = totals[i]
             totals[i] = grad if total is None or grad is None else _sum(chunk, total, grad)
         of_xs = [
-            next(pulled) or add(chunk.graph, aten.full_like.default, (x, 0), x.meta["val"])
-            for x in chunk.each("grad_xs", k)
+            next(pulled) or _zeros(chunk, signature.xs[i], x)
+            for i, x in zip(signature.wanted, chunk.each("grad_xs", k), strict=True)
         ]
         chunk.write(chunk.each("grad_xs", k), of_xs)
     chunk.write(chunk.groups["grad_states"], [of_states[i] for i in floating])  # type: ignore[misc]
@@ -281,3 +279,9 @@ def _given(parts: StepParts, chunk: ChunkGraph, states: Sequence[fx.Node], k: in
 
 def _sum(chunk: ChunkGraph, a: fx.Node, b: fx.Node) -> fx.Node:
     return add(chunk.graph, aten.add.Tensor, (a, b), a.meta["val"])
+
+
+def _zeros(chunk: ChunkGraph, layout: Layout, like: fx.Node) -> fx.Node:
+    """Zeros of this layout, which is that of `like`; Inductor does not write full_like and its kind."""
+    made = {"dtype": layout.dtype, "device": layout.device}
+    return add(chunk.graph, aten.full.default, (layout.concrete(chunk.sizes), 0), like.meta["val"], **made)

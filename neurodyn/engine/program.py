@@ -135,7 +135,7 @@ class Program:
         return found
 
     def _length(self, T: int) -> int:
-        """That of most chunks, for one T always the same: a backward pass reads the rows that a forward pass has left."""
+        """That of most chunks, for one T always the same: a backward pass reads the rows of a forward pass."""
         if T < self.usual:
             return self.usual
         with COMPILING:  # of two threads the first one chooses

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..states import constants, held_states, pure, same_tensors
 from ..torch_private import TreeSpec, tree_leaves, tree_unflatten, without_saved_tensor_hooks
 from .program import Program
-from .time_loop import run_program
+from .time_loop import NoForwardDerivative, run_program
 
 _TOLERANCE = {torch.float64: 1e-7, torch.float32: 2e-3}
 _COARSE = 0.1  # of half precision
@@ -51,6 +51,8 @@ def prove(
     with without_saved_tensor_hooks(), torch.inference_mode(False):
         try:
             compiled = _results(program, given, lambda *tensors: run_program(program, *tensors, steps=steps))
+        except NoForwardDerivative:
+            raise
         except Exception as error:
             return f"its first run failed ({type(error).__name__}: {error})"
 

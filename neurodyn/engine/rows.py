@@ -93,19 +93,19 @@ def _compiled(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool
     xs, spec = flattened(arguments)
     states = [value.clone() if mode.shared_start else value for value in held_states(net).values()]
     program, constants = program_for(net, xs, spec)
+    fresh = not program.proven
+    if reason := prove(program, net, states, xs, spec):  # before the run, as hooks see what that saves
+        program.failure = reason
+        raise NotCompilable(reason)
     try:
-        found = run_program(program, states, constants, xs, mode.bar, mode.attached, ours)
+        outs, final = run_program(program, states, constants, xs, mode.bar, mode.attached, ours)
     except (NotCompilable, NoForwardDerivative):
         raise
     except Exception as error:
-        if program.proven:
+        if not fresh:
             raise
         program.failure = f"its first run failed ({type(error).__name__}: {error})"
         raise NotCompilable(program.failure) from error
-    if reason := prove(program, net, states, xs, spec):
-        program.failure = reason
-        raise NotCompilable(reason)
-    outs, final = found
     for (place, name), value in zip(state_places(net), final, strict=True):
         place[name] = value
     if program.single:

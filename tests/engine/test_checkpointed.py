@@ -1,5 +1,6 @@
 """`unroll(checkpoint=n)`: the same numbers, from less memory."""
 
+import contextlib
 import copy
 
 import pytest
@@ -141,3 +142,26 @@ def test_frozen_parameters_in_front():
     wanted = [p for p in net.parameters() if p.requires_grad]
     found, other = (nd.unroll(net, xs, **how).square().sum() for how in ({"checkpoint": 4}, {}))
     assert_same(torch.autograd.grad(found, wanted), torch.autograd.grad(other, wanted))
+
+
+class Forgetful(nd.Dynamics):
+    """Its state does not enter what comes after, so that it has no gradient."""
+
+    p = nd.state(0.2)
+
+    def step(self, x, p):
+        y = x * x.mean()
+        return y, y
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_block_is_recomputed_as_it_was_run(fails, monkeypatch, no_programs, unsaid):
+    """Also when the first run of the program fails, so that nothing of it counts among the saved tensors."""
+    if fails:
+        monkeypatch.setattr("neurodyn.engine.program.backward_graph", None)
+    net, xs = nn.Sequential(Forgetful(3)), torch.rand(5, 5, 3, requires_grad=True)
+    with pytest.warns(nd.EagerWarning) if fails else contextlib.nullcontext():
+        ys = nd.unroll(net, xs, checkpoint=3)
+    (grad,) = torch.autograd.grad(ys.sum(), xs)
+    (wanted,) = torch.autograd.grad(nd.unroll(net, xs, compile=False).sum(), xs)
+    assert torch.allclose(grad, wanted, rtol=1e-12)
