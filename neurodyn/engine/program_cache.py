@@ -300,7 +300,7 @@ def has_hooks(module: nn.Module) -> bool:
 
 def _common_batch(net: nn.Module, x: Sequence[Tensor]) -> tuple[int, ...]:
     """The batch shape of all layers, if they agree; without layers that of the first input, if it has one."""
-    found = {module.batch for _, module in named_dynamics(net)}
+    found = {module.batch for _, module in named_dynamics(net) if module.is_set}
     if not found:
         return tuple(x[0].shape[:1]) if x[0].dim() > 1 else ()
     return found.pop() if len(found) == 1 else ()

@@ -1232,6 +1232,32 @@ def test_a_layer_that_forward_does_not_always_call(forward):
     same(make, RISING, calls=2, between=lambda net: setattr(net, "flag", not net.flag))
 
 
+class Aside(nn.Module):
+    """Its one layer with states is never called."""
+
+    def __init__(self):
+        super().__init__()
+        self.aside, self.weight = nd.LIF(3), nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return 2 * x * self.weight
+
+
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_a_module_whose_only_layer_is_not_called(batch):
+    for make in (Aside, lambda: nn.Sequential(Aside(), nd.LIF(3))):
+        grads = []
+        for compile in (False, True):
+            net = seeded(make)
+            ys = nd.unroll(
+                net, torch.linspace(0, 2, 4).view(4, *[1] * len(batch), 1).expand(4, *batch, 3), compile=compile
+            )
+            ys.sum().backward()
+            grads += [ys.detach(), *(p.grad for p in net.parameters())]
+        half = len(grads) // 2
+        assert all(agree(a, b, 1e-9) for a, b in zip(grads[:half], grads[half:], strict=True))
+
+
 @pytest.mark.parametrize(
     ("first", "second"), [((), (3,)), ((2, 3), ()), ((4,), (1,)), ((2, 3), (3,)), ((4,), ()), ((), (1,))]
 )
