@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class Recurrent(Dynamics):
     y: Tensor = state(0.0)
 
     def __init__(self, cell: Dynamics, feedback: nn.Module):
-        first = next(iter(cell.parameters()), next(iter(cell.buffers())))
+        first = next(itertools.chain(cell.parameters(), cell.buffers()))
         super().__init__(cell.size, dt=cell.dt * u.ms, dtype=first.dtype)
         self.to(first.device)
         self.cell, self.feedback = cell, feedback

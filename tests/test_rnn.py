@@ -143,3 +143,8 @@ def test_uniform_forget_gates(n):
     beta = nd.URLSTMCell(3, n).bias.detach().sigmoid()
     assert (beta >= min(1 / n, 0.5) - 1e-12).all()
     assert (beta <= max(1 - 1 / n, 0.5) + 1e-12).all()
+
+
+def test_a_cell_without_buffers_gets_feedback():
+    layer = nd.Recurrent(nd.RNNCell(3, 3, learn="h_initializer"), nn.Linear(3, 3))
+    assert nd.unroll(layer, torch.rand(4, 2, 3), compile=False).shape == (4, 2, 3)

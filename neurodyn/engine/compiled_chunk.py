@@ -68,8 +68,13 @@ class OnceACall:
             return last[1]
         with torch.no_grad(), below_autograd():
             values = self.compute(*constants)
-        self.last = (held, values) if small else None
+        # A view would change with the constant of this call.
+        self.last = (held, values) if small and not any([_shares(v, c) for v in values for c in read]) else None
         return values
+
+
+def _shares(value: Tensor, constant: Tensor) -> bool:
+    return value.untyped_storage().data_ptr() == constant.untyped_storage().data_ptr()
 
 
 class CompiledChunk:

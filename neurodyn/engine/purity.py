@@ -15,6 +15,7 @@ import os
 import random
 import sys
 import sysconfig
+import threading
 import types
 from typing import Any
 
@@ -63,6 +64,14 @@ _STORES = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
 
 
+_thread = threading.local()
+
+
+def is_watching() -> bool:
+    """Whether a step of this thread is looked on; what it compiled would be stopped as an effect."""
+    return getattr(_thread, "watching", False)
+
+
 class Watching:
     """Inside, every Python function that runs is seen.
 
@@ -87,6 +96,7 @@ class Watching:
         self.reason = ""
 
     def __enter__(self) -> Watching:
+        self.outer, _thread.watching = is_watching(), True
         self.collects = gc.isenabled()
         gc.disable()  # what a collection calls is not part of the step
         self.generators = generator_states()
@@ -96,6 +106,7 @@ class Watching:
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         sys.setprofile(self.profile)
+        _thread.watching = self.outer
         if self.collects:
             gc.enable()
         changed = self.objects.change() or self.reads.change()

@@ -18,6 +18,7 @@ from .checkpointed import can_repeat, in_blocks, rows, start
 from .errors import NotCompilable, warn_once
 from .layers import layers
 from .program_cache import is_tracing
+from .purity import is_watching
 from .records import Watch
 from .rows import Mode, run_row
 
@@ -101,7 +102,8 @@ def unroll(
         warn_once("unroll runs step by step in Python: this torch does not tell whether a transform is at work", 3)
     inside = traced or transformed is not False
     restore = hold_states(module) if transformed or (traced and exporting()) else None  # no tensor may stay behind
-    compile, checkpoint = compile and not inside, None if inside else checkpoint
+    compile = compile and not inside and not is_watching()
+    checkpoint = None if inside else checkpoint
     if states is not None:
         set_states(module, states)
         if left_out := set(_names(module)) - set(held_states(module)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import gc
 import itertools
@@ -273,3 +274,40 @@ def test_a_buffer_that_a_module_calls_a_state_may_be_replaced():
     assert nd.unroll(net, 3 * XS).any()
     net.gain = net.doubled
     assert not nd.unroll(net, 3 * XS).any()
+
+
+class Viewing(nd.Dynamics):
+    """Its step reads views of its parameters, which are computed once a call."""
+
+    r = nd.state(0.0)
+
+    def __init__(self):
+        super().__init__(3)
+        self.W, self.g = nn.Parameter(torch.eye(3)), nn.Parameter(torch.linspace(0.2, 1.2, 6).view(3, 2))
+
+    def step(self, x, r):
+        r = 0.5 * r + torch.tanh(x @ self.W.t()) * self.g[:, 0]
+        return r, r
+
+
+@pytest.mark.parametrize("learned", [True, False])
+@pytest.mark.parametrize("make", [Viewing, lambda: nd.Recurrent(nd.LIF(3), nn.Linear(3, 3))])
+def test_a_copy_keeps_its_values_when_the_original_is_edited(make, learned):
+    torch.manual_seed(0)
+    net, xs = make().requires_grad_(learned), 3 * torch.randn(9, 2, 3)
+    nd.unroll(net, xs)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(0.9)
+    nd.unroll(net, xs)
+    kept = copy.deepcopy(net)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(-2)
+    for _ in range(2):
+        found, wanted = nd.unroll(kept, xs), nd.unroll(kept, xs, compile=False)
+        assert torch.allclose(found, wanted, rtol=1e-12)
+        if learned:
+            weight = torch.linspace(-1, 1, found.numel()).view_as(found)
+            grads = [torch.autograd.grad((ys * weight).sum(), list(kept.parameters())) for ys in (found, wanted)]
+            assert all(torch.allclose(a, b, rtol=1e-10) for a, b in zip(*grads, strict=True))
