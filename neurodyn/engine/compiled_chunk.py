@@ -108,7 +108,6 @@ class CompiledChunk:
         self.work = Work(graph, free.symbols)
         self.launches = _launches(graph)
         self.why_not = ""
-        self._routes: dict[Any, Any] = {}
         self._recordings: dict[tuple[int, ...], kernel_loop.Recording | None] = {}
         try:
             self.call = compiled(fx.GraphModule({}, graph), self.layouts, free.mode, _options(graph))
@@ -136,7 +135,7 @@ class CompiledChunk:
         """
         recording = self._recorded(sizes)
         done = None if progress is None else lambda n: progress.update(n * self.steps)
-        if recording is None or not self._replayed(recording, tensors, stretch, sizes, places, done):
+        if recording is None or not self._replayed(recording, tensors, stretch, places, done):
             self._called(tensors, stretch, sizes, places, done)
         return (stretch.turn + len(stretch.chunks)) % 2
 
@@ -145,21 +144,21 @@ class CompiledChunk:
         recording: kernel_loop.Recording,
         tensors: Tensors,
         stretch: Stretch,
-        sizes: tuple[int, ...],
         places: Mapping[str, Place],
         done: Any,
     ) -> bool:
         held = [tensor for group in places if self.groups[group] for tensor in tensors[group]]
-        key = sizes, stretch, places["states"]
-        if (route := self._routes.get(key)) is None:
+        key = stretch, places["states"]
+        if (route := recording.routes.get(key)) is None:
             columns, first = [], 0
             for group, place in places.items():
                 if self.groups[group]:
                     columns += _columns(place, tensors[group], first, stretch, self.steps)
                     first += len(tensors[group])
-            if len(self._routes) >= _RECORDED:
-                self._routes.clear()
-            route = self._routes[key] = recording.route(columns, first)
+            route = recording.route(columns, first)
+            if len(recording.routes) >= _RECORDED:
+                recording.routes.clear()
+            recording.routes[key] = route
         return recording.run(route, held, stretch.chunks, stretch.turn, done)
 
     def _called(
@@ -177,23 +176,23 @@ class CompiledChunk:
                     done(1)
 
     def _recorded(self, sizes: tuple[int, ...]) -> kernel_loop.Recording | None:
-        """The kernels for these sizes; None if they are called from Python."""
-        if sizes in self._recordings:
-            return self._recordings[sizes]
-        if len(self._recordings) >= _RECORDED:
-            self._recordings.clear()
+        """The kernels for these sizes; None if they are called from Python. Two threads may both record them."""
+        if (found := self._recordings.get(sizes, False)) is not False:
+            return found
         known = dict(zip(self.symbols, sizes, strict=True))
         layouts = [([_size(n, known) for n in x.shape], x.dtype, x.device) for x in self.layouts]
-        threads = self.work.threads(sizes)
+        found = None
         try:
-            self._recordings[sizes] = kernel_loop.record(self.call, layouts, threads)
+            found = kernel_loop.record(self.call, layouts, self.work.threads(sizes))
         except kernel_loop.NotYet:
             return None
         except Exception as reason:  # whatever torch keeps to itself is not as it was
             self.why_not = str(reason) or type(reason).__name__
-            self._recordings[sizes] = None
             log_once(f"chunks of {self.steps} steps are called from Python: {self.why_not}")
-        return self._recordings[sizes]
+        if len(self._recordings) >= _RECORDED:
+            self._recordings.clear()
+        self._recordings[sizes] = found
+        return found
 
 
 def _size(size: Any, known: Mapping[Any, int]) -> int:

@@ -127,8 +127,8 @@ class Program:
 
         On a GPU, where each call costs a launch, there are chunks of twice and half the usual length too.
         """
-        if (T, steps) in self._pieces:
-            return self._pieces[T, steps]
+        if (found := self._pieces.get((T, steps))) is not None:
+            return found
         if len(self._pieces) >= _REMEMBERED:
             self._pieces.clear()
         found = self._pieces[T, steps] = self._cut(T, steps or self._length(T))

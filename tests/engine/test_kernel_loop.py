@@ -37,6 +37,19 @@ def test_it_is_used(T, lengths):
         assert any(chunk._recordings.values())
 
 
+def test_a_route_points_into_its_own_recording():
+    """Also where kernels are recorded anew: by a second thread, or because too many shapes were remembered."""
+    net, xs = nd.LIF(5), 3 * torch.rand(9, 2, 5)
+    wanted = outcome(net, xs)
+    for chunk in chunks():
+        chunk._recordings.clear()
+    assert_equal(outcome(net, xs), wanted)
+    for made in [made for chunk in chunks() for made in chunk._recordings.values()]:
+        assert made.routes
+        for route in made.routes.values():
+            assert route.lists[2::2] == [made.calls.buffer_info()[0], made.arguments.buffer_info()[0]]
+
+
 def python(monkeypatch):
     """From now on chunks are called from Python."""
 

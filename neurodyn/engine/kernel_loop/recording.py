@@ -103,6 +103,9 @@ class Recording:
         calls: of kernels, in order.
         arguments: tensors that stand for the arguments of the chunk.
         threads: at most so many work on a kernel of the CPU.
+
+    Attributes:
+        routes: along which it has run; they point into this recording, and into no other.
     """
 
     def __init__(self, calls: Sequence[Launched], arguments: Sequence[Tensor], threads: int):
@@ -119,6 +122,7 @@ class Recording:
         self.count, self.on_gpu = len(launches), self.device.type == "cuda"
         self.calls = array("q", itertools.chain.from_iterable(launches))
         self.arguments = array("q", columns)
+        self.routes: dict[Any, _Route] = {}
 
     def route(self, columns: Sequence[Column], bases: int) -> _Route:
         """How all columns move, temporary tensors and numbers after the `columns` of the chunk's arguments.
