@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx
 
+from ..ops import native
 from ..torch_private import below_autograd, compiled
 from . import kernel_loop
 from .chunk_graphs import ChunkGraph, Place
@@ -260,6 +261,8 @@ def _options(graph: fx.Graph) -> dict[str, Any]:
     small ones a single one: out of a loop of several threads no error can be raised.
     """
     options: dict[str, Any] = {"size_asserts": False}
+    if native.has_vectors():
+        options["cpp.vec_isa_ok"] = True
     values = [node.meta.get("val") for node in graph.nodes]
     if not any(isinstance(value, Tensor) and value.dtype in (torch.int32, torch.int64) for value in values):
         # For one thread Inductor leaves out what keeps several from doing the same work each (omp single).

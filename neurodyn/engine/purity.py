@@ -17,6 +17,7 @@ import sys
 import sysconfig
 import threading
 import types
+from _lsprof import Profiler
 from typing import Any
 
 import numpy as np
@@ -101,11 +102,17 @@ class Watching:
         gc.disable()  # what a collection calls is not part of the step
         self.generators = generator_states()
         self.profile = sys.getprofile()
+        if isinstance(self.profile, Profiler):  # of cProfile, which Python can pause and cannot set again
+            self.profile.disable()
         sys.setprofile(self._event)
         return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        sys.setprofile(self.profile)
+        sys.setprofile(None)
+        if isinstance(self.profile, Profiler):
+            self.profile.enable()
+        else:
+            sys.setprofile(self.profile)
         _thread.watching = self.outer
         if self.collects:
             gc.enable()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import cProfile
 import random
+import sys
 from typing import Any
 
 import numpy as np
@@ -208,3 +210,30 @@ def test_watching_puts_back_what_it_refuses() -> None:
     with Watching(net, strict=False):
         appends(net)
     assert net.seen == []
+
+
+def test_a_profiler_of_the_user_is_paused_and_goes_on():
+    net, xs = nd.LIF(4), 3 * torch.rand(5, 2, 4)
+    with cProfile.Profile() as profile:
+        nd.unroll(net, xs)  # a warning would be an error
+        text = str(xs.sum())
+    names = {code.co_name for entry in profile.getstats() if hasattr(code := entry.code, "co_name")}
+    assert "unroll" in names
+    assert "_str" in names, text
+
+
+def test_a_profile_function_of_the_user_goes_on():
+    seen = []
+    before = sys.getprofile()
+
+    def see(frame, event, argument):
+        seen.append(event)
+
+    sys.setprofile(see)
+    try:
+        nd.unroll(nd.LIF(4), 3 * torch.rand(5, 2, 4))
+        kept = sys.getprofile()
+    finally:
+        sys.setprofile(before)
+    assert kept is see
+    assert seen

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from neurodyn.ops import native
 
@@ -89,3 +90,22 @@ def test_many_processes_at_once(file: Path) -> None:
     )
     with ThreadPoolExecutor(3) as pool:
         assert [done.stdout.strip() for done in pool.map(call, range(3))] == 3 * ["42"]
+
+
+@pytest.mark.parametrize("compiler", ["/bin/false", "/nowhere/g++"])
+def test_without_a_compiler_nothing_is_said_about_vectors(compiler, monkeypatch):
+    monkeypatch.setenv("CXX", compiler)
+    assert not native.has_vectors.__wrapped__()
+
+
+def test_a_compiler_that_does_not_know_the_processor(monkeypatch):
+    monkeypatch.setattr(native, "_run", lambda command: "#define __SSE2__ 1\n")
+    assert not native.has_vectors.__wrapped__()
+
+
+def test_the_vectors_are_those_that_inductor_would_find():
+    isa = pytest.importorskip("torch._inductor.cpu_vec_isa")
+    if native.has_vectors():
+        found = torch.backends.cpu.get_cpu_capability().lower()
+        (same,) = [each for each in isa.supported_vec_isa_list if str(each) == found]
+        assert same.check_build(same._avx_code)
