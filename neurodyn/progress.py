@@ -1,11 +1,20 @@
-"""Progress bars, where someone watches: in a terminal or a notebook, if tqdm is installed (the extra ``progress``)."""
+"""What a terminal or a notebook shows of long work: progress bars, and a line while something is compiled.
+
+Bars need tqdm (the extra ``progress``).
+"""
 
 from __future__ import annotations
 
 import contextlib
+import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
+
+_QUIET_FOR = 60.0  # seconds after a line about compiling
+_last_line = -_QUIET_FOR
 
 
 class Quiet:
@@ -42,3 +51,30 @@ def bar(
                 made = tqdm(total=total, initial=initial, delay=after, leave=not after, **options)
                 stack.callback(made.close)
         yield made
+
+
+@contextlib.contextmanager
+def compiling(after: float = 2.0) -> Iterator[None]:
+    """Inside, a terminal or a notebook shows one line when `after` seconds are over; at most one a minute."""
+    if not _is_watched():
+        yield
+        return
+    timer = threading.Timer(after, _say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _is_watched() -> bool:
+    in_notebook = "ipykernel" in sys.modules
+    return sys.stderr is not None and (in_notebook or (hasattr(sys.stderr, "isatty") and sys.stderr.isatty()))
+
+
+def _say() -> None:
+    global _last_line
+    if time.monotonic() - _last_line >= _QUIET_FOR:
+        _last_line = time.monotonic()
+        print("neurodyn compiles the time loop, once for each kind of layer; later runs find it", file=sys.stderr)

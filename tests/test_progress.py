@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -104,3 +105,21 @@ def test_it_needs_no_tqdm(terminal: Callable[[], list[str]], monkeypatch) -> Non
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     simulate()
     assert terminal() == []
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(0.0, 0), (0.3, 1)])
+def test_a_line_while_something_is_compiled(terminal, monkeypatch, seconds, lines):
+    monkeypatch.setattr(progress, "_last_line", -100.0)
+    terminal()
+    for _ in range(2):  # the second one is too soon
+        with progress.compiling(after=0.1):
+            time.sleep(seconds)
+    assert len([line for line in terminal() if "neurodyn compiles the time loop" in line]) == lines
+
+
+def test_no_line_where_nobody_watches(monkeypatch):
+    monkeypatch.setattr(progress, "_last_line", -100.0)
+    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
+    with progress.compiling(after=0.01):
+        time.sleep(0.1)
+    assert stream.getvalue() == ""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..progress import compiling
 from ..torch_private import tree_flatten, without_saved_tensor_hooks
 from .chunk_graphs import FORWARD, Place, StepParts, backward_graph, floating_states, forward_graph
 from .compiled_chunk import COMPILING, CompiledChunk
@@ -113,10 +114,10 @@ class Program:
         return made[before.text]
 
     def _compiled(self, kind: str, steps: int) -> CompiledChunk:
+        graph = forward_graph if kind == "forward" else backward_graph
         try:
-            if kind == "forward":
-                return CompiledChunk(forward_graph(self.parts, steps, self.products))
-            return CompiledChunk(backward_graph(self.parts, steps, self.products))
+            with compiling():
+                return CompiledChunk(graph(self.parts, steps, self.products))
         except NotCompilable:
             raise
         except Exception as error:  # a private interface of torch that is not as it was

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ..progress import compiling
 from ..states import constants, held_states, named_dynamics, named_modules, same_tensors
 from ..torch_private import Missing, TreeSpec, has_module_hooks, load_compiler, tree_flatten, tree_unflatten
 from .compiled_chunk import COMPILING
@@ -199,7 +200,8 @@ def _lookup(
             if found.reads.change() is None:
                 _shared.move_to_end(key)
                 return found
-        found = _traced(net, states, x, spec, gradients, free, elastic)
+        with compiling():
+            found = _traced(net, states, x, spec, gradients, free, elastic)
         candidates.append(found)
         while len(_shared) > _KEPT:
             _shared.popitem(last=False)

@@ -69,9 +69,10 @@ def has_vectors() -> bool:
     macro = {"AVX512": "__AVX512F__", "AVX2": "__AVX2__"}.get(torch.backends.cpu.get_cpu_capability())
     compiler = shlex.split(os.environ.get("CXX", "")) or ["g++"]
     try:
-        return bool(macro) and f"#define {macro} " in _run([*compiler, *"-march=native -dM -E -x c++ /dev/null".split()])
+        macros = _run([*compiler, *"-march=native -dM -E -x c++ /dev/null".split()])
     except (OSError, subprocess.CalledProcessError):
         return False
+    return f"#define {macro} " in macros
 
 
 def _into_cache(command: list[str], path: Path, library: Path) -> ctypes.CDLL:
