@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import units as u
-from .fields import Parametrised, param, positive
+from .fields import Param, Parametrised, param, positive
 
 
 class Current:
@@ -88,7 +88,7 @@ class COBA(SynapticOutput):
         tensor([120.])
     """
 
-    E: Tensor = param(unit=u.mV)
+    E: Param = param(unit=u.mV, doc="reversal potential")
 
     def forward(self, g: Tensor) -> Current:
         return Current(lambda V: g * (self.E - V), g)
@@ -108,7 +108,7 @@ class CUBA(SynapticOutput):
         tensor([6.])
     """
 
-    scale: Tensor = param(1 * u.mV)
+    scale: Param = param(1 * u.mV, doc="driving force")
 
     def forward(self, g: Tensor) -> Current:
         return Current(lambda V: g * self.scale, g)
@@ -135,11 +135,11 @@ class MgBlock(SynapticOutput):
     Neuroscience 10.
     """
 
-    E: Tensor = param(0 * u.mV)
-    cc_Mg: Tensor = param(1.2 * u.mM, domain=positive)
-    alpha: Tensor = param(0.062 / u.mV)
-    beta: Tensor = param(3.57 * u.mM, domain=positive)
-    V_offset: Tensor = param(0 * u.mV)
+    E: Param = param(0 * u.mV, doc="reversal potential")
+    cc_Mg: Param = param(1.2 * u.mM, doc="magnesium concentration", domain=positive)
+    alpha: Param = param(0.062 / u.mV, doc="steepness of the block")
+    beta: Param = param(3.57 * u.mM, doc="concentration that blocks half of the channels at V = V_offset", domain=positive)
+    V_offset: Param = param(0 * u.mV, doc="shift of the potential")
 
     def forward(self, g: Tensor) -> Current:
         def current(V: Tensor) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from . import units
-from .fields import Param, Parametrised, State, check
+from .fields import Keyword, Param, Parametrised, State, check, keyword
 from .precise import precise
 from .recomputed import Written
 
@@ -108,9 +108,12 @@ class Dynamics(Parametrised):
         tensor([0.5000, 2.0000])
     """
 
-    states: dict[str, State] = {}
+    states: ClassVar[dict[str, State]] = {}
+    if TYPE_CHECKING:
+        size: Keyword[int | tuple[int, ...], tuple[int, ...]] = keyword(kw_only=False)
+        dt: Keyword[Any, float] = keyword(default=None)
     emits_spikes = False  # whether the output is the spikes of a neuron
-    _written: Written | None = None
+    _written: ClassVar[Written | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         own = {name: field for name, field in vars(cls).items() if isinstance(field, State)}
@@ -119,6 +122,11 @@ class Dynamics(Parametrised):
             if not isinstance(field.default, str):
                 initializer = Param(field.default, learnable=field.learnable, counts=field.counts)
                 initializer.name = field.initializer = f"{name}_initializer"
+                if field.alias not in (None, initializer.name):
+                    raise TypeError(
+                        f"{cls.__name__}: the alias of the state {name} is the keyword of its initial value, "
+                        f"alias={initializer.name!r}, got {field.alias!r}"
+                    )
                 setattr(cls, initializer.name, initializer)
         cls.states = cls.states | own
         cls._precise = (*cls._precise, *(name for name, field in own.items() if field.counts))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .dynamics import Dynamics
-from .fields import state
+from .fields import State, state
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -37,7 +37,7 @@ class RateCell(Dynamics):
         values: further keywords of `Dynamics`: ``dt``, ``device``, ``dtype``, ``h_initializer``.
     """
 
-    h: Tensor = state(0.0)
+    h: State = state(default=0.0, alias="h_initializer")
 
     def __init__(self, input_size: int, hidden_size: int, *, activation: Activation = torch.tanh, **values: Any):
         super().__init__(hidden_size, **values)
@@ -138,7 +138,7 @@ class LSTMCell(TorchCell):
     """
 
     gate_count = 4
-    c: Tensor = state(0.0)
+    c: State = state(default=0.0, alias="c_initializer")
 
     def step(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         i, f, g, o = self.sums(x, h).chunk(4, -1)
@@ -215,7 +215,7 @@ class URLSTMCell(RateCell):
     networks, ICML.
     """
 
-    c: Tensor = state(0.0)
+    c: State = state(default=0.0, alias="c_initializer")
 
     def __init__(self, input_size: int, hidden_size: int, **values: Any):
         super().__init__(input_size, hidden_size, **values)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .. import surrogate as surrogates
 from .. import units as u
 from ..dynamics import Dynamics, as_dt, get_default_dt
-from ..fields import check, param, positive, state
+from ..fields import Param, State, check, param, positive, state
 from ..precise import precise
 
 
@@ -119,9 +119,9 @@ class DeltaEncoder(Dynamics):
     vision sensor, IEEE Journal of Solid-State Circuits 43.
     """
 
-    threshold: Tensor = param(0.1, domain=positive)
+    threshold: Param = param(0.1, doc="theta, the change that makes a spike", domain=positive)
 
-    level: Tensor = state(0.0, counts=True)
+    level: State = state(default=0.0, alias="level_initializer", counts=True)
 
     def __init__(
         self,

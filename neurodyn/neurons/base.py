@@ -13,7 +13,7 @@ from .. import surrogate as surrogates
 from .. import units as u
 from ..current import Current
 from ..dynamics import Dynamics
-from ..fields import check, param, positive
+from ..fields import Param, check, param, positive
 from ..solve import exp_euler, relax
 
 #: Bound on exponents that run away at a spike: e^30 mV is far past any threshold, and finite in float32.
@@ -146,8 +146,8 @@ class Leaky(Spiking):
             follow a tau that is learned, or a tau or dt that is set later.
     """
 
-    R: Tensor = param(1 * u.Gohm, domain=positive)
-    tau: Tensor = param(5 * u.ms, domain=positive)
+    R: Param = param(1 * u.Gohm, doc="resistance of the membrane", domain=positive)
+    tau: Param = param(5 * u.ms, doc="time constant of the membrane", domain=positive)
 
     def __init__(self, size: int | tuple[int, ...], **values: Any):
         super().__init__(size, **values)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..dynamics import Dynamics
-from ..fields import fraction, param, positive, state
+from ..fields import Param, State, fraction, param, positive, state
 from ..solve import relax
 
 Rule = Literal["tsodyks-markram", "brainstate"]
@@ -50,12 +50,12 @@ class STP(ShortTermPlasticity):
     Source: Tsodyks, Pawelzik and Markram (1998), Neural networks with dynamic synapses, Neural Computation 10.
     """
 
-    U: Tensor = param(0.15, domain=fraction)
-    tau_f: Tensor = param(1500 * u.ms, domain=positive)
-    tau_d: Tensor = param(200 * u.ms, domain=positive)
+    U: Param = param(0.15, doc="use of resources at a spike", domain=fraction)
+    tau_f: Param = param(1500 * u.ms, doc="time constant of the facilitation u", domain=positive)
+    tau_d: Param = param(200 * u.ms, doc="time constant of the resources x", domain=positive)
 
-    u: Tensor = state(0.0)
-    x: Tensor = state(1.0)
+    u: State = state(default=0.0, alias="u_initializer")
+    x: State = state(default=1.0, alias="x_initializer")
 
     def __init__(self, size: int | tuple[int, ...], *, rule: Rule = "tsodyks-markram", **values: Any):
         if rule == "brainstate":
@@ -94,10 +94,10 @@ class STD(ShortTermPlasticity):
     Source: Abbott, Varela, Sen and Nelson (1997), Synaptic depression and cortical gain control, Science 275.
     """
 
-    U: Tensor = param(0.07, domain=fraction)
-    tau: Tensor = param(200 * u.ms, domain=positive)
+    U: Param = param(0.07, doc="use of resources at a spike", domain=fraction)
+    tau: Param = param(200 * u.ms, doc="time constant of the resources x", domain=positive)
 
-    x: Tensor = state(1.0)
+    x: State = state(default=1.0, alias="x_initializer")
 
     def step(self, spike: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         x_rest = relax(x, 1.0, self.tau, self.dt)

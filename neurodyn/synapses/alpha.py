@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..dynamics import Dynamics
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..solve import relax
 
 
@@ -30,10 +30,10 @@ class Alpha(Dynamics):
     Source: Rall (1967), Distinguishing theoretical synaptic potentials, Journal of Neurophysiology 30.
     """
 
-    tau: Tensor = param(8 * u.ms, domain=positive)
+    tau: Param = param(8 * u.ms, doc="time from a jump to the peak", domain=positive)
 
-    g: Tensor = state(0 * u.nS)
-    h: Tensor = state(0 * u.nS)
+    g: State = state(default=0 * u.nS, alias="g_initializer")
+    h: State = state(default=0 * u.nS, alias="h_initializer")
 
     def step(self, jump: Tensor, g: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         g = relax(g, h, self.tau, self.dt)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..dynamics import Dynamics
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..solve import gate, whole_steps
 from ..surrogate import straight_through
 
@@ -43,13 +43,13 @@ class AMPA(Dynamics):
     kinetic model of receptor binding, Neural Computation 6.
     """
 
-    alpha: Tensor = param(0.98 / (u.ms * u.mM), domain=positive)
-    beta: Tensor = param(0.18 / u.ms, domain=positive)
-    T: Tensor = param(0.5 * u.mM, domain=positive)
-    T_dur: Tensor = param(0.5 * u.ms, domain=positive, learnable=False)
+    alpha: Param = param(0.98 / (u.ms * u.mM), doc="binding rate", domain=positive)
+    beta: Param = param(0.18 / u.ms, doc="unbinding rate", domain=positive)
+    T: Param = param(0.5 * u.mM, doc="concentration of the pulse", domain=positive)
+    T_dur: Param = param(0.5 * u.ms, doc="duration of the pulse, a number of steps; cannot be learned", domain=positive, learnable=False)
 
-    g: Tensor = state(0.0)
-    pulse: Tensor = state(0.0, counts=True)
+    g: State = state(default=0.0, alias="g_initializer")
+    pulse: State = state(default=0.0, alias="pulse_initializer", counts=True)
 
     def step(self, spike: Tensor, g: Tensor, pulse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         steps = whole_steps(self.T_dur, self.dt)
@@ -80,6 +80,6 @@ class GABAa(AMPA):
     Source: Destexhe, Mainen and Sejnowski (1994), Neural Computation 6.
     """
 
-    alpha: Tensor = param(0.53 / (u.ms * u.mM), domain=positive)
-    T: Tensor = param(1.0 * u.mM, domain=positive)
-    T_dur: Tensor = param(1.0 * u.ms, domain=positive, learnable=False)
+    alpha: Param = param(0.53 / (u.ms * u.mM), doc="binding rate", domain=positive)
+    T: Param = param(1.0 * u.mM, doc="concentration of the pulse", domain=positive)
+    T_dur: Param = param(1.0 * u.ms, doc="duration of the pulse, a number of steps; cannot be learned", domain=positive, learnable=False)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .. import units as u
 from ..dynamics import Dynamics
-from ..fields import Param, Parametrised, param, positive, show, state
+from ..fields import Param, Parametrised, State, param, positive, show, state
 from ..solve import relax
 
 
@@ -64,12 +64,12 @@ class DualExpon(Dynamics):
     Source: Roth and van Rossum (2009), Modeling synapses, in Computational Modeling Methods for Neuroscientists.
     """
 
-    tau_decay: Tensor = param(10 * u.ms, domain=positive)
-    tau_rise: Tensor = param(1 * u.ms, domain=positive)
+    tau_decay: Param = param(10 * u.ms, doc="time constant of the decay", domain=positive)
+    tau_rise: Param = param(1 * u.ms, doc="time constant of the rise", domain=positive)
     A: Tensor = _Amplitude(1.0)  # type: ignore[assignment]
 
-    g_rise: Tensor = state(0 * u.nS)
-    g_decay: Tensor = state(0 * u.nS)
+    g_rise: State = state(default=0 * u.nS, alias="g_rise_initializer")
+    g_decay: State = state(default=0 * u.nS, alias="g_decay_initializer")
 
     def __init__(self, size: int | tuple[int, ...], *, A: Any = None, learn: Iterable[str] = (), **values: Any):
         super().__init__(size, A=1.0 if A is None else A, learn=learn, **values)

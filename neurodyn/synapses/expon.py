@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..dynamics import Dynamics
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..solve import relax
 
 
@@ -28,9 +28,9 @@ class Expon(Dynamics):
     Source: Dayan and Abbott (2001), Theoretical Neuroscience, ch. 5.8.
     """
 
-    tau: Tensor = param(8 * u.ms, domain=positive)
+    tau: Param = param(8 * u.ms, doc="time constant", domain=positive)
 
-    g: Tensor = state(0 * u.nS)
+    g: State = state(default=0 * u.nS, alias="g_initializer")
 
     def step(self, jump: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         g = relax(g, 0.0, self.tau, self.dt) + jump

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..dynamics import Dynamics
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..solve import gate, relax
 
 
@@ -39,12 +39,12 @@ class NMDA(Dynamics):
     those of Brunel and Wang (2001), Journal of Computational Neuroscience 11.
     """
 
-    tau_rise: Tensor = param(2 * u.ms, domain=positive)
-    tau_decay: Tensor = param(100 * u.ms, domain=positive)
-    alpha: Tensor = param(0.5 / u.ms, domain=positive)
+    tau_rise: Param = param(2 * u.ms, doc="time constant of x", domain=positive)
+    tau_decay: Param = param(100 * u.ms, doc="time constant of g", domain=positive)
+    alpha: Param = param(0.5 / u.ms, doc="rate of opening", domain=positive)
 
-    g: Tensor = state(0.0)
-    x: Tensor = state(0.0)
+    g: State = state(default=0.0, alias="g_initializer")
+    x: State = state(default=0.0, alias="x_initializer")
 
     def step(self, spike: Tensor, g: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean = x * self.tau_rise / self.dt * -torch.expm1(-self.dt / self.tau_rise)
