@@ -30,7 +30,7 @@ from .delayed import narrow_delays
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
 from .explain import Explanation, explain
-from .fields import fraction, nonnegative, param, positive, state
+from .fields import Param, State, fraction, nonnegative, param, positive, state
 from .inputs import OU, DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .neurons import ALIF, BRF, GIF, HH, IF, LIF, AdEx, AdLIF, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .nir import from_nir, to_nir
@@ -98,6 +98,7 @@ __all__ = [
     "MgBlock",
     "MorrisLecar",
     "OneToOne",
+    "Param",
     "PoissonEncoder",
     "PoissonInput",
     "PoissonSpike",
@@ -116,6 +117,7 @@ __all__ = [
     "Sparse",
     "SpikeStatistics",
     "SpikeTime",
+    "State",
     "Stream",
     "SynapticOutput",
     "Trace",

@@ -79,9 +79,6 @@ class COBA(SynapticOutput):
 
     Input: conductance g in nS, ``(*batch, *size)``. Output: a `Current` in pA.
 
-    Args:
-        E: reversal potential, required (mV).
-
     Example:
         >>> I = nd.COBA(E=0 * u.mV)(torch.tensor([2.0]))
         >>> I(torch.tensor([-60.0]))
@@ -98,9 +95,6 @@ class CUBA(SynapticOutput):
     r"""Current-based output: $I = g \cdot scale$, whatever the potential.
 
     Input: conductance g in nS, ``(*batch, *size)``. Output: a `Current` in pA.
-
-    Args:
-        scale: driving force (1 mV).
 
     Example:
         >>> I = nd.CUBA(scale=2 * u.mV)(torch.tensor([3.0]))
@@ -119,13 +113,6 @@ class MgBlock(SynapticOutput):
 
     Input: conductance g in nS, ``(*batch, *size)``, such as that of `NMDA` receptors. Output: a `Current` in pA.
 
-    Args:
-        E: reversal potential (0 mV).
-        cc_Mg: magnesium concentration (1.2 mM).
-        alpha: steepness (0.062 / mV).
-        beta: concentration that blocks half of the channels at V = V_offset (3.57 mM).
-        V_offset: shift of the potential (0 mV).
-
     Example:
         >>> current = nd.MgBlock()(torch.tensor([1.0]))  # 1 nS
         >>> [round(current(torch.tensor([V])).item(), 2) for V in (-70.0, -20.0)]
@@ -138,7 +125,7 @@ class MgBlock(SynapticOutput):
     E: Param = param(0 * u.mV, doc="reversal potential")
     cc_Mg: Param = param(1.2 * u.mM, doc="magnesium concentration", domain=positive)
     alpha: Param = param(0.062 / u.mV, doc="steepness of the block")
-    beta: Param = param(3.57 * u.mM, doc="concentration that blocks half of the channels at V = V_offset", domain=positive)
+    beta: Param = param(3.57 * u.mM, doc="concentration that blocks half of them at V_offset", domain=positive)
     V_offset: Param = param(0 * u.mV, doc="shift of the potential")
 
     def forward(self, g: Tensor) -> Current:

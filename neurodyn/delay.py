@@ -65,7 +65,7 @@ class Delay(Delayed, Dynamics):
     using dilated convolutions with learnable spacings, ICLR.
     """
 
-    past_initializer: Param = param(0.0, doc="input before the start")
+    past_initializer: Param = param(0.0)
 
     def __init__(
         self,

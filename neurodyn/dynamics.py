@@ -113,7 +113,7 @@ class Dynamics(Parametrised):
         size: Keyword[int | tuple[int, ...], tuple[int, ...]] = keyword(kw_only=False)
         dt: Keyword[Any, float] = keyword(default=None)
     emits_spikes = False  # whether the output is the spikes of a neuron
-    _written: ClassVar[Written | None] = None
+    _written = None  # a `Written`, after a call
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         own = {name: field for name, field in vars(cls).items() if isinstance(field, State)}

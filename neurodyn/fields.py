@@ -54,7 +54,8 @@ def between(low: Tensor, high: Tensor, name: str) -> Domain:
     )
 
 
-Given, Kept = TypeVar("Given"), TypeVar("Kept")
+Given = TypeVar("Given")
+Kept = TypeVar("Kept")
 
 
 class Keyword(Generic[Given, Kept]):
@@ -136,7 +137,7 @@ def param(
     steps has no gradient and is not `learnable`; it is kept in float32 or better, see `state`. `doc` is what it means,
     for ``help``; `computed`, for a default that the constructor computes, the formula.
 
-    ``tau: nd.Param = nd.param(5 * u.ms)`` lets type checkers and editors know the keyword: they see annotated ones only.
+    Annotate it, ``tau: nd.Param = nd.param(5 * u.ms)``, so that type checkers and editors know the keyword.
     """
     return Param(default, unit, domain, learnable, doc=doc, computed=computed)
 
@@ -155,9 +156,7 @@ def state(
     default: Any, *, learnable: bool = True, counts: bool | None = None, alias: str, init: Literal[True] = True
 ) -> Any: ...
 @overload
-def state(
-    default: Any, *, learnable: bool = True, counts: bool | None = None, init: Literal[False] = False
-) -> Any: ...
+def state(default: Any, *, learnable: bool = True, counts: bool | None = None, init: Literal[False] = False) -> Any: ...
 def state(default: Any, *, learnable: bool = True, counts: bool | None = None, alias: str | None = None) -> Any:  # type: ignore[misc]
     """Declare a hidden state by its default initial value: a quantity, or the name of a parameter.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from inspect import Parameter, Signature
@@ -31,7 +32,9 @@ class Default:
 
 def written(value: Any) -> str:
     """A default as one reads it: ``5 ms``, ``0.02 / ms``."""
-    if callable(value) or value is None or isinstance(value, (str, bool)):
+    if callable(value) and hasattr(value, "__name__"):
+        return value.__name__
+    if callable(value) or value is None or isinstance(value, (str, bool, tuple)):
         return repr(value)
     try:
         return f"{value:g~}".strip() if hasattr(value, "magnitude") else f"{value:g}"
@@ -57,7 +60,7 @@ def signature(cls: type) -> Signature:
     keywords = [options.pop(name, None) or _keyword(name, declared[name]) for name in fields if name not in taken]
     keywords += [options.pop(name) for name in list(options) if name not in (*taken, *_COMMON)]
     keywords += [options.pop(name) for name in _COMMON if name in options]
-    return Signature([p.replace(annotation=Parameter.empty) for p in (*positional, *keywords)])
+    return Signature([_bare(p) for p in (*positional, *keywords)])
 
 
 def described(cls: type) -> str | None:
@@ -73,32 +76,32 @@ def described(cls: type) -> str | None:
 
 def table(cls: type) -> list[str]:
     """The lines of the table: each keyword with its default, the values that it may take, and its meaning."""
-    found = rows(cls)
-    if not found:
+    found, taken = rows(cls), signature(cls).parameters
+    starts = [f"{name}={taken[name].default!r}" for name in taken if name.endswith("_initializer")]
+    if not found and not starts:
         return []
-    widths = [min(max(len(row[i]) for row in found), 30) for i in range(3)]
+    widths = [max([len(row[i]) for row in found], default=0) for i in range(3)]
     lines = ["  ".join([*(f"{row[i]:<{widths[i]}}" for i in range(3)), row[3]]).rstrip() for row in found]
-    rest = [name for name in _COMMON[1:] if name in signature(cls).parameters]
-    return [*lines, f"{', '.join(rest)}: see `neurodyn.Dynamics`" if "dt" in rest else ", ".join(rest)]
+    common = [name for name in _COMMON if name in taken]
+    lines += (
+        textwrap.wrap(f"States at the start: {', '.join(starts)}.", 110, subsequent_indent="    ") if starts else []
+    )
+    return [*lines, f"Also {', '.join(common)}: see `neurodyn.Dynamics`."] if "dt" in common else lines
 
 
 def rows(cls: type) -> list[tuple[str, str, str, str]]:
-    """Keyword, default, allowed values and meaning; without those that the docstring of the class explains itself."""
+    """Keyword, default, allowed values and meaning; without initial values and what the docstring itself explains."""
     declared, explained = getattr(cls, "params", {}), arguments(cls.__doc__)
-    found, starts = [], []
+    found: list[tuple[str, str, str, str]] = []
     for name, p in signature(cls).parameters.items():
         if name in explained or name in _COMMON:
             continue
         field = declared.get(name)
         if field is None:
             default = "required" if p.default is Parameter.empty else repr(p.default)
-            found.append((name, default, "", _meaning(cls, name)))
-        elif name.endswith("_initializer") and not field.doc:
-            starts.append((name, written(field.default)))
-        else:
+            found.append((name, re.sub(r"\(.+\)$", "(...)", default), "", _meaning(cls, name)))
+        elif field.doc or not name.endswith("_initializer"):
             found.append((name, _default(field), field.domain.name if field.domain else "", field.doc))
-    if starts:
-        found.append((*(", ".join(part) for part in zip(*starts, strict=True)), "", "states at the start"))
     return found
 
 
@@ -114,13 +117,24 @@ def arguments(doc: str | None) -> dict[str, str]:
 
 def _meaning(cls: type, name: str) -> str:
     """The first sentence on a keyword in the docstring of the class whose constructor takes it, and its choices."""
-    for owner, own in _constructors(cls):
+    for _, own in _constructors(cls):
         for p in own:
             if p.name == name and p.kind is not Parameter.VAR_KEYWORD:
-                choices = " or ".join(re.findall(r"'[^']*'|\"[^\"]*\"", str(p.annotation)))
-                sentence = re.split(r"[.;:](?:\s|$)", arguments(owner.__doc__).get(name, ""))[0]
-                return "; ".join(part for part in (sentence, choices) if part)
+                *others, last = re.findall(r"'[^']*'|\"[^\"]*\"", str(p.annotation)) or [""]
+                choices = " or ".join(part for part in (", ".join(others), last) if part)
+                return "; ".join(part for part in (_sentence(cls, name), choices) if part)
     return ""
+
+
+def _sentence(cls: type, name: str) -> str:
+    texts = [arguments(owner.__doc__).get(name, "") for owner, _ in _constructors(cls)]
+    return next((re.split(r"[.;:](?:\s|$)", text)[0] for text in texts if text and not text.startswith("see ")), "")
+
+
+def _bare(p: Parameter) -> Parameter:
+    """Without its annotation, and a function as a default by its name: what fits a screen."""
+    named = inspect.isroutine(p.default)
+    return p.replace(annotation=Parameter.empty, default=Default(p.default, written(p.default)) if named else p.default)
 
 
 def _keyword(name: str, field: Any) -> Parameter:

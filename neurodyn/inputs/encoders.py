@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +106,6 @@ class DeltaEncoder(Dynamics):
 
     Args:
         size: shape of the data.
-        threshold: theta (0.1).
         surrogate: slope of a spike in the backward pass, in units of (x - r) / theta, one of `neurodyn.surrogate`.
         values: further keywords of `Dynamics`.
 
@@ -123,15 +122,20 @@ class DeltaEncoder(Dynamics):
 
     level: State = state(default=0.0, alias="level_initializer", counts=True)
 
-    def __init__(
-        self,
-        size: int | tuple[int, ...],
-        *,
-        surrogate: Callable[[Tensor], Tensor] = surrogates.ReluGrad(),
-        **values: Any,
-    ):
-        super().__init__(size, **values)
-        self.surrogate = surrogate
+    if TYPE_CHECKING:
+        surrogate: Callable[[Tensor], Tensor] = surrogates.ReluGrad()
+
+    if not TYPE_CHECKING:  # which reads the declarations instead
+
+        def __init__(
+            self,
+            size: int | tuple[int, ...],
+            *,
+            surrogate: Callable[[Tensor], Tensor] = surrogates.ReluGrad(),
+            **values: Any,
+        ):
+            super().__init__(size, **values)
+            self.surrogate = surrogate
 
     def step(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         change = (x - level) / self.threshold

@@ -22,11 +22,6 @@ class OU(Dynamics):
     Input: standard normal numbers xi, ``(*batch, *size)``, independent for each step, as torch.randn draws them. They
     are an input since a step is a pure function. Output: I in pA, same shape; add it to what else a neuron gets.
 
-    Args:
-        mean: mu (0 pA).
-        sigma: standard deviation in the long run (1 pA).
-        tau: correlation time (5 ms).
-
     Example:
         >>> noise = nd.OU(1000, mean=2 * u.pA, sigma=0.5 * u.pA, dt=0.1 * u.ms)
         >>> I = nd.unroll(noise, torch.randn(500, 1000), compile=False)[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -56,12 +56,16 @@ class BRF(Firing):
     w: State = state(default=0 * u.mV, alias="w_initializer")
     q: State = state(default=0.0, alias="q_initializer")
 
-    def __init__(self, size: int | tuple[int, ...], **values: Any):
-        super().__init__(size, **values)
-        omega, domain = self.omega.detach(), self.domain_of("omega")
-        if domain is not None and not bool(domain.contains(omega).all()):
-            got = show(omega, self.params["omega"].unit)
-            raise ValueError(f"{self._label()}: omega must be {domain.name}, got {got}; lower it, or give a shorter dt")
+    if not TYPE_CHECKING:  # which reads the declarations instead
+
+        def __init__(self, size: int | tuple[int, ...], **values: Any):
+            super().__init__(size, **values)
+            omega, domain = self.omega.detach(), self.domain_of("omega")
+            if domain is not None and not bool(domain.contains(omega).all()):
+                got = show(omega, self.params["omega"].unit)
+                raise ValueError(
+                    f"{self._label()}: omega must be {domain.name}, got {got}; lower it, or give a shorter dt"
+                )
 
     def domain_of(self, name: str) -> Domain | None:
         """omega is also below 1/dt, where a step turns by 90 degrees."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -48,14 +48,16 @@ class LIFRef(Leaky):
     V: State = state(default=0 * u.mV, alias="V_initializer")
     held: State = state(default=0.0, alias="held_initializer", learnable=False)
 
-    def __init__(self, size: int | tuple[int, ...], **values: Any):
-        super().__init__(size, **values)
-        limit = 1 / torch.finfo(self.tau_ref.dtype).eps
-        if bool((self.hold > limit).any()):
-            raise ValueError(
-                f"{self._label()}: tau_ref / dt is more than {limit:g} steps, which {self.tau_ref.dtype} cannot count; "
-                "use a larger dt or dtype=torch.float64"
-            )
+    if not TYPE_CHECKING:  # which reads the declarations instead
+
+        def __init__(self, size: int | tuple[int, ...], **values: Any):
+            super().__init__(size, **values)
+            limit = 1 / torch.finfo(self.tau_ref.dtype).eps
+            if bool((self.hold > limit).any()):
+                raise ValueError(
+                    f"{self._label()}: tau_ref / dt is more than {limit:g} steps, which {self.tau_ref.dtype} cannot "
+                    "count; use a larger dt or dtype=torch.float64"
+                )
 
     @property
     def hold(self) -> Tensor:

@@ -45,9 +45,9 @@ class MorrisLecar(Firing):
     V_K: Param = param(-84 * u.mV, doc="reversal potential of potassium")
     V_L: Param = param(-60 * u.mV, doc="reversal potential of the leak")
     V1: Param = param(-1.2 * u.mV, doc="potential at which half of the calcium channels are open")
-    V2: Param = param(18 * u.mV, doc="slope of their opening", domain=positive)
+    V2: Param = param(18 * u.mV, doc="width of their opening in V", domain=positive)
     V3: Param = param(2 * u.mV, doc="potential at which half of the potassium channels are open")
-    V4: Param = param(30 * u.mV, doc="slope of their opening", domain=positive)
+    V4: Param = param(30 * u.mV, doc="width of their opening in V", domain=positive)
     phi: Param = param(0.04 / u.ms, doc="rate of the potassium channels", domain=positive)
     V_th: Param = param(10 * u.mV, doc="potential whose upward crossing is a spike")
 

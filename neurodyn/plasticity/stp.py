@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
@@ -15,7 +15,14 @@ Rule = Literal["tsodyks-markram", "brainstate"]
 
 
 class ShortTermPlasticity(Dynamics):
-    """Base of STP and STD: `rule` says which variant of the update is meant, see the classes."""
+    """Base of STP and STD: `rule` says which variant of the update is meant.
+
+    Args:
+        rule: variant of the update, "tsodyks-markram" or "brainstate".
+    """
+
+    if TYPE_CHECKING:
+        rule: Rule = "tsodyks-markram"
 
     def __init__(self, size: int | tuple[int, ...], *, rule: Rule = "tsodyks-markram", **values: Any):
         super().__init__(size, **values)
@@ -36,12 +43,6 @@ class STP(ShortTermPlasticity):
 
     Input: spikes, ``(*batch, *size)``, graded ones scale the jump. Output: release, same shape. States: u and x.
 
-    Args:
-        U: use of resources at the first spike, between 0 and 1 (0.15).
-        tau_f: time constant of u (1500 ms).
-        tau_d: time constant of x (200 ms).
-        rule: "tsodyks-markram" or "brainstate".
-
     Example:
         >>> stp = nd.STP(1, U=0.5, tau_d=1 * u.s)
         >>> [round(stp(torch.ones(1)).item(), 3) for _ in range(3)]  # a spike in each of three steps
@@ -57,10 +58,12 @@ class STP(ShortTermPlasticity):
     u: State = state(default=0.0, alias="u_initializer")
     x: State = state(default=1.0, alias="x_initializer")
 
-    def __init__(self, size: int | tuple[int, ...], *, rule: Rule = "tsodyks-markram", **values: Any):
-        if rule == "brainstate":
-            values.setdefault("u_initializer", values.get("U", self.params["U"].default))
-        super().__init__(size, rule=rule, **values)
+    if not TYPE_CHECKING:  # which reads the declarations instead
+
+        def __init__(self, size: int | tuple[int, ...], *, rule: Rule = "tsodyks-markram", **values: Any):
+            if rule == "brainstate":
+                values.setdefault("u_initializer", values.get("U", self.params["U"].default))
+            super().__init__(size, rule=rule, **values)
 
     def step(self, spike: Tensor, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         u_rest, x_rest = relax(u, 0.0, self.tau_f, self.dt), relax(x, 1.0, self.tau_d, self.dt)
@@ -80,11 +83,6 @@ class STD(ShortTermPlasticity):
     the depletion uses x from before the decay.
 
     Input: spikes, ``(*batch, *size)``, graded ones scale the release. Output: release, same shape. State: x.
-
-    Args:
-        U: use of resources, between 0 and 1 (0.07).
-        tau: time constant of x (200 ms).
-        rule: "tsodyks-markram" or "brainstate".
 
     Example:
         >>> std = nd.STD(1, U=0.5, tau=1 * u.s)

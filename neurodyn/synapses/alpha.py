@@ -19,9 +19,6 @@ class Alpha(Dynamics):
 
     Input: jump of h in nS, ``(*batch, *size)``. Output: g in nS, same shape.
 
-    Args:
-        tau: time constant (8 ms).
-
     Example:
         >>> syn = nd.Alpha(1)
         >>> [round(syn(torch.tensor([jump])).item(), 4) for jump in (1.0, 0.0, 0.0)]

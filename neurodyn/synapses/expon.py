@@ -17,9 +17,6 @@ class Expon(Dynamics):
 
     Input: jump of g in nS, ``(*batch, *size)``. Output: g in nS, same shape.
 
-    Args:
-        tau: time constant (8 ms).
-
     Example:
         >>> syn = nd.Expon(1, tau=2 * u.ms)
         >>> [round(syn(torch.tensor([jump])).item(), 4) for jump in (1.0, 0.0, 0.0)]

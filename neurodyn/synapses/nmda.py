@@ -24,11 +24,6 @@ class NMDA(Dynamics):
     Input: spikes, ``(*batch, *size)``, graded ones scale the jump. Output: g between 0 and 1, dimensionless, same
     shape. States: g and x.
 
-    Args:
-        tau_rise: time constant of x (2 ms).
-        tau_decay: time constant of g (100 ms).
-        alpha: rate of opening (0.5 / ms).
-
     Example:
         >>> syn = nd.NMDA(1)
         >>> g = torch.stack([syn(torch.tensor([float(i == 0)])) for i in range(100)])
