@@ -95,8 +95,8 @@ class Dynamics(Parametrised):
 
     Example:
         >>> class Leak(nd.Dynamics):
-        ...     tau = nd.param(10 * u.ms, domain=nd.positive)
-        ...     r = nd.state(0.0)
+        ...     tau: nd.Param = nd.param(10 * u.ms, domain=nd.positive)
+        ...     r: nd.State = nd.state(0.0)
         ...
         ...     def step(self, x, r):
         ...         r = nd.relax(r, x, self.tau, self.dt)

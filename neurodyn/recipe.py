@@ -30,7 +30,7 @@ class Recipe(type):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        # A property of the class, so that instances have their own; and no attribute, whose change programs would notice.
+        # A property of the class, not of instances; and no attribute of it, whose change programs would notice.
         return signature(cls)
 
     if not TYPE_CHECKING:  # they read the constructor of the class instead

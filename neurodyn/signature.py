@@ -86,7 +86,7 @@ def table(cls: type) -> list[str]:
     lines += (
         textwrap.wrap(f"States at the start: {', '.join(starts)}.", 110, subsequent_indent="    ") if starts else []
     )
-    return [*lines, f"Also {', '.join(common)}: see `neurodyn.Dynamics`."] if "dt" in common else lines
+    return [*lines, f"Also {', '.join(common)}: see `neurodyn.Dynamics`."]
 
 
 def rows(cls: type) -> list[tuple[str, str, str, str]]:

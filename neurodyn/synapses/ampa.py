@@ -17,8 +17,8 @@ class AMPA(Dynamics):
 
     A spike, any input other than 0, opens a pulse of transmitter: $[T]$ = T in the step of the spike and after it for
     T_dur in total, else 0. The pulse is counted in whole steps, T_dur = n dt lasts n of them (a fraction counts as
-    one more), so that T_dur cannot be learned; a spike inside a pulse starts it anew. The equation is solved exactly for
-    each step.
+    one more), so that T_dur cannot be learned; a spike inside a pulse starts it anew. The equation is solved exactly
+    for each step.
 
     Backward, a spike s is taken to mix the counts with and without it, n s + (1 - s) rest, and $[T]$ to be T times the
     count over n; so a gradient reaches the spikes.
