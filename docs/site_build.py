@@ -53,7 +53,7 @@ def _call(cls: type) -> str:
 
 def _table(cls: type) -> str:
     """Its keywords with their defaults, the values that they may take, and what they mean."""
-    found = rows(cls) if hasattr(cls, "params") else []
+    found = rows(cls, inspect.signature(cls).parameters) if hasattr(cls, "params") else []
     lines = [f"| `{name}` | {default} | {allowed} | {meaning} |" for name, default, allowed, meaning in found]
     return "\n".join(["| keyword | default | values | meaning |", "|---|---|---|---|", *lines]) if lines else ""
 

@@ -51,7 +51,10 @@ def test_the_signature_is_the_declarations(cls: type[nd.Dynamics]) -> None:
 @pytest.mark.parametrize("cls", [*DYNAMICS, *OUTPUTS], ids=lambda cls: cls.__name__)
 def test_the_docstring_explains_each_keyword(cls: type[nd.Dynamics]) -> None:
     doc = inspect.getdoc(cls) or ""
-    found = {name: (default, allowed, meaning) for name, default, allowed, meaning in rows(cls)}
+    found = {
+        name: (default, allowed, meaning)
+        for name, default, allowed, meaning in rows(cls, inspect.signature(cls).parameters)
+    }
     for name in inspect.signature(cls).parameters:
         if name in found:
             default, allowed, meaning = found[name]
