@@ -54,6 +54,7 @@ NAMES = {
     "DimDynamic": "torch.fx.experimental.symbolic_shapes:DimDynamic",
     "ConstantSource": "torch._dynamo.source:ConstantSource",
     "make_fx": "torch.fx.experimental.proxy_tensor:make_fx",
+    "TorchDispatchMode": "torch.utils._python_dispatch:TorchDispatchMode",
     "decompositions": "torch._inductor.decomposition:select_decomp_table",
     # compiling
     "compile_graph": "torch._inductor.compile_fx:compile_fx_inner",
@@ -233,6 +234,19 @@ class Sizes:
 def traced(function: Callable[..., Any], inputs: Sequence[Tensor], decompose: bool) -> fx.GraphModule:
     """The ATen graph of a function of tensors; with `decompose` in the operators that Inductor compiles."""
     return need("make_fx")(function, decomposition_table=need("decompositions")() if decompose else None)(*inputs)
+
+
+def around_operators(
+    wrap: Callable[[Any, Any], contextlib.AbstractContextManager[Any]],
+) -> contextlib.AbstractContextManager[Any]:
+    """Inside, every operator runs inside ``wrap(operator, classes of its tensors)``, also those that autograd calls."""
+
+    class Around(need("TorchDispatchMode")):
+        def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            with wrap(operator, types):
+                return operator(*args, **(kwargs or {}))
+
+    return Around()
 
 
 def terms_of(size: Any) -> tuple[frozenset[Any], int]:
