@@ -6,7 +6,6 @@ are built. Start with `LIF`, `Projection` and `unroll`.
 
 from . import analysis, bitwise, distributed, init, losses, nir, plot, surrogate, units
 from .activity import SpikeStatistics, scale_weights
-from .averaged import AveragedModel
 from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
@@ -69,7 +68,6 @@ __all__ = [
     "AdLIF",
     "AllToAll",
     "Alpha",
-    "AveragedModel",
     "CheckpointError",
     "Current",
     "Delay",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import units
 from .fields import Param, Parametrised, State, check
+from .hidden import Buffers
 from .precise import precise
 from .recomputed import Written
 
@@ -76,8 +77,8 @@ class Dynamics(Parametrised):
 
     A model declares parameters (`neurodyn.fields.param`) and states (`neurodyn.fields.state`) and defines
     ``step(input, *states) -> (output, *new_states)``, a pure function. Calling the module steps it and keeps the new
-    states in non-persistent buffers of the same names: they follow ``.to()`` and stay out of ``state_dict``. A state
-    that counts stays in float32 or better, see `neurodyn.fields.state`.
+    states in buffers of the same names, which follow ``.to()`` and stay out of ``state_dict()`` and ``buffers()``; see
+    `neurodyn.get_states`. A state that counts stays in float32 or better, see `neurodyn.fields.state`.
 
     Inputs, outputs and states have the shape ``(*batch, *size)``. Inputs are floating point; bool counts as 0 and 1.
     Half and bfloat16 inputs are computed in the dtype of the model, and the output has the dtype of the input.
@@ -127,8 +128,13 @@ class Dynamics(Parametrised):
     def __init__(self, size: int | tuple[int, ...], *, dt: Any = None, **values: Any):
         super().__init__(size, **values)
         self.dt = as_dt(get_default_dt() if dt is None else dt, f"{self._label()}: dt")
+        vars(self)["_buffers"] = Buffers(self._buffers)
         for name in self.states:
-            self.register_buffer(name, None, persistent=False)
+            self._register_state(name)
+
+    def _register_state(self, name: str, value: Tensor | None = None) -> None:
+        self._buffers.states.add(name)  # type: ignore[attr-defined]
+        self.register_buffer(name, value, persistent=False)
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -274,9 +280,9 @@ class Dynamics(Parametrised):
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles hold detached states: a graph cannot be copied.
-        buffers = {
-            name: b.detach() if name in self.states and b is not None else b for name, b in self._buffers.items()
-        }
+        buffers: Any = self._buffers.copy()
+        for name in self.states:
+            buffers[name] = None if buffers[name] is None else buffers[name].detach()
         return super().__getstate__() | {"_buffers": buffers, "_written": None}
 
     def reset_parameters(self) -> None:
