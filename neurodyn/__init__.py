@@ -33,6 +33,7 @@ from .fields import fraction, nonnegative, param, positive, state
 from .inputs import OU, DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .neurons import ALIF, BRF, GIF, HH, IF, LIF, AdEx, AdLIF, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .nir import from_nir, to_nir
+from .padded import last, step_mask
 from .parameter_groups import parameter_groups
 from .plasticity import STD, STP
 from .projection import Projection, Receptor
@@ -134,6 +135,7 @@ __all__ = [
     "get_default_dt",
     "get_states",
     "init",
+    "last",
     "load",
     "losses",
     "narrow_delays",
@@ -153,6 +155,7 @@ __all__ = [
     "set_states",
     "simulate",
     "state",
+    "step_mask",
     "surrogate",
     "to_nir",
     "units",

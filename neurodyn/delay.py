@@ -77,8 +77,8 @@ class Delay(Delayed, Dynamics):
         sigma: Any = None,
         **values: Any,
     ):
+        self.states: dict[str, State] = {"past1": _past}  # as many as needed are made below
         super().__init__(size, delay=delay, **values)
-        self.states: dict[str, State] = {}
         self.depth = 1
         self.set_bounds(self.dt, interpolation, max_delay, sigma)
 

@@ -14,7 +14,8 @@ def ddp(net: nn.Module, **options: Any) -> DistributedDataParallel:
     """``DistributedDataParallel(net, **options)``, with what is to be checked before.
 
     The hidden states stay in their process: DDP sends the buffers of process 0 to all others in each forward pass, and
-    states are not among ``net.buffers()``. `net` takes whole sequences: ``nd.Unroll(layers)``, or a module that calls ``nd.unroll`` in its forward.
+    states are not among ``net.buffers()``. `net` takes whole sequences: ``nd.Unroll(layers)``, or a module that calls
+    ``nd.unroll`` in its forward.
 
     Raises:
         RuntimeError: torch.distributed is not initialised.

@@ -16,7 +16,7 @@ from ..ops import event
 from ..reading import read_inputs
 from ..record import Events, Recording, Trace
 from ..simulate import Probe, events_of, is_events, prepare, unit_of
-from ..states import get_states, named_dynamics, pure, set_states
+from ..states import get_states, held_states, named_dynamics, pure, set_states
 from .data_parallel import _check_initialised
 from .split import Exchange, mine, split, unfold
 

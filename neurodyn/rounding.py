@@ -1,0 +1,36 @@
+"""Time constants that a short dtype cannot follow."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from . import units
+from .fields import Parametrised, positive, show
+from .torch_private import is_fake
+
+
+def warn_of_standstill(layer: Parametrised, dt: float) -> None:
+    r"""Warn of each time constant $\tau$ for which a state in the dtype of `layer` would stand still.
+
+    A state x changes by about $x\,dt/\tau$ in a step, and is rounded. Between neighbouring numbers there are
+    $\epsilon x / 2$ to $\epsilon x$, so with $dt/\tau < \epsilon/4$ every x is rounded back to what it was.
+    """
+    milliseconds = units.canonical_unit("ms")
+    for name, field in layer.params.items():
+        if field.domain is not positive or field.unit != milliseconds or field.counts:
+            continue
+        tau = getattr(layer, name).detach()
+        if tau.is_meta or is_fake(tau) or not tau.numel():
+            continue
+        smallest = torch.finfo(tau.dtype).eps / 4
+        if bool((tau.double() * smallest > dt).any()):
+            kind = str(tau.dtype).removeprefix("torch.")
+            warnings.warn(
+                f"{layer._label()}: {name}={show(tau, milliseconds)} is too slow for {kind} at dt={dt:g} ms: a state "
+                f"that decays changes in a step by less than what is rounded, so that above {dt / smallest:g} ms it "
+                f"stands still. Keep this layer in float32, layer.float() after net.to(torch.{kind}), which takes {kind} "
+                "inputs too; or keep the network in float32 and use torch.autocast",
+                stacklevel=2,
+            )
