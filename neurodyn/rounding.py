@@ -30,7 +30,7 @@ def warn_of_standstill(layer: Parametrised, dt: float) -> None:
             warnings.warn(
                 f"{layer._label()}: {name}={show(tau, milliseconds)} is too slow for {kind} at dt={dt:g} ms: a state "
                 f"that decays changes in a step by less than what is rounded, so that above {dt / smallest:g} ms it "
-                f"stands still. Keep this layer in float32, layer.float() after net.to(torch.{kind}), which takes {kind} "
-                "inputs too; or keep the network in float32 and use torch.autocast",
+                f"stands still. Keep this layer in float32, layer.float() after net.to(torch.{kind}), which takes "
+                f"{kind} inputs too; or keep the network in float32 and use torch.autocast",
                 stacklevel=2,
             )

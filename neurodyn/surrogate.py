@@ -324,7 +324,7 @@ def check_surrogate(given: Any, label: str) -> Callable[[Tensor], Tensor]:
         TypeError: a name or a class, or something else that is no function.
     """
     if callable(given) and not isinstance(given, type):
-        return given
+        return given  # type: ignore[return-value]
     kinds = [name for name, kind in globals().items() if isinstance(kind, type) and issubclass(kind, Surrogate)]
     name = given.__name__ if isinstance(given, type) else given
     near = [kind for kind in kinds if isinstance(name, str) and kind.lower() == name.lower().replace("_", "")]

@@ -28,7 +28,7 @@ def test_learn_takes_any_iterable_of_names():
 
 def test_learn_of_a_connection_takes_names():
     with pytest.raises(TypeError, match=r"learn takes .*got True"):
-        nd.FixedProb(3, 3, 0.5, 1.0, learn=True)
+        nd.FixedProb(3, 3, 0.5, weight=1.0 * u.mV, learn=True)
 
 
 @pytest.mark.parametrize("layer", [nd.LIF, lambda n, **k: nd.LeakySpikeReadout(2, n, **k)], ids=["LIF", "readout"])
@@ -169,6 +169,16 @@ def test_batch_in_front():
     assert not hasattr(other.value, "__notes__")
     with pytest.raises(ValueError, match=r"last: .*ys has its batch in front, use ys.transpose\(0, 1\)"):
         nd.last(torch.rand(2, 20, 3), torch.tensor([1, 2]))
+
+
+def test_batch_in_front_of_a_loss():
+    labels = torch.randint(3, (8,))
+    with pytest.raises(
+        ValueError, match=r"spike_count: labels .* shape \(20,\).*got .* \(8,\); .* use .transpose\(0, 1\)"
+    ):
+        nd.losses.spike_count(torch.rand(8, 20, 3), labels, true=4, false=0)
+    with pytest.raises(ValueError, match=r"got .* \(7,\)$"):
+        nd.losses.spike_count(torch.rand(8, 20, 3), labels[:7], true=4, false=0)
 
 
 @pytest.mark.parametrize("cell", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
