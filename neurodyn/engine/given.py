@@ -15,13 +15,15 @@ from .layers import stages
 _PADDED = "which runs all sequences; nd.last(ys, lengths) and nd.step_mask(lengths, T) then leave the padding out"
 
 
-def arguments_of(xs: Any) -> tuple[Any, ...]:
-    """The arguments of the module, with time in front.
+def arguments_of(xs: Any) -> tuple[tuple[Any, ...], list[Tensor]]:
+    """The arguments of the module, with time in front, and the tensors in them.
 
     Raises:
         TypeError: packed or nested sequences, or something that is no tensor.
         ValueError: no tensor, no time step, or tensors with different numbers of steps.
     """
+    if type(xs) is Tensor and not xs.is_nested and xs.dim() and xs.shape[0] != 0:
+        return (xs,), [xs]
     if isinstance(xs, PackedSequence):
         raise TypeError(
             "unroll: xs is packed (a PackedSequence), wanted a padded tensor (T, batch, ...): "
@@ -56,7 +58,7 @@ def arguments_of(xs: Any) -> tuple[Any, ...]:
             )
     if T == 0:
         raise ValueError(f"unroll: xs has no time step, its shape is {tuple(leaves[0].shape)}")
-    return arguments
+    return arguments, leaves
 
 
 def explain_layout(error: Exception, module: nn.Module, arguments: tuple[Any, ...], states: bool) -> None:

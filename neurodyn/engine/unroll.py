@@ -13,7 +13,7 @@ from ..progress import Quiet
 from ..progress import bar as progress_bar
 from ..silence import look
 from ..states import check_dt, detach_states, held_states, hold_states, named_dynamics, set_states
-from ..torch_private import inside_transform, is_fake, tree_leaves
+from ..torch_private import inside_transform, is_fake
 from .checkpointed import can_repeat, in_blocks, rows, start
 from .errors import NotCompilable, warn_once
 from .given import arguments_of, explain_layout
@@ -82,8 +82,7 @@ def unroll(
         options |= {"record": record, "progress": progress}
         # Its own programs are compiled for any T; torch.compile makes graphs of what is before and after.
         return torch.compiler.disable(unroll)(module, xs, **options)  # type: ignore[arg-type]
-    arguments = arguments_of(xs)
-    leaves = tree_leaves(arguments)
+    arguments, leaves = arguments_of(xs)
     T = leaves[0].shape[0]
     if checkpoint is not None and checkpoint < 1:
         raise ValueError(f"unroll: checkpoint must be a positive number of steps, got {checkpoint}")
