@@ -6,7 +6,6 @@ are built. Start with `LIF`, `Projection` and `unroll`.
 
 from . import analysis, bitwise, distributed, init, losses, nir, plot, surrogate, units
 from .activity import SpikeStatistics, scale_weights
-from .averaged import AveragedModel
 from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
@@ -34,6 +33,7 @@ from .fields import fraction, nonnegative, param, positive, state
 from .inputs import OU, DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .neurons import ALIF, BRF, GIF, HH, IF, LIF, AdEx, AdLIF, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .nir import from_nir, to_nir
+from .padded import last, step_mask
 from .parameter_groups import parameter_groups
 from .plasticity import STD, STP
 from .projection import Projection, Receptor
@@ -69,7 +69,6 @@ __all__ = [
     "AdLIF",
     "AllToAll",
     "Alpha",
-    "AveragedModel",
     "CheckpointError",
     "Current",
     "Delay",
@@ -136,6 +135,7 @@ __all__ = [
     "get_default_dt",
     "get_states",
     "init",
+    "last",
     "load",
     "losses",
     "narrow_delays",
@@ -155,6 +155,7 @@ __all__ = [
     "set_states",
     "simulate",
     "state",
+    "step_mask",
     "surrogate",
     "to_nir",
     "units",

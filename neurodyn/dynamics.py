@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,8 +12,11 @@ from torch import Tensor
 
 from . import units
 from .fields import Param, Parametrised, State, check
+from .hidden import Buffers
 from .precise import precise
 from .recomputed import Written
+from .rounding import warn_of_standstill
+from .torch_private import tree_leaves
 
 _default_dt = 1.0
 _pure: list[None] = []  # holds an entry for each pure call that is being exported
@@ -67,6 +71,14 @@ def exporting() -> bool:
     return torch.compiler.is_exporting() and (_TELLS_EXPORT_FROM_COMPILE or not torch.compiler.is_dynamo_compiling())
 
 
+def _shown(value: Any) -> str:
+    """A wrong value in an error: what it is, and itself if it is short."""
+    kind = f"a {type(value).__name__}"
+    if isinstance(value, Tensor):
+        return f"one tensor of shape {tuple(value.shape)}"
+    return f"{value!r}, {kind}," if isinstance(value, (int, float, complex, str)) else "None" if value is None else kind
+
+
 class UnsetState(RuntimeError):
     """A state is read before `reset_state`."""
 
@@ -76,8 +88,8 @@ class Dynamics(Parametrised):
 
     A model declares parameters (`neurodyn.fields.param`) and states (`neurodyn.fields.state`) and defines
     ``step(input, *states) -> (output, *new_states)``, a pure function. Calling the module steps it and keeps the new
-    states in non-persistent buffers of the same names: they follow ``.to()`` and stay out of ``state_dict``. A state
-    that counts stays in float32 or better, see `neurodyn.fields.state`.
+    states in buffers of the same names, which follow ``.to()`` and stay out of ``state_dict()`` and ``buffers()``; see
+    `neurodyn.get_states`. A state that counts stays in float32 or better, see `neurodyn.fields.state`.
 
     Inputs, outputs and states have the shape ``(*batch, *size)``. Inputs are floating point; bool counts as 0 and 1.
     Half and bfloat16 inputs are computed in the dtype of the model, and the output has the dtype of the input.
@@ -127,8 +139,21 @@ class Dynamics(Parametrised):
     def __init__(self, size: int | tuple[int, ...], *, dt: Any = None, **values: Any):
         super().__init__(size, **values)
         self.dt = as_dt(get_default_dt() if dt is None else dt, f"{self._label()}: dt")
+        if not self.states:
+            kind = type(self).__name__
+            raise TypeError(
+                f"{self._label()}: {kind} declares no state, and a Dynamics remembers one; declare it in the class "
+                f"body, for example V = nd.state(0.0), or derive {kind} from nn.Module, with rowwise = True if it "
+                "treats each row of a batch alone"
+            )
+        vars(self)["_buffers"] = Buffers(self._buffers)
         for name in self.states:
-            self.register_buffer(name, None, persistent=False)
+            self._register_state(name)
+        self._warn_of_standstill()
+
+    def _register_state(self, name: str, value: Tensor | None = None) -> None:
+        self._buffers.states.add(name)  # type: ignore[attr-defined]
+        self.register_buffer(name, value, persistent=False)
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -184,19 +209,34 @@ class Dynamics(Parametrised):
             ValueError: a new state of another shape.
         """
         names, kind = list(self.states), type(self).__name__
-        wanted = f"(output, {', '.join(names)})" if names else "(output,)"
+        wanted = f"(output, {', '.join(names)})"
         if not isinstance(returned, (tuple, list)) or len(returned) != 1 + len(names):
-            got = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else f"a {type(returned).__name__}"
-            raise TypeError(f"{self._label()}: {kind}.step must return the tuple {wanted}, got {got}")
+            many = isinstance(returned, (tuple, list))
+            got = f"{len(returned)} value{'s' * (len(returned) != 1)}" if many else _shown(returned)
+            raise TypeError(
+                f"{self._label()}: {kind}.step must return the tuple {wanted}, the output and then each new state, "
+                f"got {got}; end it with `return {wanted[1:-1]}`"
+            )
         for name, new, old in zip(names, returned[1:], states, strict=True):
             if not isinstance(new, Tensor):
-                raise TypeError(f"{self._label()}: {kind}.step returned {new!r} for the state {name}, wanted a tensor")
+                raise TypeError(
+                    f"{self._label()}: {kind}.step returned {_shown(new)} for the state {name}, wanted a tensor of "
+                    f"shape {tuple(old.shape)}; a constant is torch.full_like({name}, value)"
+                )
             if new.shape != old.shape:
                 raise ValueError(
                     f"{self._label()}: {kind}.step returned the state {name} with shape {tuple(new.shape)}, wanted "
                     f"{tuple(old.shape)}, that of the old one"
                 )
-        return returned[0], list(returned[1:])
+        output = returned[0]
+        if not isinstance(output, Tensor):
+            for leaf in tree_leaves(output):
+                if not (isinstance(leaf, Tensor) or callable(leaf)):  # a `Current` is called with V
+                    raise TypeError(
+                        f"{self._label()}: {kind}.step returned {_shown(leaf)} as its output or in it; wanted a "
+                        "tensor, or a tuple, list or dict of tensors"
+                    )
+        return output, list(returned[1:])
 
     def state_size(self, name: str) -> tuple[int, ...]:
         """Trailing shape of a state; the population's, unless a model says otherwise."""
@@ -248,8 +288,25 @@ class Dynamics(Parametrised):
         shape = tuple(input.shape)
         if shape[len(shape) - len(size) :] != size or len(shape) < len(size):
             wanted = ", ".join(["*batch", *map(str, size)])
-            raise ValueError(f"{self._label()}: the input has shape {shape}, wanted ({wanted})")
+            raise ValueError(f"{self._label()}: the input has shape {shape}, wanted ({wanted}){self._any_shape()}")
         return shape[: len(shape) - len(size)]
+
+    def _any_shape(self) -> str:
+        """For an error about shapes: how to build a layer for any shape, if this kind can be."""
+        takes_size = "size" in inspect.signature(type(self).__init__).parameters
+        if not takes_size or not self.size or self.input_size != self.size:
+            return ""
+        kind = type(self).__name__
+        return f"; {kind}((), ...), with one value of each parameter for all, takes any shape"
+
+    def _smaller(self, held: tuple[int, ...], batch: tuple[int, ...]) -> str:
+        """For an error about batches: what to do about a smaller last batch whose states go on."""
+        if len(held) != 1 or len(batch) != 1 or batch[0] > held[0]:
+            return ""
+        return (
+            f". To go on with the first {batch[0]} of the {held[0]}: states={{name: value[:{batch[0]}] for name, value "
+            "in states.items()}; DataLoader(..., drop_last=True) leaves out a smaller last batch"
+        )
 
     def _check_match(self, name: str, value: Tensor, input: Any, batch: tuple[int, ...]) -> None:
         size = self.state_size(name)
@@ -258,6 +315,7 @@ class Dynamics(Parametrised):
             raise ValueError(
                 f"{self._label()}: {name} holds batch {held} and the input has batch {batch}; call "
                 f"reset_state({', '.join(map(str, batch))}), or nd.reset_states on the network, to start a new batch"
+                + self._smaller(held, batch)
             )
         if value.device != input.device:
             raise RuntimeError(
@@ -274,10 +332,26 @@ class Dynamics(Parametrised):
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles hold detached states: a graph cannot be copied.
-        buffers = {
-            name: b.detach() if name in self.states and b is not None else b for name, b in self._buffers.items()
-        }
+        buffers: Any = self._buffers.copy()
+        for name in self.states:
+            buffers[name] = None if buffers[name] is None else buffers[name].detach()
         return super().__getstate__() | {"_buffers": buffers, "_written": None}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
+        before = self._dtypes()
+        super()._apply(fn, *args, **kwargs)
+        if self._dtypes() != before:
+            self._warn_of_standstill()
+        return self
+
+    def _warn_of_standstill(self) -> None:
+        if not all([field.counts for field in self.states.values()]):
+            warn_of_standstill(self, self.dt)
+
+    def _dtypes(self) -> list[torch.dtype]:
+        return [
+            value.dtype for place in (self._parameters, self._buffers) for value in place.values() if value is not None
+        ]
 
     def reset_parameters(self) -> None:
         """See `neurodyn.recipe.Rebuildable`; states keep their values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,13 +174,26 @@ class Parametrised(Precise, Rebuildable):
         super().__init__()
         self.size = as_size(size, type(self).__name__, 0 if self.may_be_empty else 1)
         dtype = dtype or torch.get_default_dtype()
-        learn = (learn,) if isinstance(learn, str) else tuple(learn)
         valid = list(self.params)
+        learn = self._learned(learn)
         for word in (*values, *learn):
             if word not in self.params:
                 raise TypeError(f"{self._label()} has no parameter {word!r}; it takes {', '.join(valid)}")
         for name, field in self.params.items():
             self._build(name, field, values.get(name, field.default), name in learn, device, dtype)
+
+    def _learned(self, learn: Any) -> tuple[str, ...]:
+        """The names in `learn`."""
+        names: Any = (learn,) if isinstance(learn, str) else learn
+        names = tuple(names) if isinstance(names, Iterable) and not isinstance(names, Mapping) else None
+        if names is not None and all(isinstance(name, str) for name in names):
+            return names
+        able = [name for name, field in self.params.items() if field.learnable and not name.endswith("_initializer")]
+        example = f"learn={tuple(able[:2])!r}" if len(able) > 1 else f'learn="{(able or list(self.params))[0]}"'
+        raise TypeError(
+            f"{self._label()}: learn must name the parameters to train, got {learn!r}; it can train "
+            f"{', '.join(able) or 'none'}: for example {example}, or learn=() for none"
+        )
 
     def domain_of(self, name: str) -> Domain | None:
         """The domain of a parameter; that of the declaration, unless a model says otherwise."""

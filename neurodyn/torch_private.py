@@ -13,6 +13,7 @@ import functools
 import importlib
 import inspect
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import FunctionType, SimpleNamespace
@@ -168,6 +169,18 @@ def is_fake(value: object) -> bool:
     """Whether a tensor has no values because something is being traced."""
     kind = find("FakeTensor") if type(value) is not Tensor else None
     return kind is not None and isinstance(value, kind)
+
+
+def read_by_export() -> bool:
+    """Whether torch.export asks, also before and after the time in which ``torch.compiler.is_exporting()``."""
+    if torch.compiler.is_compiling():
+        return torch.compiler.is_exporting()
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("torch.export."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:

@@ -54,9 +54,9 @@ NORMS = (
     nn.InstanceNorm3d,
 )
 _CELLS = {
-    nn.RNNCell: "nd.Dynamics with `step`, or nd.GRUCell",
+    nn.RNNCell: "nd.RNNCell, which takes its weights",
     nn.GRUCell: "nd.GRUCell",
-    nn.LSTMCell: "nd.URLSTMCell, or nd.GRUCell",
+    nn.LSTMCell: "nd.LSTMCell, which takes its weights",
     nn.RNN: "the layer itself on the whole sequence, outside of unroll",
     nn.GRU: "the layer itself on the whole sequence, outside of unroll",
     nn.LSTM: "the layer itself on the whole sequence, outside of unroll",

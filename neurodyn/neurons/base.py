@@ -48,7 +48,7 @@ class Firing(Dynamics):
         **values: Any,
     ):
         super().__init__(size, **values)
-        self.surrogate = surrogate
+        self.surrogate = surrogates.check_surrogate(surrogate, self._label())
         self.surrogate_scale = None if surrogate_scale is None else self._as_scale(surrogate_scale)
         if bool((self.gap.detach() == 0).any()):
             raise ValueError(

@@ -83,11 +83,17 @@ def ddp_gradients(_: Path) -> None:
 
 @check
 def ddp_states_stay_local(_: Path) -> None:
+    """Also with torch's own class, called as it is."""
+    for wrapped in (nd.distributed.ddp, nn.parallel.DistributedDataParallel):
+        states_stay_local(wrapped)
+
+
+def states_stay_local(wrapped: Callable[[nn.Module], nn.Module]) -> None:
     whole, local = Windows(), Windows()
     first, second = data(7), data(7, seed=1)  # 4 and 3 sequences
     whole(first)
     local(mine(first))  # the states are set before DDP sees the network
-    net = nd.distributed.ddp(local)
+    net = wrapped(local)
     wanted = whole(second, nd.get_states(whole.layers))
     found = net(mine(second), nd.get_states(local.layers))
     assert torch.equal(found, mine(wanted))
