@@ -32,13 +32,13 @@ class Decaying(Current):
     Args:
         parts: what decays.
         dt: time step in ms.
-        rest: what does not: a tensor, or a `Current` that depends on V.
+        rest: what does not: a tensor, a `Current` that depends on V, or None.
 
     Source: Rotter and Diesmann (1999), Exact digital simulation of time-invariant linear systems with applications to
     neuronal modeling, Biological Cybernetics 81.
     """
 
-    def __init__(self, parts: Sequence[Part], dt: float, rest: Any = 0.0):
+    def __init__(self, parts: Sequence[Part], dt: float, rest: Tensor | Current | None = None):
         super().__init__(self.__call__, parts[0].x)
         self.parts, self.dt, self.rest = tuple(parts), dt, rest
 
@@ -54,12 +54,12 @@ class Decaying(Current):
         Returns:
             A tensor, or a `Current` if a part of the whole depends on V.
         """
-        total = self.rest
+        total: Any = self.rest
         for x, tau, y in self.parts:
             kind = precise(x.dtype)
             of_x, of_y = _weights(self.dt / tau.to(kind), torch.as_tensor(leak * self.dt, dtype=kind, device=x.device))
-            total = total + of_x.to(x.dtype) * x
-            total = total if y is None else total + of_y.to(x.dtype) * y
+            felt = of_x.to(x.dtype) * x if y is None else of_x.to(x.dtype) * x + of_y.to(x.dtype) * y
+            total = felt if total is None else total + felt
         return total
 
     def __call__(self, V: Tensor) -> Tensor:
@@ -67,18 +67,20 @@ class Decaying(Current):
         return mean(V) if isinstance(mean, Current) else mean
 
     def __add__(self, other: Any) -> Decaying:
-        if isinstance(other, (Tensor, Current)) and self.shape != other.shape:
+        if isinstance(other, (int, float)):
+            other = torch.full_like(self.like, other)
+        if self.shape != other.shape:
             raise ValueError(f"cannot add currents of shapes {tuple(self.shape)} and {tuple(other.shape)}")
-        if isinstance(other, Decaying):
-            return Decaying(self.parts + other.parts, self.dt, self.rest + other.rest)
-        return Decaying(self.parts, self.dt, other + self.rest)
+        parts, rest = (other.parts, other.rest) if isinstance(other, Decaying) else ((), other)
+        both = [term for term in (self.rest, rest) if term is not None]
+        return Decaying(self.parts + parts, self.dt, both[0] + both[1] if len(both) == 2 else (both or [None])[0])
 
     __radd__ = __add__
 
     def __mul__(self, factor: Tensor | float) -> Decaying:
         """Times a constant, such as a driving force."""
         parts = [Part(x * factor, tau, None if y is None else y * factor) for x, tau, y in self.parts]
-        return Decaying(parts, self.dt, self.rest * factor)
+        return Decaying(parts, self.dt, None if self.rest is None else self.rest * factor)
 
 
 def _weights(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,7 +89,8 @@ def _weights(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     The integrals of both, times $e^{-b (1 - \theta)}$. Written with the slower of the two decays in front, so that no
     exponent is positive, however long the step is.
     """
-    z = (b - a).abs()
-    slower, even, rising = torch.exp(-torch.minimum(a, b)), phi(-z), phi_slope(-z)
-    whole = phi(-b)
-    return slower * even / whole, a * slower * torch.where(b > a, even - rising, rising) / whole
+    fast = b > a  # a fast membrane
+    z = torch.where(fast, a - b, b - a)
+    even, rising = phi(z), phi_slope(z)
+    slower = torch.exp(-torch.where(fast, a, b)) / phi(-b)
+    return slower * even, a * slower * torch.where(fast, even - rising, rising)
