@@ -13,6 +13,7 @@ from . import units
 from .fields import Param, Parametrised, State, check
 from .precise import precise
 from .recomputed import Written
+from .time_scale import warn_if_unresolved
 
 _default_dt = 1.0
 _pure: list[None] = []  # holds an entry for each pure call that is being exported
@@ -110,6 +111,9 @@ class Dynamics(Parametrised):
 
     states: dict[str, State] = {}
     emits_spikes = False  # whether the output is the spikes of a neuron
+    #: The time in ms in which a model changes by itself, a number or a tensor; one with a longer dt says so when it is
+    #: built, see `neurodyn.time_scale`. None where every dt will do, as for equations that are solved exactly.
+    time_scale: Any = None
     _written: Written | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -129,6 +133,7 @@ class Dynamics(Parametrised):
         self.dt = as_dt(get_default_dt() if dt is None else dt, f"{self._label()}: dt")
         for name in self.states:
             self.register_buffer(name, None, persistent=False)
+        warn_if_unresolved(self)
 
     @property
     def input_size(self) -> tuple[int, ...]:

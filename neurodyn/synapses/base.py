@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..decaying import Decaying
@@ -21,9 +22,18 @@ class Linear(Dynamics):
             which a connection cannot take: in a `Projection` it needs ``align="post"``.
     """
 
+    time_constants = ("tau",)
+
     def __init__(self, size: int | tuple[int, ...], *, exact: bool = False, **values: Any):
         self.exact = exact  # which `time_scale` reads
         super().__init__(size, **values)
+
+    @property
+    def time_scale(self) -> Tensor | None:
+        """The shortest time constant, where the conductance is held."""
+        if self.exact:
+            return None
+        return torch.stack([getattr(self, name).detach().min() for name in self.time_constants]).min()
 
     def read(self) -> Tensor | Decaying:
         """The output as the states stand, for a network in which the neurons step before their spikes arrive."""
@@ -34,3 +44,7 @@ class Linear(Dynamics):
     def output(self, *states: Tensor) -> Tensor | Decaying:
         """The conductance of the step that begins with these states."""
         raise NotImplementedError(f"{type(self).__name__} defines no output()")
+
+    def extra_repr(self) -> str:
+        """As of every model, and exact if it is."""
+        return f"{super().extra_repr()}{', exact=True' if self.exact else ''}"

@@ -66,6 +66,8 @@ class DualExpon(Linear):
     Source: Roth and van Rossum (2009), Modeling synapses, in Computational Modeling Methods for Neuroscientists.
     """
 
+    time_constants = ("tau_rise", "tau_decay")
+
     tau_decay: Tensor = param(10 * u.ms, domain=positive)
     tau_rise: Tensor = param(1 * u.ms, domain=positive)
     A: Tensor = _Amplitude(1.0)  # type: ignore[assignment]

@@ -1,8 +1,8 @@
 """Linear synapses with exact=True, against NEST 3.10.0 and against closed forms.
 
-The recordings ``nest_random_*.npz`` are two seconds of Poisson input. A spike that arrives at the beginning of a step is
-the input of that step, in both. Nothing is corrected; two conventions are translated: a weight of NEST's alpha function
-is its peak, which is h / e, and NEST holds V for t_ref / dt steps where `LIFRef` holds tau_ref / dt - 1.
+The recordings ``nest_random_*.npz`` are two seconds of Poisson input. A spike that arrives at the beginning of a step
+is the input of that step, in both. Nothing is corrected; two conventions are translated: a weight of NEST's alpha
+function is its peak, which is h / e, and NEST holds V for t_ref / dt steps where `LIFRef` holds tau_ref / dt - 1.
 """
 
 import itertools
@@ -119,7 +119,9 @@ def response(kind, s, tau):
 @pytest.mark.parametrize("kind", [nd.Expon, nd.Alpha, nd.DualExpon])
 def test_the_response_of_a_membrane(kind, tau, dt):
     """Also where the time constant is that of the membrane, 10 ms, and where the step is many of them."""
-    values = {"tau_decay": tau * u.ms, "tau_rise": tau / 5 * u.ms, "A": 1.0} if kind is nd.DualExpon else {"tau": tau * u.ms}
+    values = (
+        {"tau_decay": tau * u.ms, "tau_rise": tau / 5 * u.ms, "A": 1.0} if kind is nd.DualExpon else {"tau": tau * u.ms}
+    )
     synapse = kind(1, dt=dt * u.ms, exact=True, **values)
     neurons = [
         nd.LIF(1, tau=10 * u.ms, R=1 * u.Gohm, V_th=1e3 * u.mV, dt=dt * u.ms),
@@ -152,6 +154,16 @@ def test_the_charge(kind):
     assert charge[False] > (0 if kind is nd.DualExpon else 1.2 * charge[True])
 
 
+def felt_of(x, y, a, b):
+    """By quadrature, with points where the integrand changes fast."""
+
+    def integrand(s):
+        return mpmath.exp(b * (s - 1) - a * s) * (x + y * a * s)
+
+    points = sorted({min(1, 1 / a), max(0, 1 - 1 / b), mpmath.mpf(0.5)})
+    return mpmath.quad(integrand, [0, *points, 1]) * b / -mpmath.expm1(-b)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_weights_at_extremes(dtype):
     """Finite values and gradients for every ratio of the step and the two time constants, and the right ones."""
@@ -164,9 +176,7 @@ def test_weights_at_extremes(dtype):
         grads = torch.autograd.grad(felt.sum(), (x, y, tau, leak))
         assert felt.isfinite().all()
         assert all(grad.isfinite().all() for grad in grads)
-        p, q = 1 / mpmath.mpf(tau.item()), mpmath.mpf(leak.item())
-        whole = lambda f: mpmath.quad(f, [0, *sorted({min(1, 1 / p), max(0, 1 - 1 / q), 0.5}), 1])  # noqa: E731
-        wanted = whole(lambda s: mpmath.exp(q * (s - 1) - p * s) * (x.item() + y.item() * p * s)) * q / -mpmath.expm1(-q)
+        wanted = felt_of(x.item(), y.item(), 1 / mpmath.mpf(tau.item()), mpmath.mpf(leak.item()))
         assert felt.item() == pytest.approx(float(wanted), rel=8 * torch.finfo(dtype).eps, abs=torch.finfo(dtype).tiny)
 
 
