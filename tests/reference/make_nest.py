@@ -123,9 +123,4 @@ if __name__ == "__main__":
     record_exact()
     record("iaf_psc_delta", "delta", dt=0.1, weight=1.7, count=400, current=200.0)
     record("iaf_psc_delta", "delta_ref", dt=0.1, weight=1.7, count=400, current=330.0, t_ref=2.7)
-    syn = {"tau_syn_ex": 2.5, "tau_syn_in": 2.5, "count": 250, "current": 200.0}
-    record("iaf_psc_exp", "exp", dt=0.1, weight=120.0, **syn)
-    record("iaf_psc_alpha", "alpha", dt=0.1, weight=60.0, **syn)
-    for dt in (0.4, 0.2, 0.1):  # below threshold
-        record("iaf_psc_alpha", f"alpha_{dt}", dt=dt, weight=60.0, **syn, V_th=1e6)
     record_plasticity()
