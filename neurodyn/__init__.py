@@ -33,6 +33,7 @@ from .fields import fraction, nonnegative, param, positive, state
 from .inputs import OU, DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .neurons import ALIF, BRF, GIF, HH, IF, LIF, AdEx, AdLIF, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .nir import from_nir, to_nir
+from .not_a_number import NaNWarning
 from .padded import last, step_mask
 from .parameter_groups import parameter_groups
 from .plasticity import STD, STP
@@ -48,6 +49,7 @@ from .solve import exp_euler, phi, relax
 from .states import detach_states, get_states, reset_states, set_states
 from .stream import Stream
 from .synapses import AMPA, NMDA, Alpha, DualExpon, Expon, GABAa
+from .time_scale import TimeStepWarning
 
 __version__ = "0.1.0"
 
@@ -96,6 +98,7 @@ __all__ = [
     "MaskedLinear",
     "MgBlock",
     "MorrisLecar",
+    "NaNWarning",
     "OneToOne",
     "PoissonEncoder",
     "PoissonInput",
@@ -117,6 +120,7 @@ __all__ = [
     "SpikeTime",
     "Stream",
     "SynapticOutput",
+    "TimeStepWarning",
     "Trace",
     "URLSTMCell",
     "Unroll",

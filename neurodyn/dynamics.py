@@ -16,6 +16,7 @@ from .hidden import Buffers
 from .precise import precise
 from .recomputed import Written
 from .rounding import warn_of_standstill
+from .time_scale import warn_if_unresolved
 from .torch_private import tree_leaves
 
 _default_dt = 1.0
@@ -122,6 +123,9 @@ class Dynamics(Parametrised):
 
     states: dict[str, State] = {}
     emits_spikes = False  # whether the output is the spikes of a neuron
+    #: The time in ms in which a model changes by itself, a number or a tensor; one with a longer dt says so when it is
+    #: built, see `neurodyn.time_scale`. None where every dt will do, as for equations that are solved exactly.
+    time_scale: Any = None
     _written: Written | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -150,6 +154,7 @@ class Dynamics(Parametrised):
         for name in self.states:
             self._register_state(name)
         self._warn_of_standstill()
+        warn_if_unresolved(self)
 
     def _register_state(self, name: str, value: Tensor | None = None) -> None:
         self._buffers.states.add(name)  # type: ignore[attr-defined]

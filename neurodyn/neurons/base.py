@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import surrogate as surrogates
 from .. import units as u
 from ..current import Current
+from ..decaying import Decaying
 from ..dynamics import Dynamics
 from ..fields import check, param, positive
 from ..solve import exp_euler, relax
@@ -168,7 +169,9 @@ def current(I: Tensor | Current, V: Tensor) -> Tensor:
 
 
 def integrate(V: Tensor, I: Tensor | Current, *, V_rest: Tensor | float, R: Tensor, tau: Tensor, dt: float) -> Tensor:
-    r"""One step of the leaky membrane $\tau\,\dot V = V_{rest} - V + R\,I(V)$."""
+    r"""One step of the leaky membrane $\tau\,\dot V = V_{rest} - V + R\,I(V)$, exact for what decays within it."""
+    if isinstance(I, Decaying):
+        I = I.felt(1 / tau)
     if isinstance(I, Current):
         return exp_euler(lambda v: (V_rest - v + R * I(v)) / tau, V, dt=dt, limit=RUNAWAY)
     return relax(V, V_rest + R * I, tau, dt)

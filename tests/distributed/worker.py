@@ -199,7 +199,7 @@ class Driven(nn.Module):
             synapse=nd.Expon(31, tau=nd.init.Uniform(2 * u.ms, 9 * u.ms, random)),
             output=nd.COBA(31, E=torch.linspace(3, 5, 31) * u.mV),
         )
-        self.EI = nd.Projection(nn.Linear(31, 9), synapse=nd.AMPA(31), align="pre")
+        self.EI = nd.Projection(nn.Linear(31, 9), synapse=nd.AMPA(31, T_dur=1 * u.ms), align="pre")
         self.IE = nd.FixedNum(9, 31, 5, weight=-0.1 * u.nS, generator=random)
         self.register_buffer("drive", torch.linspace(0.9, 1.2, 31))
 
