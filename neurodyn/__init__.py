@@ -29,7 +29,7 @@ from .delayed import narrow_delays
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
 from .explain import Explanation, explain
-from .fields import fraction, nonnegative, param, positive, state
+from .fields import Param, State, fraction, nonnegative, param, positive, state
 from .inputs import OU, DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .neurons import ALIF, BRF, GIF, HH, IF, LIF, AdEx, AdLIF, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .nir import from_nir, to_nir
@@ -100,6 +100,7 @@ __all__ = [
     "MorrisLecar",
     "NaNWarning",
     "OneToOne",
+    "Param",
     "PoissonEncoder",
     "PoissonInput",
     "PoissonSpike",
@@ -118,6 +119,7 @@ __all__ = [
     "Sparse",
     "SpikeStatistics",
     "SpikeTime",
+    "State",
     "Stream",
     "SynapticOutput",
     "TimeStepWarning",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import units as u
-from .fields import Parametrised, param, positive
+from .fields import Param, Parametrised, param, positive
 
 
 class Current:
@@ -90,16 +90,13 @@ class COBA(SynapticOutput):
 
     Input: conductance g in nS, ``(*batch, *size)``. Output: a `Current` in pA.
 
-    Args:
-        E: reversal potential, required (mV).
-
     Example:
         >>> I = nd.COBA(E=0 * u.mV)(torch.tensor([2.0]))
         >>> I(torch.tensor([-60.0]))
         tensor([120.])
     """
 
-    E: Tensor = param(unit=u.mV)
+    E: Param = param(unit=u.mV, doc="reversal potential")
 
     def forward(self, g: Tensor | Current) -> Current:
         mean = mean_of(g)
@@ -111,16 +108,13 @@ class CUBA(SynapticOutput):
 
     Input: conductance g in nS, ``(*batch, *size)``. Output: a `Current` in pA.
 
-    Args:
-        scale: driving force (1 mV).
-
     Example:
         >>> I = nd.CUBA(scale=2 * u.mV)(torch.tensor([3.0]))
         >>> I(torch.tensor([-60.0]))
         tensor([6.])
     """
 
-    scale: Tensor = param(1 * u.mV)
+    scale: Param = param(1 * u.mV, doc="driving force")
 
     def forward(self, g: Tensor | Current) -> Current:
         return g * self.scale if isinstance(g, Current) else Current(lambda V: g * self.scale, g)
@@ -131,13 +125,6 @@ class MgBlock(SynapticOutput):
 
     Input: conductance g in nS, ``(*batch, *size)``, such as that of `NMDA` receptors. Output: a `Current` in pA.
 
-    Args:
-        E: reversal potential (0 mV).
-        cc_Mg: magnesium concentration (1.2 mM).
-        alpha: steepness (0.062 / mV).
-        beta: concentration that blocks half of the channels at V = V_offset (3.57 mM).
-        V_offset: shift of the potential (0 mV).
-
     Example:
         >>> current = nd.MgBlock()(torch.tensor([1.0]))  # 1 nS
         >>> [round(current(torch.tensor([V])).item(), 2) for V in (-70.0, -20.0)]
@@ -147,11 +134,11 @@ class MgBlock(SynapticOutput):
     Neuroscience 10.
     """
 
-    E: Tensor = param(0 * u.mV)
-    cc_Mg: Tensor = param(1.2 * u.mM, domain=positive)
-    alpha: Tensor = param(0.062 / u.mV)
-    beta: Tensor = param(3.57 * u.mM, domain=positive)
-    V_offset: Tensor = param(0 * u.mV)
+    E: Param = param(0 * u.mV, doc="reversal potential")
+    cc_Mg: Param = param(1.2 * u.mM, doc="magnesium concentration", domain=positive)
+    alpha: Param = param(0.062 / u.mV, doc="steepness of the block")
+    beta: Param = param(3.57 * u.mM, doc="concentration that blocks half of them at V_offset", domain=positive)
+    V_offset: Param = param(0 * u.mV, doc="shift of the potential")
 
     def forward(self, g: Tensor | Current) -> Current:
         mean = mean_of(g)

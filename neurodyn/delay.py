@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .delayed import Delayed, Interpolation
 from .dynamics import Dynamics, UnsetState
-from .fields import State, param
+from .fields import Param, State, param
 
 _past = State("past_initializer")
 _FLAT, _STATES = 32, 16  # steps that are a state each, and the states that hold those of a longer delay
@@ -65,7 +65,7 @@ class Delay(Delayed, Dynamics):
     using dilated convolutions with learnable spacings, ICLR.
     """
 
-    past_initializer: Tensor = param(0.0)
+    past_initializer: Param = param(0.0)
 
     def __init__(
         self,

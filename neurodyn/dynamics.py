@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from . import units
-from .fields import Param, Parametrised, State, check
+from .fields import Keyword, Param, Parametrised, State, check, keyword
 from .hidden import Buffers
 from .precise import precise
 from .recomputed import Written
@@ -108,8 +108,8 @@ class Dynamics(Parametrised):
 
     Example:
         >>> class Leak(nd.Dynamics):
-        ...     tau = nd.param(10 * u.ms, domain=nd.positive)
-        ...     r = nd.state(0.0)
+        ...     tau: nd.Param = nd.param(10 * u.ms, domain=nd.positive)
+        ...     r: nd.State = nd.state(0.0)
         ...
         ...     def step(self, x, r):
         ...         r = nd.relax(r, x, self.tau, self.dt)
@@ -121,12 +121,15 @@ class Dynamics(Parametrised):
         tensor([0.5000, 2.0000])
     """
 
-    states: dict[str, State] = {}
+    states: ClassVar[dict[str, State]] = {}
+    if TYPE_CHECKING:
+        size: Keyword[int | tuple[int, ...], tuple[int, ...]] = keyword(kw_only=False)
+        dt: Keyword[Any, float] = keyword(default=None)
     emits_spikes = False  # whether the output is the spikes of a neuron
     #: The time in ms in which a model changes by itself, a number or a tensor; one with a longer dt says so when it is
     #: built, see `neurodyn.time_scale`. None where every dt will do, as for equations that are solved exactly.
-    time_scale: Any = None
-    _written: Written | None = None
+    time_scale = None  # without an annotation, which would make it a keyword to type checkers
+    _written = None  # a `Written`, after a call
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         own = {name: field for name, field in vars(cls).items() if isinstance(field, State)}
@@ -135,6 +138,11 @@ class Dynamics(Parametrised):
             if not isinstance(field.default, str):
                 initializer = Param(field.default, learnable=field.learnable, counts=field.counts)
                 initializer.name = field.initializer = f"{name}_initializer"
+                if field.alias not in (None, initializer.name):
+                    raise TypeError(
+                        f"{cls.__name__}: the alias of the state {name} is the keyword of its initial value, "
+                        f"alias={initializer.name!r}, got {field.alias!r}"
+                    )
                 setattr(cls, initializer.name, initializer)
         cls.states = cls.states | own
         cls._precise = (*cls._precise, *(name for name, field in own.items() if field.counts))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import InitVar, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, dataclass_transform, overload
 
 import pint
 import torch
@@ -15,6 +15,7 @@ from . import units
 from .loading import broadcasts, take_shape
 from .precise import Precise, precise
 from .recipe import Rebuildable
+from .signature import described
 from .torch_private import inside_transform, is_fake
 
 
@@ -53,7 +54,24 @@ def between(low: Tensor, high: Tensor, name: str) -> Domain:
     )
 
 
-class Param:
+Given = TypeVar("Given")
+Kept = TypeVar("Kept")
+
+
+class Keyword(Generic[Given, Kept]):
+    """For type checkers: an attribute that is set to, and built with, a `Given`, and read as a `Kept`."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, module: None, kind: type) -> Keyword[Given, Kept]: ...
+        @overload
+        def __get__(self, module: object, kind: type) -> Kept: ...
+        def __get__(self, module: object, kind: type) -> Any: ...
+        def __set__(self, module: object, value: Given) -> None: ...
+
+
+class Param(Keyword[Any, Tensor]):
     """A declared parameter; reading it from an instance gives the value in canonical units."""
 
     def __init__(
@@ -63,8 +81,11 @@ class Param:
         domain: Domain | None = None,
         learnable: bool = True,
         counts: bool | None = None,
+        doc: str = "",
+        computed: str = "",
     ):
         self.default, self.domain, self.learnable = default, domain, learnable
+        self.doc, self.computed = doc, computed
         self.counts = not learnable if counts is None else counts
         self._unit = str(units.canonical_unit(unit if unit is not None else getattr(default, "units", "dimensionless")))
 
@@ -101,34 +122,66 @@ class Param:
         del vars(module)[self.name]
 
 
-def param(default: Any = None, *, unit: Any = None, domain: Domain | None = None, learnable: bool = True) -> Any:
+def param(
+    default: Any = None,
+    *,
+    unit: Any = None,
+    domain: Domain | None = None,
+    learnable: bool = True,
+    doc: str = "",
+    computed: str = "",
+) -> Any:
     """Declare a parameter: its default (with its unit), and the domain that it may not leave.
 
     Without a default the keyword is required; then `unit` says the dimension. A parameter that is only counted in
-    steps has no gradient and is not `learnable`; it is kept in float32 or better, see `state`.
+    steps has no gradient and is not `learnable`; it is kept in float32 or better, see `state`. `doc` is what it means,
+    for ``help``; `computed`, for a default that the constructor computes, the formula.
+
+    Annotate it, ``tau: nd.Param = nd.param(5 * u.ms)``, so that type checkers and editors know the keyword.
     """
-    return Param(default, unit, domain, learnable)
+    return Param(default, unit, domain, learnable, doc=doc, computed=computed)
 
 
-class State:
+class State(Keyword[Any, Tensor]):
     """A declared hidden state; its initial value is the parameter ``<name>_initializer``."""
 
-    def __init__(self, default: Any, learnable: bool = True, counts: bool | None = None):
-        self.default, self.learnable = default, learnable
+    def __init__(self, default: Any, learnable: bool = True, counts: bool | None = None, alias: str | None = None):
+        self.default, self.learnable, self.alias = default, learnable, alias
         self.counts = not learnable if counts is None else counts
         self.initializer: str = default  # the parameter's name; `Dynamics` replaces a value by the name it makes
 
 
-def state(default: Any, *, learnable: bool = True, counts: bool | None = None) -> Any:
+@overload  # what a type checker must know: whether a keyword of the constructor comes of it, the alias
+def state(
+    default: Any, *, learnable: bool = True, counts: bool | None = None, alias: str, init: Literal[True] = True
+) -> Any: ...
+@overload
+def state(default: Any, *, learnable: bool = True, counts: bool | None = None, init: Literal[False] = False) -> Any: ...
+def state(default: Any, *, learnable: bool = True, counts: bool | None = None, alias: str | None = None) -> Any:  # type: ignore[misc]
     """Declare a hidden state by its default initial value: a quantity, or the name of a parameter.
 
     A state that `counts` (time steps, or spikes), as one that is not `learnable` does, is kept in float32 or better
     whatever the dtype of the model: bfloat16 has no odd numbers above 256.
+
+    ``V: nd.State = nd.state(default=0 * u.mV, alias="V_initializer")`` lets type checkers and editors know the keyword
+    of the initial value; without `alias` it is there all the same, and they do not know it.
     """
-    return State(default, learnable, counts)
+    return State(default, learnable, counts, alias)
 
 
-class Parametrised(Precise, Rebuildable):
+def keyword(*, default: Any = ..., kw_only: bool = True) -> Any:
+    """Used for type checkers alone, to declare a keyword that is neither a parameter nor a state."""
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(state, keyword))
+class Declared(Precise, Rebuildable):
+    """For type checkers: what is annotated in the body of a class that derives from this is a keyword when it is built.
+
+    `param` is no field specifier: a default that is not written ``default=`` would count as none.
+    """
+
+
+class Parametrised(Declared):
     """A module whose parameters are declared in the class body with `param`.
 
     The generated constructor takes each one by keyword: a quantity (scalar, or an array or tensor that broadcasts to
@@ -151,7 +204,12 @@ class Parametrised(Precise, Rebuildable):
         ValueError: NaN or infinity, a shape that does not broadcast to `size`, a value outside the domain.
     """
 
-    params: dict[str, Param] = {}
+    params: ClassVar[dict[str, Param]] = {}
+    if TYPE_CHECKING:
+        size: Keyword[int | tuple[int, ...], tuple[int, ...]] = keyword(default=(), kw_only=False)
+        learn: InitVar[Iterable[str]] = ()
+        device: InitVar[Any] = None
+        dtype: InitVar[torch.dtype | None] = None
     may_be_empty = False  # whether a size may be 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -161,6 +219,7 @@ class Parametrised(Precise, Rebuildable):
             setattr(cls, name, property(field.read, field.write, field.remove))
         cls.params = cls.params | own
         cls._precise = (*cls._precise, *(name for name, field in own.items() if field.counts))
+        cls.__doc__ = described(cls)
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..decaying import Decaying, Part
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..solve import relax
 from .base import Linear
 
@@ -22,7 +22,6 @@ class Alpha(Linear):
     Input: jump of h in nS, ``(*batch, *size)``. Output: g in nS, same shape.
 
     Args:
-        tau: time constant (8 ms).
         exact: whether g is the alpha function itself, and changes within the step; see
             `neurodyn.synapses.base.Linear`.
 
@@ -34,10 +33,10 @@ class Alpha(Linear):
     Source: Rall (1967), Distinguishing theoretical synaptic potentials, Journal of Neurophysiology 30.
     """
 
-    tau: Tensor = param(8 * u.ms, domain=positive)
+    tau: Param = param(8 * u.ms, doc="time from a jump to the peak", domain=positive)
 
-    g: Tensor = state(0 * u.nS)
-    h: Tensor = state(0 * u.nS)
+    g: State = state(default=0 * u.nS, alias="g_initializer")
+    h: State = state(default=0 * u.nS, alias="h_initializer")
 
     def step(self, jump: Tensor, g: Tensor, h: Tensor) -> tuple[Tensor | Decaying, Tensor, Tensor]:
         if self.exact:

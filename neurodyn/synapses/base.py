@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ class Linear(Dynamics):
     """
 
     time_constants = ("tau",)
+    if TYPE_CHECKING:
+        exact: bool = False
 
     def __init__(self, size: int | tuple[int, ...], *, exact: bool = False, **values: Any):
         self.exact = exact  # which `time_scale` reads

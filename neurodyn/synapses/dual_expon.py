@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from .. import units as u
 from ..decaying import Decaying, Part
-from ..fields import Param, Parametrised, param, positive, show, state
+from ..fields import Param, Parametrised, State, param, positive, show, state
 from ..solve import relax
 from .base import Linear
 
@@ -52,10 +52,8 @@ class DualExpon(Linear):
     Input: jump in nS, ``(*batch, *size)``. Output: g in nS, same shape.
 
     Args:
-        tau_decay: (10 ms).
-        tau_rise: (1 ms).
-        A: factor, dimensionless (normalised to peak 1).
-        exact: whether g changes within the step, or is held; see `neurodyn.synapses.base.Linear`.
+        exact: whether g changes within the step, or is held; see
+            `neurodyn.synapses.base.Linear`.
 
     Example:
         >>> syn = nd.DualExpon(1, dt=0.1 * u.ms)
@@ -68,26 +66,28 @@ class DualExpon(Linear):
 
     time_constants = ("tau_rise", "tau_decay")
 
-    tau_decay: Tensor = param(10 * u.ms, domain=positive)
-    tau_rise: Tensor = param(1 * u.ms, domain=positive)
-    A: Tensor = _Amplitude(1.0)  # type: ignore[assignment]
+    tau_decay: Param = param(10 * u.ms, doc="time constant of the decay", domain=positive)
+    tau_rise: Param = param(1 * u.ms, doc="time constant of the rise", domain=positive)
+    A: Param = _Amplitude(1.0, doc="factor", computed="for a peak of 1")
 
-    g_rise: Tensor = state(0 * u.nS)
-    g_decay: Tensor = state(0 * u.nS)
+    g_rise: State = state(default=0 * u.nS, alias="g_rise_initializer")
+    g_decay: State = state(default=0 * u.nS, alias="g_decay_initializer")
 
-    def __init__(self, size: int | tuple[int, ...], *, A: Any = None, learn: Iterable[str] = (), **values: Any):
-        super().__init__(size, A=1.0 if A is None else A, learn=learn, **values)
-        rise, decay = self.tau_rise.detach(), self.tau_decay.detach()
-        if bool(((rise - decay).abs() <= torch.finfo(decay.dtype).eps ** 0.5 * decay).any()):
-            raise ValueError(
-                f"{self._label()}: tau_rise and tau_decay must differ, got {show(rise, u.ms)} and {show(decay, u.ms)}; "
-                "for equal time constants use Alpha(size, tau=...)"
-            )
-        self.normalised = A is None and "A" not in self._parameters
-        if self.normalised:
-            del self._buffers["A"]
-        elif A is None:  # learned from the normalised value on
-            self.A = nn.Parameter(peak_factor(rise, decay))
+    if not TYPE_CHECKING:  # which reads the declarations instead
+
+        def __init__(self, size: int | tuple[int, ...], *, A: Any = None, learn: Iterable[str] = (), **values: Any):
+            super().__init__(size, A=1.0 if A is None else A, learn=learn, **values)
+            rise, decay = self.tau_rise.detach(), self.tau_decay.detach()
+            if bool(((rise - decay).abs() <= torch.finfo(decay.dtype).eps ** 0.5 * decay).any()):
+                raise ValueError(
+                    f"{self._label()}: tau_rise and tau_decay must differ, got {show(rise, u.ms)} and "
+                    f"{show(decay, u.ms)}; for equal time constants use Alpha(size, tau=...)"
+                )
+            self.normalised = A is None and "A" not in self._parameters
+            if self.normalised:
+                del self._buffers["A"]
+            elif A is None:  # learned from the normalised value on
+                self.A = nn.Parameter(peak_factor(rise, decay))
 
     def step(self, jump: Tensor, g_rise: Tensor, g_decay: Tensor) -> tuple[Tensor | Decaying, Tensor, Tensor]:
         g_rise = relax(g_rise, 0.0, self.tau_rise, self.dt) + jump

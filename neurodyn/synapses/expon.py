@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..decaying import Decaying, Part
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..solve import relax
 from .base import Linear
 
@@ -19,8 +19,8 @@ class Expon(Linear):
     Input: jump of g in nS, ``(*batch, *size)``. Output: g in nS, same shape.
 
     Args:
-        tau: time constant (8 ms).
-        exact: whether g decays within the step, or is held; see `neurodyn.synapses.base.Linear`.
+        exact: whether g decays within the step, or is held; see
+            `neurodyn.synapses.base.Linear`.
 
     Example:
         >>> syn = nd.Expon(1, tau=2 * u.ms)
@@ -30,9 +30,9 @@ class Expon(Linear):
     Source: Dayan and Abbott (2001), Theoretical Neuroscience, ch. 5.8.
     """
 
-    tau: Tensor = param(8 * u.ms, domain=positive)
+    tau: Param = param(8 * u.ms, doc="time constant", domain=positive)
 
-    g: Tensor = state(0 * u.nS)
+    g: State = state(default=0 * u.nS, alias="g_initializer")
 
     def step(self, jump: Tensor, g: Tensor) -> tuple[Tensor | Decaying, Tensor]:
         g = relax(g, 0.0, self.tau, self.dt) + jump
