@@ -41,6 +41,7 @@ from .readouts import LeakyRateReadout, LeakySpikeReadout
 from .record import Events, Recording, Trace
 from .recurrent import Recurrent
 from .rnn import GRUCell, LSTMCell, MGUCell, RNNCell, URLSTMCell
+from .rules import BCM, STDP, Oja, Plasticity, RewardSTDP, TripletSTDP, VogelsSprekeler
 from .series import constant, series
 from .silence import SilenceWarning
 from .simulate import simulate
@@ -54,6 +55,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ALIF",
     "AMPA",
+    "BCM",
     "BRF",
     "COBA",
     "CUBA",
@@ -64,6 +66,7 @@ __all__ = [
     "NMDA",
     "OU",
     "STD",
+    "STDP",
     "STP",
     "AdEx",
     "AdLIF",
@@ -97,7 +100,9 @@ __all__ = [
     "MaskedLinear",
     "MgBlock",
     "MorrisLecar",
+    "Oja",
     "OneToOne",
+    "Plasticity",
     "PoissonEncoder",
     "PoissonInput",
     "PoissonSpike",
@@ -107,6 +112,7 @@ __all__ = [
     "Receptor",
     "Recording",
     "Recurrent",
+    "RewardSTDP",
     "ScaledWSConv1d",
     "ScaledWSConv2d",
     "ScaledWSConv3d",
@@ -119,9 +125,11 @@ __all__ = [
     "Stream",
     "SynapticOutput",
     "Trace",
+    "TripletSTDP",
     "URLSTMCell",
     "Unroll",
     "UnsetState",
+    "VogelsSprekeler",
     "analysis",
     "bitwise",
     "constant",

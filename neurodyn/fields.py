@@ -110,22 +110,43 @@ def param(default: Any = None, *, unit: Any = None, domain: Domain | None = None
     return Param(default, unit, domain, learnable)
 
 
+@dataclass(eq=False)
 class State:
     """A declared hidden state; its initial value is the parameter ``<name>_initializer``."""
 
-    def __init__(self, default: Any, learnable: bool = True, counts: bool | None = None):
-        self.default, self.learnable = default, learnable
-        self.counts = not learnable if counts is None else counts
-        self.initializer: str = default  # the parameter's name; `Dynamics` replaces a value by the name it makes
+    default: Any
+    learnable: bool = True
+    counts: bool | None = None
+    shape: str | tuple[int, ...] | None = None
+    shared: bool = False
+    lasting: bool = False
+
+    def __post_init__(self) -> None:
+        self.counts = not self.learnable if self.counts is None else self.counts
+        self.shared = self.shared or self.lasting
+        self.initializer: str = self.default  # the parameter's name; `Dynamics` replaces a value by the name it makes
 
 
-def state(default: Any, *, learnable: bool = True, counts: bool | None = None) -> Any:
+def state(
+    default: Any,
+    *,
+    learnable: bool = True,
+    counts: bool | None = None,
+    shape: str | tuple[int, ...] | None = None,
+    shared: bool = False,
+    lasting: bool = False,
+) -> Any:
     """Declare a hidden state by its default initial value: a quantity, or the name of a parameter.
+
+    A state has the shape ``(*batch, *size)``. With `shape`, a tuple or the name of an attribute that holds one, that
+    takes the place of `size`, as for a state of the presynaptic side. A `shared` one has no batch in front: all samples
+    of a batch have it together, as a weight that changes. A `lasting` one is shared and what it has become stays:
+    `reset_states` gives it a value only the first time, and ``state_dict`` holds it.
 
     A state that `counts` (time steps, or spikes), as one that is not `learnable` does, is kept in float32 or better
     whatever the dtype of the model: bfloat16 has no odd numbers above 256.
     """
-    return State(default, learnable, counts)
+    return State(default, learnable, counts, shape, shared, lasting)
 
 
 class Parametrised(Precise, Rebuildable):
