@@ -90,9 +90,10 @@ class Synapses(nn.Module):
         """y_j x_i for each synapse from i to j, the mean over the batch."""
         if self.kind != "dense":
             return self.mean(self.of_post(y) * self.of_pre(x))
+        if x.dim() == len(self.pre):
+            return self.real(y.flatten().unsqueeze(-1) * x.flatten())
         y, x = y.reshape(-1, *self.size[:1]), x.reshape(-1, *self.size[1:])
-        found = y.T @ x
-        return self.real(found if len(x) == 1 else found / len(x))
+        return self.real(y.T @ x / x.shape[0])
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the batch of values ``(*batch, *size)``."""
