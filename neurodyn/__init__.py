@@ -41,7 +41,19 @@ from .readouts import LeakyRateReadout, LeakySpikeReadout
 from .record import Events, Recording, Trace
 from .recurrent import Recurrent
 from .rnn import GRUCell, LSTMCell, MGUCell, RNNCell, URLSTMCell
-from .rules import BCM, STDP, Oja, Plasticity, RewardSTDP, TripletSTDP, VogelsSprekeler
+from .rules import (
+    BCM,
+    STDP,
+    CalciumPlasticity,
+    Oja,
+    Plasticity,
+    RewardSTDP,
+    SynapticScaling,
+    ThresholdAdaptation,
+    TripletSTDP,
+    VogelsSprekeler,
+    VoltageSTDP,
+)
 from .series import constant, series
 from .silence import SilenceWarning
 from .simulate import simulate
@@ -73,6 +85,7 @@ __all__ = [
     "AllToAll",
     "Alpha",
     "AveragedModel",
+    "CalciumPlasticity",
     "CheckpointError",
     "Current",
     "Delay",
@@ -124,12 +137,15 @@ __all__ = [
     "SpikeTime",
     "Stream",
     "SynapticOutput",
+    "SynapticScaling",
+    "ThresholdAdaptation",
     "Trace",
     "TripletSTDP",
     "URLSTMCell",
     "Unroll",
     "UnsetState",
     "VogelsSprekeler",
+    "VoltageSTDP",
     "analysis",
     "bitwise",
     "constant",

@@ -129,6 +129,8 @@ class Dynamics(Parametrised):
         self.dt = as_dt(get_default_dt() if dt is None else dt, f"{self._label()}: dt")
         for name, field in self.states.items():
             self.register_buffer(name, None, persistent=field.lasting)
+            if field.lasting and field.initializer in self.params:  # so that a file has a place for it from the start
+                self._set_initial(name, ())
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -214,11 +216,14 @@ class Dynamics(Parametrised):
             held = self._buffers[name]
             if field.lasting and held is not None:
                 self._buffers[name] = held.detach()
-                continue
-            start = getattr(self, field.initializer)
-            start = start.to(precise(start.dtype)) if field.counts else start
-            lead = () if field.shared else batch
-            self._buffers[name] = start.expand((*lead, *self.state_size(name))).clone()
+            else:
+                self._set_initial(name, () if field.shared else batch)
+
+    def _set_initial(self, name: str, batch: tuple[int, ...]) -> None:
+        field = self.states[name]
+        start = getattr(self, field.initializer)
+        start = start.to(precise(start.dtype)) if field.counts else start
+        self._buffers[name] = start.expand((*batch, *self.state_size(name))).clone()
 
     @property
     def is_set(self) -> bool:

@@ -36,7 +36,9 @@ def pair(p):
 
 
 def inhibitory(c, p, w_max):
-    return nd.VogelsSprekeler(c, w_max=w_max, tau=p["tau"] * u.ms, eta=p["eta"] / 2, rate=p["alpha"] / 2 / p["tau"] / u.ms)
+    return nd.VogelsSprekeler(
+        c, w_max=w_max, tau=p["tau"] * u.ms, eta=p["eta"] / 2, rate=p["alpha"] / 2 / p["tau"] / u.ms
+    )
 
 
 @pytest.fixture(scope="module")
