@@ -210,6 +210,10 @@ class Dynamics(Parametrised):
         shape = self.states[name].shape
         return self.size if shape is None else getattr(self, shape) if isinstance(shape, str) else shape
 
+    def state_unit(self, name: str) -> Any:
+        """The unit of a state, that of its initial value."""
+        return self.params[self.states[name].initializer].unit
+
     def reset_state(self, *batch: int) -> None:
         """Set every state to its initial value, with shape ``(*batch, *size)``; see `neurodyn.state` for others."""
         for name, field in self.states.items():

@@ -62,6 +62,7 @@ class Plasticity(Dynamics):
     """
 
     needs_bound = False  # whether there is no rule without `w_max`
+    w_max: Any  # a tensor, or None
     weight: Tensor = state("initial_weight", shape="synapses", lasting=True)
     arrived: Tensor = state(0.0, shape="pre_size")
 
@@ -74,7 +75,7 @@ class Plasticity(Dynamics):
             own = State("initial_weight", shape="synapses", shared=weights == "restarting")
             vars(self)["states"] = self.states | {"weight": own}
         like: Any = connection.weight
-        layout = Synapses(connection, name)
+        layout = vars(self)["layout"] = Synapses(connection, name)  # which the shapes of states are taken from
         super().__init__(layout.post, dtype=like.dtype, device=like.device, **values)
         self.weights, self.layout, self.connection = weights, layout, connection
         for key in self.params:
@@ -128,6 +129,8 @@ class Plasticity(Dynamics):
         """The output of the connection with these weights."""
         if self.weights != "each":
             return functional_call(self.connection, {"weight": weight}, (x,))
+        mask = getattr(self.connection, "mask", None)
+        weight = weight if mask is None else weight * mask
         y = self.layout.incoming(weight * self.layout.of_pre(x))
         return y if self.connection.bias is None else y + self.connection.bias  # type: ignore[operator]
 
@@ -166,13 +169,15 @@ class Plasticity(Dynamics):
         """That of the weight."""
         return getattr(self.connection, "unit", u.registry.dimensionless)
 
+    def state_unit(self, name: str) -> Any:
+        return self.unit if name == "weight" else super().state_unit(name)
+
     @property
     def initial_weight(self) -> Tensor:
         """The connection's own weights, one for each synapse."""
         return self.connection.weight.expand(self.synapses)  # type: ignore[operator]
 
     def _set_bound(self, w_max: Any) -> None:
-        self.w_max: Tensor | None
         weight = self.initial_weight.detach()
         if w_max is None:
             if self.needs_bound:

@@ -91,7 +91,6 @@ class STDP(Plasticity):
         self.pairing: Pairing = pairing
 
     def change(self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        assert self.w_max is not None
         x, y = relax(x, 0.0, self.tau_plus, self.dt), relax(y, 0.0, self.tau_minus, self.dt)
         up = self.A_plus * self.w_max * fraction_left(weight, self.w_max, self.mu_plus)
         weight = self.bounded(weight + up * self.outer(post, x))

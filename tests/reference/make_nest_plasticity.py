@@ -1,8 +1,9 @@
 """Records ``nest_plasticity.npz`` with NEST 3.10.0 (``pip install nest-simulator==3.10.0``).
 
 One plastic synapse between two neurons that repeat given spikes for 100 s at a step of 1 ms. The file holds the steps
-of the spikes of both, and for each rule the weight at each presynaptic spike, after the changes up to it, and parameters.
-NEST counts its delay of 1 ms on the way back from the postsynaptic neuron: its spikes reach the synapse a step later.
+of the spikes of both, and for each rule its parameters and the weight at each presynaptic spike, after the changes up
+to it. NEST counts its delay of 1 ms on the way back from the postsynaptic neuron, whose spikes reach the synapse a step
+later.
 """
 
 from pathlib import Path
