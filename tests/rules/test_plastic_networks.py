@@ -172,7 +172,9 @@ class Wrong(nd.Plasticity):
 def test_what_is_refused():
     one = lambda weight=0.5, n=2, **v: nd.OneToOne(n, weight=torch.full((n,), weight), **v)  # noqa: E731
     for connection in (nn.Conv1d(2, 2, 3), nd.ScaledWSLinear(2, 2), nd.LIF(2), nd.SignedLinear(2, 2)):
-        with pytest.raises(TypeError, match=f"STDP: the connection is {type(connection).__name__}, which has no weight"):
+        with pytest.raises(
+            TypeError, match=f"STDP: the connection is {type(connection).__name__}, which has no weight"
+        ):
             nd.STDP(connection, w_max=1.0)
     with pytest.raises(TypeError, match="has delays of its own.*nd.Delay"):
         nd.STDP(sparse(delay=2 * u.ms), w_max=1.0)
