@@ -42,6 +42,19 @@ from .readouts import LeakyRateReadout, LeakySpikeReadout
 from .record import Events, Recording, Trace
 from .recurrent import Recurrent
 from .rnn import GRUCell, LSTMCell, MGUCell, RNNCell, URLSTMCell
+from .rules import (
+    BCM,
+    STDP,
+    CalciumPlasticity,
+    Oja,
+    Plasticity,
+    RewardSTDP,
+    SynapticScaling,
+    ThresholdAdaptation,
+    TripletSTDP,
+    VogelsSprekeler,
+    VoltageSTDP,
+)
 from .series import constant, series
 from .silence import SilenceWarning
 from .simulate import simulate
@@ -56,6 +69,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ALIF",
     "AMPA",
+    "BCM",
     "BRF",
     "COBA",
     "CUBA",
@@ -66,11 +80,13 @@ __all__ = [
     "NMDA",
     "OU",
     "STD",
+    "STDP",
     "STP",
     "AdEx",
     "AdLIF",
     "AllToAll",
     "Alpha",
+    "CalciumPlasticity",
     "CheckpointError",
     "Current",
     "Delay",
@@ -99,8 +115,10 @@ __all__ = [
     "MgBlock",
     "MorrisLecar",
     "NaNWarning",
+    "Oja",
     "OneToOne",
     "Param",
+    "Plasticity",
     "PoissonEncoder",
     "PoissonInput",
     "PoissonSpike",
@@ -110,6 +128,7 @@ __all__ = [
     "Receptor",
     "Recording",
     "Recurrent",
+    "RewardSTDP",
     "ScaledWSConv1d",
     "ScaledWSConv2d",
     "ScaledWSConv3d",
@@ -122,11 +141,16 @@ __all__ = [
     "State",
     "Stream",
     "SynapticOutput",
+    "SynapticScaling",
+    "ThresholdAdaptation",
     "TimeStepWarning",
     "Trace",
+    "TripletSTDP",
     "URLSTMCell",
     "Unroll",
     "UnsetState",
+    "VogelsSprekeler",
+    "VoltageSTDP",
     "analysis",
     "bitwise",
     "constant",

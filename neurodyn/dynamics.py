@@ -159,14 +159,18 @@ class Dynamics(Parametrised):
                 "treats each row of a batch alone"
             )
         vars(self)["_buffers"] = Buffers(self._buffers)
-        for name in self.states:
+        for name, field in self.states.items():
             self._register_state(name)
+            if field.lasting and field.initializer in self.params:  # so that a file has a place for it from the start
+                self._set_initial(name, ())
         self._warn_of_standstill()
         warn_if_unresolved(self)
 
     def _register_state(self, name: str, value: Tensor | None = None) -> None:
-        self._buffers.states.add(name)  # type: ignore[attr-defined]
-        self.register_buffer(name, value, persistent=False)
+        lasting = self.states[name].lasting  # is found and saved like any other buffer
+        if not lasting:
+            self._buffers.states.add(name)  # type: ignore[attr-defined]
+        self.register_buffer(name, value, persistent=lasting)
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -184,6 +188,11 @@ class Dynamics(Parametrised):
             if in_place:
                 raise UnsetState(f"{self._label()} has no state to export; call nd.reset_states(net, *batch) first")
             self.reset_state(*self.batch_of(input))
+        return self._stepped(self.advance, input, **inputs)
+
+    def _stepped(self, step: Any, *inputs: Any, **further: Any) -> Any:
+        """Call ``step(*inputs, *states) -> (output, *new_states)`` with the states held, and keep the new ones."""
+        in_place = exporting() and not _pure
         states: Any = [self._buffers[name] for name in self.states]
         if in_place:
             states = [value * 1.0 for value in states]  # Inductor drops a clone, and then reads what is written
@@ -194,7 +203,7 @@ class Dynamics(Parametrised):
                 "have changed since the first call, so the gradient would be wrong. Checkpoint a block that sets its "
                 "states itself, such as nd.unroll(net, xs), or use nd.unroll(net, xs, checkpoint=n)"
             )
-        output, *new = self.advance(input, *states, **inputs)
+        output, *new = step(*inputs, *states, **further)
         for name, value in zip(self.states, new, strict=True):
             self._buffers[name] = self._buffers[name].copy_(value) if in_place else value  # type: ignore[union-attr]
         if not compiling:
@@ -252,15 +261,28 @@ class Dynamics(Parametrised):
         return output, list(returned[1:])
 
     def state_size(self, name: str) -> tuple[int, ...]:
-        """Trailing shape of a state; the population's, unless a model says otherwise."""
-        return self.size
+        """Trailing shape of a state; the population's, unless its declaration or a model says otherwise."""
+        shape = self.states[name].shape
+        return self.size if shape is None else getattr(self, shape) if isinstance(shape, str) else shape
+
+    def state_unit(self, name: str) -> Any:
+        """The unit of a state, that of its initial value."""
+        return self.params[self.states[name].initializer].unit
 
     def reset_state(self, *batch: int) -> None:
-        """Set every state to its initial value, with shape ``(*batch, *size)``."""
+        """Set every state to its initial value, with shape ``(*batch, *size)``; see `neurodyn.state` for others."""
         for name, field in self.states.items():
-            start = getattr(self, field.initializer)
-            start = start.to(precise(start.dtype)) if field.counts else start
-            self._buffers[name] = start.expand((*batch, *self.state_size(name))).clone()
+            held = self._buffers[name]
+            if field.lasting and held is not None:
+                self._buffers[name] = held.detach()
+            else:
+                self._set_initial(name, () if field.shared else batch)
+
+    def _set_initial(self, name: str, batch: tuple[int, ...]) -> None:
+        field = self.states[name]
+        start = getattr(self, field.initializer)
+        start = start.to(precise(start.dtype)) if field.counts else start
+        self._buffers[name] = start.expand((*batch, *self.state_size(name))).clone()
 
     @property
     def is_set(self) -> bool:
@@ -269,21 +291,24 @@ class Dynamics(Parametrised):
 
     @property
     def batch(self) -> tuple[int, ...]:
-        """The batch shape of the states.
+        """The batch shape of the states; that of a layer whose states are all shared is ().
 
         Raises:
             UnsetState: before `reset_state`.
         """
-        name = next(iter(self.states))
+        name = next((name for name, field in self.states.items() if not field.shared), "")
+        if not name:
+            return ()
         value = self._buffers[name]
         if value is None:
             raise UnsetState(f"{self._label()} has no state yet; call reset_state(*batch) first")
         return tuple(value.shape[: value.dim() - len(self.state_size(name))])
 
     def unset_state(self) -> None:
-        """Forget the states, as before the first call."""
-        for name in self.states:
-            self._buffers[name] = None
+        """Forget the states, as before the first call, but for lasting ones."""
+        for name, field in self.states.items():
+            if not field.lasting:
+                self._buffers[name] = None
 
     def detach_state(self) -> None:
         """Cut the states from the graph that computed them."""
@@ -323,7 +348,13 @@ class Dynamics(Parametrised):
 
     def _check_match(self, name: str, value: Tensor, input: Any, batch: tuple[int, ...]) -> None:
         size = self.state_size(name)
-        if tuple(value.shape) != batch + size:
+        if self.states[name].shared:
+            if tuple(value.shape) != size:
+                raise ValueError(
+                    f"{self._label()}: {name} has shape {tuple(value.shape)}, wanted {size}; all samples of a batch "
+                    "share it"
+                )
+        elif tuple(value.shape) != batch + size:
             held = tuple(value.shape[: value.dim() - len(size)])
             raise ValueError(
                 f"{self._label()}: {name} holds batch {held} and the input has batch {batch}; call "

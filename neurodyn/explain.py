@@ -126,10 +126,11 @@ def _states(net: nn.Module, T: int, batch: tuple[int, ...]) -> Iterator[str]:
     total = 0
     for path, module in named_dynamics(net):
         for name, field in module.states.items():
-            shape = (*batch, *module.state_size(name))
+            shape = module.state_size(name) if field.shared else (*batch, *module.state_size(name))
             size = torch.Size(shape).numel() * getattr(module, field.initializer).element_size()
             total += size
-            yield f"{path}.{name} {shape}: {_bytes(size)}".removeprefix(".")
+            kind = ", stays" if field.lasting else ", shared by the batch" if field.shared else ""
+            yield f"{path}.{name} {shape}: {_bytes(size)}{kind}".removeprefix(".")
     chunks = -(-T // 8)
     size = _bytes(total * chunks)
     yield f"kept for the backward pass of {T} steps: {size} in chunks of 8 steps, more in shorter ones"

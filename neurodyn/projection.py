@@ -30,7 +30,8 @@ class Projection(nn.Module):
     write in each step are the same as one call.
 
     Args:
-        connection: any callable module, such as ``nn.Linear(source, target, bias=False)``.
+        connection: any callable module, such as ``nn.Linear(source, target, bias=False)``, or a rule such as `STDP`
+            around one, whose weights change when `learn` is called with the spikes of the target.
         synapse: a synapse, or None for the connection's values themselves.
         align: "post" or "pre".
         output: `COBA`, `CUBA`, ... or None.
@@ -97,6 +98,19 @@ class Projection(nn.Module):
         for stage in self.stages():
             x = stage(x)
         return x
+
+    def learn(self, spikes: Tensor, **signals: Any) -> None:
+        """Change the weights of a connection that learns, by the spikes of the target in this step.
+
+        Raises:
+            TypeError: a connection that does not learn.
+        """
+        if not hasattr(self.connection, "learn"):
+            raise TypeError(
+                f"Projection: {_name(self.connection)} does not learn; build it with a rule as the connection, for "
+                "example nd.Projection(nd.STDP(connection, w_max=...), ...)"
+            )
+        self.connection.learn(spikes, **signals)  # type: ignore[operator]
 
     def read(self) -> Tensor | Current:
         """The output of the coming step, before its spikes are known; every delay must be at least dt.

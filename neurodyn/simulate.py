@@ -167,7 +167,4 @@ def unit_of(net: nn.Module, name: str) -> pint.Unit:
     """The unit of a state by its name; no unit for an output."""
     path, _, state = name.rpartition(".")
     module = dict(named_dynamics(net)).get(path)
-    field = module.states.get(state) if module is not None else None
-    return (
-        module.params[field.initializer].unit if module is not None and field is not None else u.registry.dimensionless
-    )
+    return u.registry.dimensionless if module is None or state not in module.states else module.state_unit(state)

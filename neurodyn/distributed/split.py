@@ -71,6 +71,8 @@ def _part(module: nn.Module, path: str, sizes: set[int]) -> nn.Module:
     if isinstance(module, Projection):
         return _projection(module, path, sizes)
     part = _clone(module)
+    if isinstance(module, Dynamics) and any(f.shape is not None or f.shared for f in module.states.values()):
+        _refuse(path, module, "it has states that are not one for each neuron, such as weights that change")
     if isinstance(module, Dynamics):
         if len(module.size) != 1:
             _refuse(path, module, f"its size is {module.size}, wanted one number of neurons")

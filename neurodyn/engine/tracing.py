@@ -165,12 +165,12 @@ def trace_step(
     if not differentiable:  # all gradients are None
         _set_outputs(graph, [*results, *[None] * len(signature.sources)])
     layouts = [_layout(node.meta["val"], free) for node in results]
+    if signature.sizes and not free.are_free():
+        raise SizeSpecialised
     outs, new = layouts[: len(layouts) - n], layouts[len(layouts) - n :]
     for name, before, after in zip(names, signature.states, new, strict=False):
         if before != after:
             raise NotCompilable(f"its new state {name} has the layout {after}, where the old one has {before}")
-    if signature.sizes and not free.are_free():
-        raise SizeSpecialised
     return TracedStep(graph, signature, tuple(outs), spec, differentiable, free)
 
 
