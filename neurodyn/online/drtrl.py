@@ -1,0 +1,118 @@
+"""Real-time recurrent learning with diagonal Jacobians."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .learner import Learner
+from .local import Call, Key, Step
+from .maps import add_grad, add_matrix_grad, split
+
+
+class DRTRL(Learner):
+    r"""D-RTRL: forward-mode gradients that follow each neuron's own states, and no path from neuron to neuron in time.
+
+    $\varepsilon_t = D_t\,\varepsilon_{t-1} + \frac{\partial h_t}{\partial a_t} \otimes x_t$
+
+    for each linear map $a_t = W x_t$: $D_t = \partial h_t / \partial h_{t-1}$ holds, for each neuron, the derivatives
+    between its own states (V, an adaptation, the synapse before it). Parameters that neurons declare, such as a
+    learned tau, have traces with $\partial h_t / \partial \theta$ in place of the outer product. The gradient is
+    $\sum_t \frac{\partial L_t}{\partial\theta} + \frac{\partial L_t}{\partial h_{t-1}} \varepsilon_{t-1}$.
+
+    It equals backpropagation through time where each parameter acts on the loss through the states of its own neuron:
+    for one layer of neurons without recurrence, with synapses before it and any layers without states after it. With
+    recurrence, or further layers with states after it, paths through a linear map *and* through time are left out.
+
+    Cost: per step and sample O(states² x weights) time, and one trace for each weight and each state of its neuron,
+    whatever the number of steps.
+
+    Takes: trained `nn.Linear`, the dense and sparse connections of neurodyn (a trace for each pair of neurons), and
+    parameters declared with `nd.param`; convolutions and other parameters only if nothing in time depends on them.
+
+    Source: Williams and Zipser (1989), A learning algorithm for continually running fully recurrent neural networks,
+    Neural Computation 1; the diagonal form: Wang, Dong, Jiang, Xiao, Jiang, Liu, Huan and Wu (2024), A scalable
+    model-agnostic online learning framework for spiking neural networks, bioRxiv 2024.09.24.614728.
+
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 5), nd.LIF(5, learn="tau"), torch.nn.Linear(5, 2))
+        >>> learner = nd.online.DRTRL(net)
+        >>> for x in torch.rand(20, 4, 3):  # time, batch, features
+        ...     learner.backward(learner(x).square().mean())
+        >>> net[0].weight.grad.shape
+        torch.Size([5, 3])
+    """
+
+    dense = True
+
+    def forget(self) -> None:
+        self.traces: dict[tuple[Key, Key], Tensor] = {}  # by what is learned, and the state that carries it
+
+    def advance(self, step: Step) -> None:
+        assert self.plan is not None
+        for source in sorted(set().union(*self.plan.carried.values())):
+            new: dict[Key, Tensor] = {}
+            for row, slopes in step.rows.items():
+                if source in self.plan.carried[row]:
+                    new[row] = self._advanced(source, row, slopes, step)
+            self.traces |= {(source, row): value for row, value in new.items()}
+
+    def _advanced(self, source: Key, row: Key, slopes: dict[Key, Tensor], step: Step) -> Tensor:
+        """The trace of `source` in `row` after the step."""
+        inputs = self.input_of(source, step)
+        total: Any = None
+        for key, slope in slopes.items():
+            old = self.traces.get((source, key))
+            if old is not None:
+                term = old * slope.reshape(slope.shape + (1,) * (old.dim() - slope.dim()))
+                total = term if total is None else total.add_(term)
+        if source in slopes:
+            fresh = slopes[source] if inputs is None else slopes[source].unsqueeze(-1) * inputs.unsqueeze(-2)
+            total = fresh.clone() if total is None else total.add_(fresh)
+        if total is None:
+            total = torch.zeros_like(slopes[next(iter(slopes))])
+            total = total if inputs is None else total.unsqueeze(-1) * inputs.unsqueeze(-2)
+        return total
+
+    def input_of(self, source: Key, step: Step) -> Tensor | None:
+        """The input of a map, with a 1 for its bias; None for a neuron's own parameter."""
+        return with_one(step.calls[source[1]]) if source[0] == "map" else None
+
+    def collect(self, step: Step, signals: list[Tensor | None], pulls: dict[Key, Tensor]) -> None:
+        found: dict[Key, Tensor] = {}
+        for (source, row), trace in self.traces.items():
+            if row in pulls:
+                pull = pulls[row]
+                if source[0] == "map":
+                    grad = torch.einsum("bn,bni->ni", pull.flatten(0, -2) if pull.dim() > 1 else pull[None], _rows(trace))
+                else:
+                    grad = pull * trace
+                found[source] = found[source] + grad if source in found else grad
+        for (kind, name), grad in found.items():
+            if kind == "map":
+                add_trained(step.calls[name], grad)
+            else:
+                parameter = self.own[name][1]
+                add_grad(parameter, grad.sum_to_size(parameter.shape))
+
+
+def with_one(call: Call) -> Tensor:
+    """The input of a call of a map, and a 1 after it if there is a bias to train."""
+    x = call.x.detach()
+    return x if split(call.map)[1] is None else torch.cat((x, torch.ones_like(x[..., :1])), -1)
+
+
+def add_trained(call: Call, grad: Tensor) -> None:
+    """Add the gradient of a matrix, and of the bias in the last column if it is trained."""
+    _, bias = split(call.map)
+    if bias is not None:
+        add_grad(bias, grad[:, -1].sum_to_size(bias.shape))
+        grad = grad[:, :-1]
+    add_matrix_grad(call.map, grad)
+
+
+def _rows(trace: Tensor) -> Tensor:
+    """A trace (*batch, N, I) with one dimension for the batch."""
+    return trace.flatten(0, -3) if trace.dim() > 2 else trace[None]

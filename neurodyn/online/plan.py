@@ -1,0 +1,149 @@
+"""Which states carry eligibility traces, and of what; found once, from the graph of the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .local import Key, Step, slopes
+
+
+@dataclass
+class Plan:
+    """What the traces of a network are.
+
+    Attributes:
+        rows: for each state that carries traces, and other values that do, the leaves that it depends on.
+        carried: for each of them the parameters and calls of maps whose traces it carries.
+        kept: for each call of a map, whether its input passes gradients to what is before it.
+    """
+
+    rows: dict[Key, list[Key]]
+    carried: dict[Key, set[Key]]
+    kept: list[bool]
+
+    def fill(self, step: Step) -> None:
+        """Set the derivatives of each row by its leaves, one number for each neuron."""
+        for key, leaves in self.rows.items():
+            found = slopes([value_of(key, step)], leaves, step, torch.ones_like)
+            step.rows[key] = {leaf: g for leaf, g in zip(leaves, found, strict=True) if g is not None}
+
+
+def value_of(key: Key, step: Step) -> Tensor:
+    """The tensor of a row: a state after the step, or the input of a map."""
+    kind, name = key
+    value = step.states[name] if kind == "state" else step.calls[name].exit
+    assert value is not None
+    return value
+
+
+def make_plan(net: nn.Module, step: Step, others: Mapping[str, Tensor]) -> Plan:
+    """The plan of the network that made this step.
+
+    Args:
+        others: trained parameters that are neither of a map nor a neuron's own.
+
+    Raises:
+        NotImplementedError: a state that mixes neurons, or a parameter that no trace can follow.
+    """
+    known = [key for key, value in step.leaves.items() if value.requires_grad]
+    rows: dict[Key, set[Key]] = {}
+    for name, value in step.states.items():
+        rows["state", name] = _connected([value], known, step) if value.requires_grad else set()
+    carried = _carried(rows)
+    shown = _connected(step.outputs, known, step)
+    kept, cut = [], set()
+    for k, call in enumerate(step.calls):
+        seen = set() if call.exit is None else _connected([call.exit], known, step)
+        now = {key for key in seen if key[0] != "state"}
+        past = set().union(*(carried[key] for key in seen - now))
+        loop = any(kind == "map" and n >= k for kind, n in past)  # it feeds back on itself
+        kept.append(bool(now) or bool(past and not loop))
+        if kept[-1]:
+            shown |= seen
+        else:
+            cut |= past
+    needed, waiting = {}, [key for key in shown if key[0] == "state"]
+    while waiting:
+        key = waiting.pop()
+        if key in needed or not rows[key] or not carried[key]:
+            continue
+        needed[key] = sorted(leaf for leaf in rows[key] if leaf[0] != "state" or carried[leaf])
+        waiting += [leaf for leaf in rows[key] if leaf[0] == "state"]
+    plan = Plan(needed, {key: carried[key] for key in needed}, kept)
+    reached = shown.union(*plan.carried.values())
+    for kind, name in sorted(cut - reached):
+        what = step.calls[name].name if kind == "map" else name
+        raise NotImplementedError(
+            f"nd.online: {what} of {type(net).__name__} acts on the output only by way of a loop through a linear map, "
+            "which online rules leave out, so that it would never learn; freeze it by requires_grad_(False), or use "
+            "nd.unroll and backward()"
+        )
+    for key in needed:
+        check_elementwise(net, key, needed[key], step)
+    _check_others(net, plan, step, others)
+    return plan
+
+
+def _connected(values: list[Tensor], keys: list[Key], step: Step) -> set[Key]:
+    values = [value for value in values if value.requires_grad]
+    if not values:
+        return set()
+    found = slopes(values, keys, step, torch.ones_like)
+    return {key for key, g in zip(keys, found, strict=True) if g is not None}
+
+
+def _carried(rows: Mapping[Key, set[Key]]) -> dict[Key, set[Key]]:
+    """For each state all parameters and maps' outputs that act on it, also by way of earlier states."""
+    carried = {key: {leaf for leaf in leaves if leaf[0] != "state"} for key, leaves in rows.items()}
+    for _ in rows:
+        for key, leaves in rows.items():
+            carried[key] |= set().union(*(carried.get(leaf, set()) for leaf in leaves))
+    return carried
+
+
+def check_elementwise(net: nn.Module, key: Key, leaves: list[Key], step: Step) -> None:
+    """See that a derivative is one number for each neuron: backwards, any vector comes out times that number."""
+    value = value_of(key, step)
+    name = key[1] if key[0] == "state" else f"the input of {step.calls[key[1]].name}"
+    weights = _weights(value)
+    ones = slopes([value], leaves, step, torch.ones_like)
+    weighted = slopes([value], leaves, step, lambda _: weights)
+    for leaf, one, other in zip(leaves, ones, weighted, strict=True):
+        if one is None or other is None:
+            continue
+        of = step.calls[leaf[1]].name if leaf[0] == "map" else leaf[1]
+        tolerance = 1e3 * torch.finfo(one.dtype).eps * one.abs().amax()
+        if one.shape != value.shape or bool(((one * weights - other).abs() > tolerance).any()):
+            raise NotImplementedError(
+                f"nd.online: {name} {tuple(value.shape)} of {type(net).__name__} does not depend on {of} "
+                f"{tuple(one.shape)} neuron by neuron; eligibility traces are for linear maps whose outputs go to "
+                "neurons and synapses one to one. nd.online.OTTT and nd.online.SLTT take pooling and norms between "
+                "them; nd.unroll and backward() take everything"
+            )
+
+
+def _weights(value: Tensor) -> Tensor:
+    """Numbers between 1 and 2 without a pattern, the same each time and without the random state."""
+    place = torch.arange(value.numel(), dtype=value.dtype, device=value.device)
+    return 1 + torch.frac(place * 0.6180339887498949).square().reshape(value.shape)
+
+
+def _check_others(net: nn.Module, plan: Plan, step: Step, others: Mapping[str, Tensor]) -> None:
+    """A parameter that acts on a state, and so on later steps, needs a trace."""
+    for key in plan.rows:
+        if not others:
+            return
+        found = torch.autograd.grad(
+            value_of(key, step).sum(), list(others.values()), retain_graph=True, allow_unused=True
+        )
+        for name, g in zip(others, found, strict=True):
+            if g is not None:
+                raise NotImplementedError(
+                    f"nd.online: {name} of {type(net).__name__} acts on the state {key[1]}, and there are traces for "
+                    "nn.Linear, convolutions, nd's connections, and parameters that a neuron or synapse declares with "
+                    "nd.param; freeze it by requires_grad_(False), put it into one of these, or use nd.online.SLTT"
+                )
