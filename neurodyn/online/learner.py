@@ -69,6 +69,13 @@ class Learner:
         self.step = None
         self.forget()
 
+    def restart(self) -> None:
+        """Start anew; the batch is that of the next input."""
+        for _, module in named_dynamics(self.net):
+            module.unset_state()
+        self.step = None
+        self.forget()
+
     def __call__(self, *inputs: Any) -> Any:
         """One step of the network: what it returns, for `backward`."""
         if self.step is not None:

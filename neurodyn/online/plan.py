@@ -137,8 +137,9 @@ def _check_others(net: nn.Module, plan: Plan, step: Step, others: Mapping[str, T
     for key in plan.rows:
         if not others:
             return
+        value = value_of(key, step)
         found = torch.autograd.grad(
-            value_of(key, step).sum(), list(others.values()), retain_graph=True, allow_unused=True
+            value, list(others.values()), torch.ones_like(value), retain_graph=True, allow_unused=True
         )
         for name, g in zip(others, found, strict=True):
             if g is not None:
