@@ -14,7 +14,7 @@ from ..readouts.leaky import LeakyIntegrator, LeakySpike
 from ..recurrent import Recurrent
 from .learner import Learner
 from .local import Key, Step
-from .maps import add_grads_at, split
+from .maps import add_grads_at
 
 
 class OTTT(Learner):
@@ -87,7 +87,7 @@ class OTTT(Learner):
     def collect(self, step: Step, signals: list[Tensor | None], pulls: dict[Key, Tensor]) -> None:
         traced = self._traced(step)
         for k, (call, signal) in enumerate(zip(step.calls, signals, strict=True)):
-            if signal is not None and any((*split(call.map)[0], split(call.map)[1] is not None)):
+            if signal is not None:
                 add_grads_at(call.map, traced[k][0], signal, traced[k][1])
 
     def _decay(self, map: str, behind: list[str]) -> float:
