@@ -4,7 +4,7 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import analysis, bitwise, distributed, init, losses, nir, plot, surrogate, units
+from . import analysis, bitwise, distributed, init, losses, nir, online, plot, surrogate, units
 from .activity import SpikeStatistics, scale_weights
 from .averaged import AveragedModel
 from .checkpoint import CheckpointError, load, save
@@ -141,6 +141,7 @@ __all__ = [
     "narrow_delays",
     "nir",
     "nonnegative",
+    "online",
     "param",
     "parameter_groups",
     "phi",

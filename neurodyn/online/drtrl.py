@@ -52,49 +52,49 @@ class DRTRL(Learner):
 
     def advance(self, step: Step) -> None:
         assert self.plan is not None
-        for source in sorted(set().union(*self.plan.carried.values())):
-            new: dict[Key, Tensor] = {}
-            for row, slopes in step.rows.items():
-                if source in self.plan.carried[row]:
-                    new[row] = self._advanced(source, row, slopes, step)
-            self.traces |= {(source, row): value for row, value in new.items()}
+        for source in self.plan.sources:
+            self.follow(source, source, step, with_one(step.calls[source[1]]) if source[0] == "map" else None)
 
-    def _advanced(self, source: Key, row: Key, slopes: dict[Key, Tensor], step: Step) -> Tensor:
-        """The trace of `source` in `row` after the step."""
-        inputs = self.input_of(source, step)
-        total: Any = None
-        for key, slope in slopes.items():
-            old = self.traces.get((source, key))
-            if old is not None:
-                term = old * slope.reshape(slope.shape + (1,) * (old.dim() - slope.dim()))
-                total = term if total is None else total.add_(term)
-        if source in slopes:
-            fresh = slopes[source] if inputs is None else slopes[source].unsqueeze(-1) * inputs.unsqueeze(-2)
-            total = fresh.clone() if total is None else total.add_(fresh)
-        if total is None:
-            total = torch.zeros_like(slopes[next(iter(slopes))])
-            total = total if inputs is None else total.unsqueeze(-1) * inputs.unsqueeze(-2)
+    def follow(
+        self, label: Key, source: Key, step: Step, x: Tensor | None, keep: float = 1.0, gain: float = 1.0
+    ) -> None:
+        """Bring the traces of `source` to the time after the step: its slopes times x are added to what is kept."""
+        assert self.plan is not None
+        new = {}
+        for row, slopes in step.rows.items():
+            if source not in self.plan.carried[row]:
+                continue
+            total: Any = None
+            for key, slope in slopes.items():
+                old = self.traces.get((label, key))
+                if old is not None:
+                    slope = slope if x is None else slope.unsqueeze(-1)
+                    total = old * (keep * slope) if total is None else total.addcmul_(old, keep * slope)
+            if source in slopes:
+                slope, values = gain * slopes[source], torch.ones_like(slopes[source])
+                slope, values = (slope, values) if x is None else (slope.unsqueeze(-1), x.unsqueeze(-2))
+                total = slope * values if total is None else total.addcmul_(slope, values)
+            if total is not None:
+                new[label, row] = total
+        self.traces |= new
+
+    def pulled(self, label: Key, pulls: dict[Key, Tensor]) -> Tensor | None:
+        """The gradient by what the traces of `label` are of: their product with the gradients by states."""
+        total = None
+        for (of, row), trace in self.traces.items():
+            if of == label and row in pulls:
+                pull = pulls[row] if trace.dim() == pulls[row].dim() else pulls[row].unsqueeze(-1)
+                total = pull * trace if total is None else total.addcmul_(pull, trace)
         return total
 
-    def input_of(self, source: Key, step: Step) -> Tensor | None:
-        """The input of a map, with a 1 for its bias; None for a neuron's own parameter."""
-        return with_one(step.calls[source[1]]) if source[0] == "map" else None
-
     def collect(self, step: Step, signals: list[Tensor | None], pulls: dict[Key, Tensor]) -> None:
-        found: dict[Key, Tensor] = {}
-        for (source, row), trace in self.traces.items():
-            if row in pulls:
-                pull = pulls[row]
-                if source[0] == "map":
-                    grad = torch.einsum("bn,bni->ni", pull.flatten(0, -2) if pull.dim() > 1 else pull[None], _rows(trace))
-                else:
-                    grad = pull * trace
-                found[source] = found[source] + grad if source in found else grad
-        for (kind, name), grad in found.items():
-            if kind == "map":
-                add_trained(step.calls[name], grad)
-            else:
-                parameter = self.own[name][1]
+        assert self.plan is not None
+        for source in self.plan.sources:
+            grad = self.pulled(source, pulls)
+            if grad is not None and source[0] == "map":
+                add_trained(step.calls[source[1]], grad.flatten(0, -3).sum(0) if grad.dim() > 2 else grad)
+            elif grad is not None:
+                parameter = self.own[source[1]][1]
                 add_grad(parameter, grad.sum_to_size(parameter.shape))
 
 
@@ -111,8 +111,3 @@ def add_trained(call: Call, grad: Tensor) -> None:
         add_grad(bias, grad[:, -1].sum_to_size(bias.shape))
         grad = grad[:, :-1]
     add_matrix_grad(call.map, grad)
-
-
-def _rows(trace: Tensor) -> Tensor:
-    """A trace (*batch, N, I) with one dimension for the batch."""
-    return trace.flatten(0, -3) if trace.dim() > 2 else trace[None]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from .drtrl import DRTRL
 from .local import Key, Step
-from .maps import add_grads_at
+from .maps import add_bias_grad, add_grad, add_weight_grads_at, split
 
 
 class ESDRTRL(DRTRL):
@@ -16,8 +16,8 @@ class ESDRTRL(DRTRL):
     $\varepsilon^f_t = \alpha D_t\,\varepsilon^f_{t-1} + (1 - \alpha)\,\partial h_t / \partial a_t$ of the neurons, and
     $\frac{dh_t}{dW} \approx \frac{\varepsilon^f_t}{1 - \alpha^t} \otimes \varepsilon^x_t$ with t = 1, 2, ...
 
-    The denominator takes the bias from the average of the first steps. Parameters that neurons declare have exact
-    traces. It is an approximation at any decay; at alpha = 0 it is the gradient within each step alone.
+    The denominator takes the bias from the average of the first steps. Biases, and parameters that neurons declare, have
+    the exact traces of D-RTRL, which cost no more. It is an approximation at any decay; at alpha = 0 it is the gradient within each step alone.
 
     Cost: per step and sample O(inputs + states² x outputs) of each map, in time and memory; the weights themselves are
     used once per backward pass, as in backpropagation.
@@ -51,47 +51,43 @@ class ESDRTRL(DRTRL):
     def forget(self) -> None:
         super().forget()
         self.steps = 0
-        self.inputs: dict[int, tuple[Tensor, float]] = {}  # for each call of a map its input and that of its bias
+        self.inputs: dict[int, Tensor] = {}  # the smoothed input of each call of a map
 
     def exact(self, k: int) -> bool:
         """Not where there are traces, which hold the current step as well."""
         assert self.plan is not None
-        return not any(("map", k) in sources for sources in self.plan.carried.values())
+        return ("map", k) not in self.plan.sources
 
     def advance(self, step: Step) -> None:
+        assert self.plan is not None
         self.inputs, self.steps = self._smoothed(step), self.steps + 1
-        super().advance(step)
+        for source in self.plan.sources:
+            if source[0] == "own":
+                self.follow(source, source, step, None)
+                continue
+            self.follow(source, source, step, None, self.decay, 1 - self.decay)
+            if split(step.calls[source[1]].map)[1] is not None:
+                self.follow(("bias", source[1]), source, step, None)
 
-    def _smoothed(self, step: Step) -> dict[int, tuple[Tensor, float]]:
-        """The traces of inputs after the step."""
-        found = {}
-        for k, call in enumerate(step.calls):
-            x, one = self.inputs.get(k, (0.0, 0.0))
-            found[k] = self.decay * x + call.x.detach(), self.decay * one + 1
-        return found
-
-    def input_of(self, source: Key, step: Step) -> Tensor | None:
-        return None
-
-    def _advanced(self, source: Key, row: Key, slopes: dict[Key, Tensor], step: Step) -> Tensor:
-        if source[0] == "map":
-            slopes = {key: (1 - self.decay if key == source else self.decay) * slope for key, slope in slopes.items()}
-        return super()._advanced(source, row, slopes, step)
+    def _smoothed(self, step: Step) -> dict[int, Tensor]:
+        """The smoothed inputs after the step."""
+        return {k: self.decay * self.inputs.get(k, 0.0) + call.x.detach() for k, call in enumerate(step.calls)}
 
     def collect(self, step: Step, signals: list[Tensor | None], pulls: dict[Key, Tensor]) -> None:
+        assert self.plan is not None
         smoothed, unbiased = self._smoothed(step), 1 - self.decay ** (self.steps + 1)
-        own = {key: trace for key, trace in self.traces.items() if key[0][0] == "own"}
-        factors: dict[int, Tensor] = {}
-        for k, signal in enumerate(signals):
-            if signal is not None and not self.exact(k):
-                factors[k] = (1 - self.decay) * signal
-        for (source, row), trace in self.traces.items():
-            if source[0] == "map" and row in pulls:
-                past = self.decay * pulls[row] * trace
-                factors[source[1]] = factors[source[1]] + past if source[1] in factors else past
-        for k, factor in factors.items():
-            x, one = smoothed[k]
-            add_grads_at(step.calls[k].map, x, factor / unbiased, one)
-        everything, self.traces = self.traces, own
-        super().collect(step, signals, pulls)
-        self.traces = everything
+        for source in self.plan.sources:
+            past = self.pulled(source, pulls)
+            if source[0] == "own":
+                parameter = self.own[source[1]][1]
+                add_grad(parameter, None if past is None else past.sum_to_size(parameter.shape))
+                continue
+            k = source[1]
+            signal = 0.0 if signals[k] is None else signals[k]
+            factor = (1 - self.decay) * signal + self.decay * (0.0 if past is None else past)
+            if isinstance(factor, Tensor):
+                add_weight_grads_at(step.calls[k].map, smoothed[k], factor / unbiased)
+            old = self.pulled(("bias", k), pulls)
+            factor = signal + (0.0 if old is None else old)
+            if isinstance(factor, Tensor):
+                add_bias_grad(step.calls[k].map, factor)

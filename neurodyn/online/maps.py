@@ -62,14 +62,23 @@ def add_matrix_grad(map: nn.Module, grad: Tensor) -> None:
         add_grad(parameter, value)
 
 
-def add_grads_at(map: nn.Module, x: Tensor, grad_output: Tensor, ones: float | Tensor) -> None:
-    """Add the gradients of a map whose input was `x`; its bias had the input `ones` in place of 1."""
-    weights, bias = split(map)
-    if not weights and bias is None:
+def add_weight_grads_at(map: nn.Module, x: Tensor, grad_output: Tensor) -> None:
+    """Add the gradients of the parameters of the matrix for the input `x`, whatever the map is made of."""
+    weights, _ = split(map)
+    if not weights:
         return
     with torch.enable_grad():
-        y = map(x.detach())
-        given = [*weights, *([] if bias is None else [bias])]
-        found = torch.autograd.grad(y, given, grad_output, allow_unused=True)
-    for parameter, value in zip(given, found, strict=True):
-        add_grad(parameter, None if value is None else value * ones if parameter is bias else value)
+        found = torch.autograd.grad(map(x.detach()), weights, grad_output, allow_unused=True)
+    for parameter, value in zip(weights, found, strict=True):
+        add_grad(parameter, value)
+
+
+def add_bias_grad(map: nn.Module, grad_output: Tensor) -> None:
+    """Add the gradient of the bias, which each place of its channel has the same of."""
+    _, bias = split(map)
+    if bias is None:
+        return
+    channel = grad_output.dim() - 1 - (len(map.kernel_size) if isinstance(map, _CONVOLUTIONS) else 0)
+    others = [i for i in range(grad_output.dim()) if i != channel]
+    grad = grad_output.sum(others) if others else grad_output
+    add_grad(bias, grad.sum_to_size(bias.shape))

@@ -14,7 +14,7 @@ from ..readouts.leaky import LeakyIntegrator, LeakySpike
 from ..recurrent import Recurrent
 from .learner import Learner
 from .local import Key, Step
-from .maps import add_grads_at
+from .maps import add_bias_grad, add_weight_grads_at
 
 
 class OTTT(Learner):
@@ -88,7 +88,8 @@ class OTTT(Learner):
         traced = self._traced(step)
         for k, (call, signal) in enumerate(zip(step.calls, signals, strict=True)):
             if signal is not None:
-                add_grads_at(call.map, traced[k][0], signal, traced[k][1])
+                add_weight_grads_at(call.map, traced[k][0], signal)
+                add_bias_grad(call.map, signal * traced[k][1])
 
     def _decay(self, map: str, behind: list[str]) -> float:
         """The leak of what the map feeds."""

@@ -25,6 +25,11 @@ class Plan:
     carried: dict[Key, set[Key]]
     kept: list[bool]
 
+    @property
+    def sources(self) -> list[Key]:
+        """All parameters and calls of maps that have traces."""
+        return sorted(set().union(*self.carried.values()))
+
     def fill(self, step: Step) -> None:
         """Set the derivatives of each row by its leaves, one number for each neuron."""
         for key, leaves in self.rows.items():

@@ -58,13 +58,9 @@ def main(path):
         grads = learner.etrace_grad(
             jnp.asarray(xs), jnp.asarray(w), step_fn=lambda x, w: (learner(x) * w).sum(), reduction="sum"
         )
-        for key, value in grads.items():
-            place = "map" if "map" in key else "out"
-            matrix, bias = np.asarray(value["weight"]).T, np.asarray(value["bias"])
-            if place == "map":
-                found |= {f"{name}_W": matrix[:, :IN], f"{name}_R": matrix[:, IN:], f"{name}_b": bias}
-            else:
-                found |= {f"{name}_O": matrix, f"{name}_c": bias}
+        (value,) = [value for key, value in grads.items() if "map" in key]  # for the readout it returns zeros
+        matrix = np.asarray(value["weight"]).T
+        found |= {f"{name}_W": matrix[:, :IN], f"{name}_R": matrix[:, IN:], f"{name}_b": np.asarray(value["bias"])}
     np.savez_compressed(path, **found)
     print({key: (value.dtype, value.shape) for key, value in found.items()})
 
