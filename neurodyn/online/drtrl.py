@@ -50,6 +50,10 @@ class DRTRL(Learner):
     def forget(self) -> None:
         self.traces: dict[tuple[Key, Key], Tensor] = {}  # by what is learned, and the state that carries it
 
+    def begin(self, slopes: dict[tuple[Key, Key], Tensor]) -> None:
+        assert self.plan is not None
+        self.traces = {key: slope for key, slope in slopes.items() if key[1] in self.plan.rows}
+
     def advance(self, step: Step) -> None:
         assert self.plan is not None
         for source in self.plan.sources:

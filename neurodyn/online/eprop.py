@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .drtrl import DRTRL
 from .local import Key, Step, slopes
 from .maps import add_grad
-from .plan import Plan, check_elementwise
+from .plan import Plan
 
 
 class EProp(DRTRL):
@@ -91,7 +91,6 @@ class EProp(DRTRL):
             sources = {key for key in leaves if key[0] != "state"}
             plan.carried["exit", k] = sources.union(*(plan.carried[key] for key in leaves if key[0] == "state"))
             plan.rows["exit", k] = leaves
-            check_elementwise(self.net, ("exit", k), leaves, step)
 
     def advance(self, step: Step) -> None:
         for k in self.readouts:

@@ -39,7 +39,7 @@ class Learner:
         net: any module that `neurodyn.unroll` takes; its states stay in its buffers.
 
     Raises:
-        ValueError: layers with different dt, a learned initial state, a parameter without one value for each neuron.
+        ValueError: layers with different dt.
         NotImplementedError: at the first step, a network for which the rule has no traces; see each rule.
     """
 
@@ -61,12 +61,13 @@ class Learner:
                 )
         self.plan: Plan | None = None
         self.step: Step | None = None
+        self.checks, self.fresh = 2, False
         self.forget()
 
     def reset(self, *batch: int) -> None:
         """Start anew, as before a sequence: initial states for a batch of shape `batch`, and no traces."""
         reset_states(self.net, *batch)
-        self.step = None
+        self.step, self.fresh = None, True
         self.forget()
 
     def restart(self) -> None:
@@ -87,10 +88,16 @@ class Learner:
             own = {name: _expanded(module, p) for name, (module, p) in self.own.items()}
             y, step = run(self.net, self.maps, held_states(self.net), own, inputs)
             if self.plan is None and self.traced:
-                self.plan = make_plan(self.net, step, self.others)
+                self.plan = make_plan(self.net, step, self.others, start_slopes(self.net, self.own))
                 self.planned(step, self.plan)
             if self.plan is not None:
+                if self.checks:  # at rest, in the first step, derivatives may be zero
+                    self.plan.check(self.net, step)
+                    self.checks -= 1
                 self.plan.fill(step)
+        if self.fresh and self.traced:
+            self.begin(start_slopes(self.net, self.own))
+        self.fresh = False
         set_states(self.net, {name: value.detach() for name, value in step.states.items()})
         self.step = step
         return y
@@ -145,6 +152,9 @@ class Learner:
     def forget(self) -> None:
         """Drop the traces."""
 
+    def begin(self, slopes: dict[tuple[Key, Key], Tensor]) -> None:
+        """Called in the first step after a reset, with the derivatives of initial states by parameters."""
+
     def planned(self, step: Step, plan: Plan) -> None:
         """Called once, at the first step, when the plan is made."""
 
@@ -167,6 +177,7 @@ class Learner:
         unset = [module for _, module in named_dynamics(self.net) if not module.is_set]
         if not unset:
             return
+        self.fresh = True
         with torch.no_grad():
             self.net(*inputs)
         for _, module in named_dynamics(self.net):
@@ -186,19 +197,36 @@ def _own_parameters(net: nn.Module) -> dict[str, tuple[Dynamics, nn.Parameter]]:
     """Trained parameters that a neuron or synapse has by itself, one value for each neuron or for all."""
     found: dict[str, tuple[Dynamics, nn.Parameter]] = {}
     for path, module in named_dynamics(net):
-        starts = {f"{raw}{field.initializer}" for field in module.states.values() for raw in ("", "raw_")}
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad or any(parameter is other for _, other in found.values()):
                 continue
             full = f"{path}.{name}" if path else name
-            if name in starts:
-                raise ValueError(
-                    f"nd.online: {full} of {module._label()} is a learned initial state, which has no online gradient; "
-                    f"leave it out of learn=, or freeze it: {name}.requires_grad_(False)"
-                )
             fits = zip(parameter.shape[::-1], module.size[::-1], strict=False)
             if name.removeprefix("raw_") in module.params and all(n in (1, m) for n, m in fits):
                 found[full] = module, parameter
+    return found
+
+
+def start_slopes(net: nn.Module, own: dict[str, tuple[Dynamics, nn.Parameter]]) -> dict[tuple[Key, Key], Tensor]:
+    """The derivatives of initial states by parameters, by the keys of both: 1 for a learned initial state."""
+    found: dict[tuple[Key, Key], Tensor] = {}
+    for path, module in named_dynamics(net):
+        for full, (owner, parameter) in own.items():
+            name = full.rpartition(".")[2]
+            if owner is not module:
+                continue
+            for state, field in module.states.items():
+                with torch.enable_grad():
+                    leaf = _expanded(module, parameter)
+                    module._parameters[name] = leaf  # type: ignore[assignment]
+                    try:
+                        value = getattr(module, field.initializer)
+                    finally:
+                        module._parameters[name] = parameter
+                    if value.requires_grad and value.shape == leaf.shape:
+                        (slope,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
+                        if slope is not None:
+                            found[("own", full), ("state", f"{path}.{state}".removeprefix("."))] = slope
     return found
 
 
