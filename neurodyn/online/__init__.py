@@ -8,4 +8,4 @@ from .loop import unroll
 from .ottt import OTTT
 from .sltt import SLTT
 
-__all__ = ["DRTRL", "OTTT", "SLTT", "ESDRTRL", "EProp", "Learner", "unroll"]
+__all__ = ["DRTRL", "ESDRTRL", "OTTT", "SLTT", "EProp", "Learner", "unroll"]

@@ -60,7 +60,9 @@ class EProp(DRTRL):
         super().__init__(net)
         names = {name: map for map, name in self.maps.items()}
         if isinstance(feedback, str) and feedback not in ("symmetric", "random", "adaptive"):
-            raise ValueError(f"EProp: feedback must be 'symmetric', 'random', 'adaptive' or B by name, got {feedback!r}")
+            raise ValueError(
+                f"EProp: feedback must be 'symmetric', 'random', 'adaptive' or B by name, got {feedback!r}"
+            )
         self.adaptive = feedback == "adaptive"
         given = {} if isinstance(feedback, str) else feedback
         if feedback in ("random", "adaptive"):
@@ -89,7 +91,8 @@ class EProp(DRTRL):
             found = zip(known, slopes([exit], known, step, torch.ones_like), strict=True)
             leaves = [key for key, slope in found if slope is not None]
             sources = {key for key in leaves if key[0] != "state"}
-            plan.carried["exit", k] = sources.union(*(plan.carried[key] for key in leaves if key[0] == "state"))
+            sources = sources.union(*(plan.carried[key] for key in leaves if key[0] == "state"))
+            plan.carried["exit", k] = sources & plan.trained
             plan.rows["exit", k] = leaves
 
     def advance(self, step: Step) -> None:

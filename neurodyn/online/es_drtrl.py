@@ -16,8 +16,9 @@ class ESDRTRL(DRTRL):
     $\varepsilon^f_t = \alpha D_t\,\varepsilon^f_{t-1} + (1 - \alpha)\,\partial h_t / \partial a_t$ of the neurons, and
     $\frac{dh_t}{dW} \approx \frac{\varepsilon^f_t}{1 - \alpha^t} \otimes \varepsilon^x_t$ with t = 1, 2, ...
 
-    The denominator takes the bias from the average of the first steps. Biases, and parameters that neurons declare, have
-    the exact traces of D-RTRL, which cost no more. It is an approximation at any decay; at alpha = 0 it is the gradient within each step alone.
+    The denominator takes the bias from the average of the first steps. Biases, and parameters that neurons declare,
+    have the exact traces of D-RTRL, which cost no more. The rest is an approximation at any decay; at alpha = 0 it is
+    the gradient within each step alone.
 
     Cost: per step and sample O(inputs + states² x outputs) of each map, in time and memory; the weights themselves are
     used once per backward pass, as in backpropagation.
@@ -32,7 +33,7 @@ class ESDRTRL(DRTRL):
     framework for spiking neural networks, bioRxiv 2024.09.24.614728.
 
     Example:
-        >>> net = torch.nn.Sequential(torch.nn.Conv1d(1, 4, 3), nd.LIF((4, 8)), torch.nn.Flatten(), torch.nn.Linear(32, 2))
+        >>> net = torch.nn.Sequential(torch.nn.Conv1d(1, 4, 3), nd.LIF((4, 8)), torch.nn.Linear(8, 2))
         >>> learner = nd.online.ESDRTRL(net, decay=0.9)
         >>> for x in torch.rand(20, 6, 1, 10):
         ...     learner.backward(learner(x).square().mean())

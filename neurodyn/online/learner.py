@@ -11,7 +11,7 @@ from ..dynamics import Dynamics
 from ..states import check_dt, detach_states, held_states, named_dynamics, reset_states, set_states
 from .local import Key, Step, run
 from .maps import add_grad, is_dense, named_maps, split
-from .plan import Plan, make_plan
+from .plan import Plan, check_within_step, make_plan
 
 
 class Learner:
@@ -54,7 +54,7 @@ class Learner:
         inside = {id(p) for module in self.maps for p in module.parameters()} | {id(p) for _, p in self.own.values()}
         self.others = {name: p for name, p in net.named_parameters() if p.requires_grad and id(p) not in inside}
         for module, name in self.maps.items():
-            if self.dense and not is_dense(module) and any(split(module)[0]):
+            if self.dense and not is_dense(module) and split(module)[0]:
                 raise NotImplementedError(
                     f"{type(self).__name__}: {name} is a {type(module).__name__}, and a trace for each weight at each "
                     "place would be far larger than the layer; nd.online.ESDRTRL, OTTT and SLTT take convolutions"
@@ -95,6 +95,9 @@ class Learner:
                     self.plan.check(self.net, step)
                     self.checks -= 1
                 self.plan.fill(step)
+            elif self.checks:
+                self.checks = 0
+                check_within_step(self.net, step)
         if self.fresh and self.traced:
             self.begin(start_slopes(self.net, self.own))
         self.fresh = False

@@ -27,7 +27,10 @@ Key = tuple[str, Any]
 
 @dataclass
 class Call:
-    """A call of a linear map: `x` to `y`; `exit` is x with the graph of the step, `leaf` is what the step goes on with."""
+    """A call of a linear map from `x` to `y`.
+
+    `exit` is x with the graph of the step, None if it has none; `leaf` is y as the step goes on with it.
+    """
 
     map: nn.Module
     name: str

@@ -38,7 +38,9 @@ def unroll(learner: Learner, xs: Any, loss: Callable[[Any, int], Tensor | None],
     leaves = tree_leaves(arguments)
     if not leaves or any(x.shape[:1] != leaves[0].shape[:1] for x in leaves) or not len(leaves[0]):
         shapes = ", ".join(str(tuple(x.shape)) for x in leaves)
-        raise ValueError(f"nd.online.unroll: xs must be tensors with the same number of time steps in front, got {shapes}")
+        raise ValueError(
+            f"nd.online.unroll: xs must be tensors with the same number of time steps in front, got {shapes}"
+        )
     if reset:
         learner.restart()
     losses = torch.zeros(len(leaves[0]), dtype=leaves[0].dtype, device=leaves[0].device)

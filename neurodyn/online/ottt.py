@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from ..dynamics import Dynamics
-from ..neurons import IF
 from ..neurons.base import Leaky
 from ..readouts.leaky import LeakyIntegrator, LeakySpike
 from ..recurrent import Recurrent
@@ -102,8 +101,6 @@ class OTTT(Learner):
             return 0.0
         module = modules[0]
         assert isinstance(module, Dynamics)
-        if len(modules) == 1 and isinstance(module, IF):
-            return 1.0
         reason = "OTTT is for leaky neurons with one time constant"
         if len(modules) == 1 and isinstance(module, (Leaky, LeakySpike, LeakyIntegrator)):
             low, high = module.tau.detach().aminmax()

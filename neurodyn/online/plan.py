@@ -19,11 +19,13 @@ class Plan:
         rows: for each state that carries traces, and other values that do, the leaves that it depends on.
         carried: for each of them the parameters and calls of maps whose traces it carries.
         kept: for each call of a map, whether its input passes gradients to what is before it.
+        trained: the parameters and calls of maps that learn.
     """
 
     rows: dict[Key, list[Key]]
     carried: dict[Key, set[Key]]
     kept: list[bool]
+    trained: set[Key]
 
     @property
     def sources(self) -> list[Key]:
@@ -66,17 +68,14 @@ def make_plan(net: nn.Module, step: Step, others: Mapping[str, Tensor], starts: 
         rows["state", name] = _connected([value], known, step) if value.requires_grad else set()
     carried = _carried(rows, starts)
     shown = _connected(step.outputs, known, step)
-    kept, cut = [], set()
-    for k, call in enumerate(step.calls):
-        seen = set() if call.exit is None else _connected([call.exit], known, step)
-        now = {key for key in seen if key[0] != "state"}
-        past = set().union(*(carried[key] for key in seen - now))
-        loop = any(kind == "map" and n >= k for kind, n in past)  # it feeds back on itself
-        kept.append(bool(now) or bool(past and not loop))
-        if kept[-1]:
-            shown |= seen
-        else:
-            cut |= past
+    seen = [set() if call.exit is None else _connected([call.exit], known, step) for call in step.calls]
+    now = [{key for key in keys if key[0] != "state"} for keys in seen]
+    past = [set().union(*(carried[key] for key in keys if key[0] == "state")) for keys in seen]
+    before = _ancestors([a | b for a, b in zip(now, past, strict=True)])
+    # D-RTRL: what a map gets from earlier steps has no gradient if the map acts on it, as in a recurrent layer.
+    kept = [bool(now[k]) or (bool(past[k]) and k not in before[k]) for k in range(len(seen))]
+    shown = shown.union(*(keys for keys, keep in zip(seen, kept, strict=True) if keep))
+    cut = set().union(*(keys for keys, keep in zip(past, kept, strict=True) if not keep))
     needed, waiting = {}, [key for key in shown if key[0] == "state"]
     while waiting:
         key = waiting.pop()
@@ -84,9 +83,10 @@ def make_plan(net: nn.Module, step: Step, others: Mapping[str, Tensor], starts: 
             continue
         needed[key] = sorted(leaf for leaf in rows[key] if leaf[0] != "state" or carried[leaf])
         waiting += [leaf for leaf in rows[key] if leaf[0] == "state"]
-    plan = Plan(needed, {key: carried[key] for key in needed}, kept)
-    reached = shown.union(*plan.carried.values())
-    for kind, name in sorted(cut - reached):
+    trained = {("own", name) for kind, name in step.leaves if kind == "own"}
+    trained |= {("map", k) for k, call in enumerate(step.calls) if any(p.requires_grad for p in call.map.parameters())}
+    plan = Plan(needed, {key: carried[key] & trained for key in needed}, kept, trained)
+    for kind, name in sorted((cut & trained) - shown.union(*plan.carried.values())):
         what = step.calls[name].name if kind == "map" else name
         raise NotImplementedError(
             f"nd.online: {what} of {type(net).__name__} acts on the output only by way of a loop through a linear map, "
@@ -114,6 +114,14 @@ def _carried(rows: Mapping[Key, set[Key]], starts: Iterable[tuple[Key, Key]]) ->
         for key, leaves in rows.items():
             carried[key] |= set().union(*(carried.get(leaf, set()) for leaf in leaves))
     return carried
+
+
+def _ancestors(sources: list[set[Key]]) -> list[set[int]]:
+    """For each call of a map all calls that act on its input, at any time, from those that do so directly."""
+    found = [{name for kind, name in keys if kind == "map"} for keys in sources]
+    for _ in found:
+        found = [calls.union(*(found[k] for k in calls)) for calls in found]
+    return found
 
 
 def check_elementwise(net: nn.Module, key: Key, leaves: list[Key], step: Step) -> None:
@@ -159,3 +167,23 @@ def _check_others(net: nn.Module, plan: Plan, step: Step, others: Mapping[str, T
                     "nn.Linear, convolutions, nd's connections, and parameters that a neuron or synapse declares with "
                     "nd.param; freeze it by requires_grad_(False), put it into one of these, or use nd.online.SLTT"
                 )
+
+
+def check_within_step(net: nn.Module, step: Step) -> None:
+    """See that each trained map acts on the output in the same step, for rules that see nothing else.
+
+    Raises:
+        NotImplementedError: one does not, so that it would never learn.
+    """
+    known = [key for key in step.leaves if key[0] == "map"]
+    reached = _connected(step.outputs, known, step) if known else set()
+    for k in reversed(range(len(step.calls))):
+        call = step.calls[k]
+        if ("map", k) in reached and call.exit is not None:
+            reached |= _connected([call.exit], known, step)
+        elif ("map", k) not in reached and any(p.requires_grad for p in call.map.parameters()):
+            raise NotImplementedError(
+                f"nd.online: {call.name} of {type(net).__name__} does not act on the output within a step, for example "
+                "because a delay follows it, so that OTTT and SLTT would never train it; use nd.online.DRTRL, or "
+                "freeze it by requires_grad_(False)"
+            )

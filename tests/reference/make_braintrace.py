@@ -12,6 +12,7 @@ and the loss is the sum of y * w over all steps. W and R are one matrix that act
 
 import os
 import sys
+from pathlib import Path
 
 os.environ["JAX_ENABLE_X64"] = "1"
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -28,7 +29,10 @@ brainstate.environ.set(precision=64)
 class Layer(brainstate.nn.Module):
     def __init__(self, weights):
         super().__init__()
-        fixed = lambda value: lambda *shape, **_: jnp.asarray(value)
+
+        def fixed(value):
+            return lambda *shape, **_: jnp.asarray(value)
+
         matrix = np.concatenate((weights["W"], weights["R"]), 1).T
         self.map = braintrace.nn.Linear(IN + N, N, w_init=fixed(matrix), b_init=fixed(weights["b"]))
         self.out = braintrace.nn.Linear(N, OUT, w_init=fixed(weights["O"].T), b_init=fixed(weights["c"]))
@@ -55,9 +59,11 @@ def main(path):
         net = Layer(weights)
         brainstate.nn.init_all_states(net)
         learner = braintrace.compile(net, rule, xs[0], **options)
-        grads = learner.etrace_grad(
-            jnp.asarray(xs), jnp.asarray(w), step_fn=lambda x, w: (learner(x) * w).sum(), reduction="sum"
-        )
+
+        def loss(x, w, learner=learner):
+            return (learner(x) * w).sum()
+
+        grads = learner.etrace_grad(jnp.asarray(xs), jnp.asarray(w), step_fn=loss, reduction="sum")
         (value,) = [value for key, value in grads.items() if "map" in key]  # for the readout it returns zeros
         matrix = np.asarray(value["weight"]).T
         found |= {f"{name}_W": matrix[:, :IN], f"{name}_R": matrix[:, IN:], f"{name}_b": np.asarray(value["bias"])}
@@ -66,4 +72,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "braintrace.npz"))
+    main(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("braintrace.npz"))
