@@ -139,7 +139,7 @@ class Learner:
             found = list(torch.autograd.grad(call.y, inputs, signal, retain_graph=True, allow_unused=True))
             if passes:
                 back = self.feedback_of(k, step, signal, found.pop(0))
-                if back is not None:
+                if back is not None and call.exit is not None:
                     torch.autograd.backward(call.exit, back, retain_graph=True)
             for parameter, grad in zip(wanted, found, strict=True):
                 add_grad(parameter, grad)
