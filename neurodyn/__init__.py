@@ -4,7 +4,7 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import analysis, bitwise, distributed, init, losses, nir, plot, surrogate, units
+from . import analysis, bitwise, distributed, init, losses, nir, online, plot, surrogate, units
 from .activity import SpikeStatistics, scale_weights
 from .checkpoint import CheckpointError, load, save
 from .connections import (
@@ -171,6 +171,7 @@ __all__ = [
     "narrow_delays",
     "nir",
     "nonnegative",
+    "online",
     "param",
     "parameter_groups",
     "phi",
