@@ -1,4 +1,4 @@
-"""The tasks of ``python -m benchmarks accuracy`` build, learn, and keep their parts apart; see its settings for numbers."""
+"""The tasks of ``python -m benchmarks accuracy`` build, learn, and keep their parts apart."""
 
 import importlib.util
 import itertools
@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 import neurodyn as nd
 from benchmarks import __main__ as command
 from benchmarks import accuracy
 from benchmarks.accuracy import contact, ecg, task, training, yin_yang
-from benchmarks.timing import Options
 
 TASKS = [
     pytest.param(name, marks=pytest.mark.skipif(importlib.util.find_spec("mnist1d") is None, reason="needs mnist1d"))
@@ -56,12 +54,72 @@ def test_parts_are_disjoint_and_the_loss_falls(name: str, recordings: Path) -> N
     torch.manual_seed(0)
     net, batch = given.build(), task.taken(parts.train, torch.arange(16))
     optimizer, losses = torch.optim.Adam(net.parameters(), given.lr), []
-    net.eval()  # no dropout, and norms as they are
     for _ in range(3):
-        loss = training.loss_of(net, given, batch, training=False)
+        torch.manual_seed(1)  # the same noise and dropout
+        loss = training.loss_of(net, given, batch)
         optimizer.zero_grad()
         loss.backward()
-        assert all(bool(p.grad.isfinite().all()) and bool(p.grad.any()) for p in net.parameters())
+        assert all(bool(p.grad.isfinite().all()) for p in net.parameters())
+        assert sum(bool(p.grad.any()) for p in net.parameters()) > 1
         optimizer.step()
         losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_yin_and_yang_are_each_other_turned_around() -> None:
+    """The symbol is its own negative after half a turn, but for its dots; classes are equally frequent."""
+    x, y = torch.rand(2, 10_000, dtype=torch.float64)
+    inside = torch.hypot(x - 0.5, y - 0.5) < 0.5
+    here, there = (yin_yang.classes(a, b)[inside] for a, b in ((x, y), (1 - x, 1 - y)))
+    assert torch.equal(here == 2, there == 2)
+    assert torch.equal(here[here < 2], 1 - there[here < 2])
+    part = yin_yang.draw(3000, 0)
+    assert part.y.bincount(minlength=3).min() > 900
+    assert torch.equal(yin_yang.classes(*part.x[:, :2].T), part.y)
+    spikes = yin_yang.drive(part.x, False)
+    assert torch.equal(spikes.sum(0), torch.ones(3000, 5))
+
+
+def test_people_of_the_validation_are_not_in_the_training(recordings: Path) -> None:
+    parts = ecg.load(recordings)
+    assert [len(part.x) for part in parts] == [538, 80, 141]
+    whole = ecg.read(recordings / "QTDB_train.mat").x
+    held = [bool((whole[i] == parts.validation.x).all(2).all(1).any()) for i in range(len(whole))]
+    assert sum(a != b for a, b in itertools.pairwise(held)) <= 2 * ecg.BLOCKS
+
+
+def test_a_running_mean_takes_the_place_of_the_weights_and_gives_it_back() -> None:
+    mean = training.Mean(net := torch.nn.Linear(1, 1, bias=False), 0.5)
+    seen = []
+    for value in (1.0, 2.0, 4.0):
+        with torch.no_grad():
+            net.weight.fill_(value)
+        mean.update()
+        mean.swap()
+        seen.append(net.weight.item())
+        mean.swap()
+        assert net.weight.item() == value
+    assert seen == [1.0, 1.5, 2.75]
+
+
+def test_what_is_not_there_is_said(tmp_path: Path, capsys) -> None:
+    arguments = ["accuracy", "--toy", "--alone", "--threads", "1", "--out", str(tmp_path)]
+    threads = torch.get_num_threads()
+    command.main([*arguments, "--tasks", "ecg"])
+    torch.set_num_threads(threads)
+    assert "not run: the data are not part of the package: --ecg FOLDER" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no task 'x'; there are vowels, digits"):
+        command.main([*arguments, "--tasks", "x"])
+
+
+def test_first_contact_learns() -> None:
+    torch.manual_seed(0)
+    net, run = contact.neurodyn("one hidden layer")
+    x, y, *_ = contact.images()
+    optimizer, losses = torch.optim.Adam(net.parameters(), 1e-3), []
+    for _ in range(4):
+        losses.append(contact.loss_of(net, run, x[:64], y[:64]))
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
     assert losses[-1] < losses[0]
