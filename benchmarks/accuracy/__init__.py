@@ -28,7 +28,11 @@ def measure(task: Task, options: Options) -> Row:
     except (ImportError, FileNotFoundError) as error:
         return Row(task, [], str(error))
     seeds, epochs = (task.seeds[:1], 1) if options.toy else (task.seeds, task.epochs)
-    return Row(task, [train(task, parts, seed, epochs) for seed in seeds])
+    outcomes = []
+    for seed in seeds:
+        outcomes.append(train(task, parts, seed, epochs))
+        print(f"  {task.name}, seed {seed}: {outcomes[-1]}", flush=True)
+    return Row(task, outcomes)
 
 
 def run(options: Options) -> list[Any]:
