@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import neurodyn as nd
 from neurodyn import units as u
+from neurodyn.extras import needed
 
 from .task import SPLIT_SEED, Part, Parts, Published, Task, taken
 
@@ -25,9 +26,7 @@ BLOCK, BLOCKS = 10, 6  # of neighbouring sequences, which are often of one perso
 
 def read(path: Path) -> Part:
     """One of the two files."""
-    from scipy.io import loadmat  # of the extra `test`
-
-    arrays = loadmat(path)
+    arrays = needed("scipy.io", "accuracy", "benchmarks accuracy, ecg,").loadmat(path)
     return Part(torch.from_numpy(arrays["x"]).float(), torch.from_numpy(arrays["y"].argmax(2)))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import neurodyn as nd
 from neurodyn import units as u
+from neurodyn.extras import needed
 
 from .task import Part, Parts, Published, Task, hold_out
 
@@ -21,9 +22,8 @@ CLASSES, NEURONS, VALIDATION, HOLD = 10, 128, 400, 2
 
 def load(_: Path | None) -> Parts:
     """Samples with mean 0 and deviation 1 over the training set."""
-    from mnist1d.data import get_dataset_args, make_dataset  # pip install mnist1d
-
-    arrays = make_dataset(get_dataset_args())
+    generator = needed("mnist1d.data", "accuracy", "benchmarks accuracy, mnist1d,")
+    arrays = generator.make_dataset(generator.get_dataset_args())
     x, others = torch.from_numpy(arrays["x"]).float(), torch.from_numpy(arrays["x_test"]).float()
     mean, std = x.mean(), x.std()
     train = Part((x - mean) / std, torch.from_numpy(arrays["y"]))
