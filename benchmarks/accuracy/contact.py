@@ -104,12 +104,12 @@ def start(net: nn.Sequential, run: Run) -> tuple[list[float], list[float]]:
     loss_of(net, run, x[:256], y[:256]).backward()
     norms = [layer.weight.grad.norm().item() for layer in net if hasattr(layer, "weight")]  # type: ignore[union-attr]
     net.zero_grad()
-    rates, xs = [], x[:256].expand(T, -1, -1)
-    for i, layer in enumerate(net):
-        if isinstance(layer, nd.LIF):
-            with torch.no_grad():
-                rates.append(run(net[: i + 1], xs).mean().item())
-    return rates, norms
+    names = [name for name, layer in net.named_modules() if isinstance(layer, nd.LIF)]
+    if not names:
+        return [], norms
+    with torch.no_grad():
+        _, recording = nd.unroll(net, x[:256].expand(T, -1, -1), record=names, compile=False)
+    return [recording[name].values.mean().item() for name in names], norms
 
 
 def measure(kind: str, library: Callable[[str], tuple[nn.Sequential, Run]], toy: bool) -> dict[str, Any]:
