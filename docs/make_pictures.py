@@ -115,8 +115,46 @@ def plasticity() -> None:
     fig.savefig(FOLDER / "plasticity.png")
 
 
+class Learner(torch.nn.Module):
+    """The one of the page on plasticity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        connection = nd.AllToAll(100, 1, weight=torch.full((1, 100), 0.5) * u.mV)
+        self.synapses = nd.STDP(connection, w_max=1 * u.mV, A_plus=0.01, A_minus=0.011)
+        self.neuron = nd.LIF(1, V_th=6 * u.mV, tau=10 * u.ms)
+
+    def forward(self, spikes: torch.Tensor) -> torch.Tensor:
+        jump = self.synapses(spikes)
+        out = self.neuron(torch.zeros_like(jump), delta=jump)
+        self.synapses.learn(out)
+        return out
+
+
+def stdp() -> None:
+    """Inputs that spike together win."""
+    fig, axes = figure(1, 2, width=8, height=2.6)
+    torch.manual_seed(0)
+    events, spikes = torch.rand(30_000, 1) < 0.01, torch.rand(30_000, 100) < 0.02
+    spikes[:, :40] = (torch.rand(30_000, 40) < 0.015) | (events & (torch.rand(30_000, 40) < 0.5))
+    with torch.no_grad():
+        _, recording = nd.unroll(Learner(), spikes.float(), record=("synapses.weight",))
+    weights = recording["synapses.weight"].values[::50, 0]
+    time = torch.arange(len(weights)) * 0.05
+    bins = [k / 20 for k in range(21)]
+    groups = {"the others": (slice(40, 100), "#9aa5b1"), "spike together": (slice(0, 40), "#1f4e79")}
+    for name, (group, color) in groups.items():
+        axes[0].plot(time, weights[:, group][:, ::4], color=color, linewidth=0.4, alpha=0.6)
+        axes[0].plot(time, weights[:, group].mean(1), color=color, linewidth=2.0)
+        axes[1].hist(weights[-1, group].tolist(), bins=bins, color=color, label=name, alpha=0.8)
+    axes[0].set(xlabel="time (s)", ylabel="weight (mV)", ylim=(0, 1))
+    axes[1].set(xlabel="weight (mV)", ylabel="synapses")
+    axes[1].legend(fontsize="small", **plot.LEGEND)
+    fig.savefig(FOLDER / "stdp.png")
+
+
 if __name__ == "__main__":
     torch.manual_seed(0)
     FOLDER.mkdir(exist_ok=True)
-    for picture in (neurons, planes, synapses, plasticity):
+    for picture in (neurons, planes, synapses, plasticity, stdp):
         picture()

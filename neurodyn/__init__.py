@@ -4,9 +4,8 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import analysis, bitwise, distributed, init, losses, nir, plot, surrogate, units
+from . import analysis, bitwise, distributed, init, losses, nir, online, plot, surrogate, units
 from .activity import SpikeStatistics, scale_weights
-from .averaged import AveragedModel
 from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
@@ -34,6 +33,8 @@ from .fields import Param, State, fraction, nonnegative, param, positive, state
 from .inputs import OU, DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .neurons import ALIF, BRF, GIF, HH, IF, LIF, AdEx, AdLIF, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .nir import from_nir, to_nir
+from .not_a_number import NaNWarning
+from .padded import last, step_mask
 from .parameter_groups import parameter_groups
 from .plasticity import STD, STP
 from .projection import Projection, Receptor
@@ -41,6 +42,19 @@ from .readouts import LeakyRateReadout, LeakySpikeReadout
 from .record import Events, Recording, Trace
 from .recurrent import Recurrent
 from .rnn import GRUCell, LSTMCell, MGUCell, RNNCell, URLSTMCell
+from .rules import (
+    BCM,
+    STDP,
+    CalciumPlasticity,
+    Oja,
+    Plasticity,
+    RewardSTDP,
+    SynapticScaling,
+    ThresholdAdaptation,
+    TripletSTDP,
+    VogelsSprekeler,
+    VoltageSTDP,
+)
 from .series import constant, series
 from .silence import SilenceWarning
 from .simulate import simulate
@@ -48,12 +62,14 @@ from .solve import exp_euler, phi, relax
 from .states import detach_states, get_states, reset_states, set_states
 from .stream import Stream
 from .synapses import AMPA, NMDA, Alpha, DualExpon, Expon, GABAa
+from .time_scale import TimeStepWarning
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ALIF",
     "AMPA",
+    "BCM",
     "BRF",
     "COBA",
     "CUBA",
@@ -64,12 +80,13 @@ __all__ = [
     "NMDA",
     "OU",
     "STD",
+    "STDP",
     "STP",
     "AdEx",
     "AdLIF",
     "AllToAll",
     "Alpha",
-    "AveragedModel",
+    "CalciumPlasticity",
     "CheckpointError",
     "Current",
     "Delay",
@@ -97,8 +114,11 @@ __all__ = [
     "MaskedLinear",
     "MgBlock",
     "MorrisLecar",
+    "NaNWarning",
+    "Oja",
     "OneToOne",
     "Param",
+    "Plasticity",
     "PoissonEncoder",
     "PoissonInput",
     "PoissonSpike",
@@ -108,6 +128,7 @@ __all__ = [
     "Receptor",
     "Recording",
     "Recurrent",
+    "RewardSTDP",
     "ScaledWSConv1d",
     "ScaledWSConv2d",
     "ScaledWSConv3d",
@@ -120,10 +141,16 @@ __all__ = [
     "State",
     "Stream",
     "SynapticOutput",
+    "SynapticScaling",
+    "ThresholdAdaptation",
+    "TimeStepWarning",
     "Trace",
+    "TripletSTDP",
     "URLSTMCell",
     "Unroll",
     "UnsetState",
+    "VogelsSprekeler",
+    "VoltageSTDP",
     "analysis",
     "bitwise",
     "constant",
@@ -138,11 +165,13 @@ __all__ = [
     "get_default_dt",
     "get_states",
     "init",
+    "last",
     "load",
     "losses",
     "narrow_delays",
     "nir",
     "nonnegative",
+    "online",
     "param",
     "parameter_groups",
     "phi",
@@ -157,6 +186,7 @@ __all__ = [
     "set_states",
     "simulate",
     "state",
+    "step_mask",
     "surrogate",
     "to_nir",
     "units",

@@ -58,6 +58,9 @@ class Current:
 
     __radd__ = __add__
 
+    def __mul__(self, factor: Tensor | float) -> Current:
+        return Current(lambda V: self.f(V) * factor, self.like)
+
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         # torch.compile asks here for the sum of a current and a tensor
@@ -70,8 +73,16 @@ class Current:
 _ADDITIONS = (operator.add, torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__)
 
 
+def mean_of(g: Tensor | Current) -> Tensor:
+    """A conductance, or its mean over the step if it decays within it; see `neurodyn.decaying`."""
+    return g(g.like) if isinstance(g, Current) else g
+
+
 class SynapticOutput(Parametrised):
-    """Base of the maps from a conductance to a `Current`."""
+    """Base of the maps from a conductance to a `Current`.
+
+    The conductance is a tensor, or what a synapse with ``exact=True`` gives; see `neurodyn.decaying`.
+    """
 
 
 class COBA(SynapticOutput):
@@ -87,8 +98,9 @@ class COBA(SynapticOutput):
 
     E: Param = param(unit=u.mV, doc="reversal potential")
 
-    def forward(self, g: Tensor) -> Current:
-        return Current(lambda V: g * (self.E - V), g)
+    def forward(self, g: Tensor | Current) -> Current:
+        mean = mean_of(g)
+        return Current(lambda V: mean * (self.E - V), mean)
 
 
 class CUBA(SynapticOutput):
@@ -104,8 +116,8 @@ class CUBA(SynapticOutput):
 
     scale: Param = param(1 * u.mV, doc="driving force")
 
-    def forward(self, g: Tensor) -> Current:
-        return Current(lambda V: g * self.scale, g)
+    def forward(self, g: Tensor | Current) -> Current:
+        return g * self.scale if isinstance(g, Current) else Current(lambda V: g * self.scale, g)
 
 
 class MgBlock(SynapticOutput):
@@ -128,9 +140,11 @@ class MgBlock(SynapticOutput):
     beta: Param = param(3.57 * u.mM, doc="concentration that blocks half of them at V_offset", domain=positive)
     V_offset: Param = param(0 * u.mV, doc="shift of the potential")
 
-    def forward(self, g: Tensor) -> Current:
+    def forward(self, g: Tensor | Current) -> Current:
+        mean = mean_of(g)
+
         def current(V: Tensor) -> Tensor:
             unblocked = torch.sigmoid(self.alpha * (V - self.V_offset) - torch.log(self.cc_Mg / self.beta))
-            return g * unblocked * (self.E - V)
+            return mean * unblocked * (self.E - V)
 
-        return Current(current, g)
+        return Current(current, mean)

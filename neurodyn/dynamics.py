@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -11,8 +12,12 @@ from torch import Tensor
 
 from . import units
 from .fields import Keyword, Param, Parametrised, State, check, keyword
+from .hidden import Buffers
 from .precise import precise
 from .recomputed import Written
+from .rounding import warn_of_standstill
+from .time_scale import warn_if_unresolved
+from .torch_private import tree_leaves
 
 _default_dt = 1.0
 _pure: list[None] = []  # holds an entry for each pure call that is being exported
@@ -67,6 +72,14 @@ def exporting() -> bool:
     return torch.compiler.is_exporting() and (_TELLS_EXPORT_FROM_COMPILE or not torch.compiler.is_dynamo_compiling())
 
 
+def _shown(value: Any) -> str:
+    """A wrong value in an error: what it is, and itself if it is short."""
+    kind = f"a {type(value).__name__}"
+    if isinstance(value, Tensor):
+        return f"one tensor of shape {tuple(value.shape)}"
+    return f"{value!r}, {kind}," if isinstance(value, (int, float, complex, str)) else "None" if value is None else kind
+
+
 class UnsetState(RuntimeError):
     """A state is read before `reset_state`."""
 
@@ -76,8 +89,8 @@ class Dynamics(Parametrised):
 
     A model declares parameters (`neurodyn.fields.param`) and states (`neurodyn.fields.state`) and defines
     ``step(input, *states) -> (output, *new_states)``, a pure function. Calling the module steps it and keeps the new
-    states in non-persistent buffers of the same names: they follow ``.to()`` and stay out of ``state_dict``. A state
-    that counts stays in float32 or better, see `neurodyn.fields.state`.
+    states in buffers of the same names, which follow ``.to()`` and stay out of ``state_dict()`` and ``buffers()``; see
+    `neurodyn.get_states`. A state that counts stays in float32 or better, see `neurodyn.fields.state`.
 
     Inputs, outputs and states have the shape ``(*batch, *size)``. Inputs are floating point; bool counts as 0 and 1.
     Half and bfloat16 inputs are computed in the dtype of the model, and the output has the dtype of the input.
@@ -113,6 +126,9 @@ class Dynamics(Parametrised):
         size: Keyword[int | tuple[int, ...], tuple[int, ...]] = keyword(kw_only=False)
         dt: Keyword[Any, float] = keyword(default=None)
     emits_spikes = False  # whether the output is the spikes of a neuron
+    #: The time in ms in which a model changes by itself, a number or a tensor; one with a longer dt says so when it is
+    #: built, see `neurodyn.time_scale`. None where every dt will do, as for equations that are solved exactly.
+    time_scale = None  # without an annotation, which would make it a keyword to type checkers
     _written = None  # a `Written`, after a call
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -135,8 +151,26 @@ class Dynamics(Parametrised):
     def __init__(self, size: int | tuple[int, ...], *, dt: Any = None, **values: Any):
         super().__init__(size, **values)
         self.dt = as_dt(get_default_dt() if dt is None else dt, f"{self._label()}: dt")
-        for name in self.states:
-            self.register_buffer(name, None, persistent=False)
+        if not self.states:
+            kind = type(self).__name__
+            raise TypeError(
+                f"{self._label()}: {kind} declares no state, and a Dynamics remembers one; declare it in the class "
+                f"body, for example V = nd.state(0.0), or derive {kind} from nn.Module, with rowwise = True if it "
+                "treats each row of a batch alone"
+            )
+        vars(self)["_buffers"] = Buffers(self._buffers)
+        for name, field in self.states.items():
+            self._register_state(name)
+            if field.lasting and field.initializer in self.params:  # so that a file has a place for it from the start
+                self._set_initial(name, ())
+        self._warn_of_standstill()
+        warn_if_unresolved(self)
+
+    def _register_state(self, name: str, value: Tensor | None = None) -> None:
+        lasting = self.states[name].lasting  # is found and saved like any other buffer
+        if not lasting:
+            self._buffers.states.add(name)  # type: ignore[attr-defined]
+        self.register_buffer(name, value, persistent=lasting)
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -154,6 +188,11 @@ class Dynamics(Parametrised):
             if in_place:
                 raise UnsetState(f"{self._label()} has no state to export; call nd.reset_states(net, *batch) first")
             self.reset_state(*self.batch_of(input))
+        return self._stepped(self.advance, input, **inputs)
+
+    def _stepped(self, step: Any, *inputs: Any, **further: Any) -> Any:
+        """Call ``step(*inputs, *states) -> (output, *new_states)`` with the states held, and keep the new ones."""
+        in_place = exporting() and not _pure
         states: Any = [self._buffers[name] for name in self.states]
         if in_place:
             states = [value * 1.0 for value in states]  # Inductor drops a clone, and then reads what is written
@@ -164,7 +203,7 @@ class Dynamics(Parametrised):
                 "have changed since the first call, so the gradient would be wrong. Checkpoint a block that sets its "
                 "states itself, such as nd.unroll(net, xs), or use nd.unroll(net, xs, checkpoint=n)"
             )
-        output, *new = self.advance(input, *states, **inputs)
+        output, *new = step(*inputs, *states, **further)
         for name, value in zip(self.states, new, strict=True):
             self._buffers[name] = self._buffers[name].copy_(value) if in_place else value  # type: ignore[union-attr]
         if not compiling:
@@ -192,30 +231,58 @@ class Dynamics(Parametrised):
             ValueError: a new state of another shape.
         """
         names, kind = list(self.states), type(self).__name__
-        wanted = f"(output, {', '.join(names)})" if names else "(output,)"
+        wanted = f"(output, {', '.join(names)})"
         if not isinstance(returned, (tuple, list)) or len(returned) != 1 + len(names):
-            got = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else f"a {type(returned).__name__}"
-            raise TypeError(f"{self._label()}: {kind}.step must return the tuple {wanted}, got {got}")
+            many = isinstance(returned, (tuple, list))
+            got = f"{len(returned)} value{'s' * (len(returned) != 1)}" if many else _shown(returned)
+            raise TypeError(
+                f"{self._label()}: {kind}.step must return the tuple {wanted}, the output and then each new state, "
+                f"got {got}; end it with `return {wanted[1:-1]}`"
+            )
         for name, new, old in zip(names, returned[1:], states, strict=True):
             if not isinstance(new, Tensor):
-                raise TypeError(f"{self._label()}: {kind}.step returned {new!r} for the state {name}, wanted a tensor")
+                raise TypeError(
+                    f"{self._label()}: {kind}.step returned {_shown(new)} for the state {name}, wanted a tensor of "
+                    f"shape {tuple(old.shape)}; a constant is torch.full_like({name}, value)"
+                )
             if new.shape != old.shape:
                 raise ValueError(
                     f"{self._label()}: {kind}.step returned the state {name} with shape {tuple(new.shape)}, wanted "
                     f"{tuple(old.shape)}, that of the old one"
                 )
-        return returned[0], list(returned[1:])
+        output = returned[0]
+        if not isinstance(output, Tensor):
+            for leaf in tree_leaves(output):
+                if not (isinstance(leaf, Tensor) or callable(leaf)):  # a `Current` is called with V
+                    raise TypeError(
+                        f"{self._label()}: {kind}.step returned {_shown(leaf)} as its output or in it; wanted a "
+                        "tensor, or a tuple, list or dict of tensors"
+                    )
+        return output, list(returned[1:])
 
     def state_size(self, name: str) -> tuple[int, ...]:
-        """Trailing shape of a state; the population's, unless a model says otherwise."""
-        return self.size
+        """Trailing shape of a state; the population's, unless its declaration or a model says otherwise."""
+        shape = self.states[name].shape
+        return self.size if shape is None else getattr(self, shape) if isinstance(shape, str) else shape
+
+    def state_unit(self, name: str) -> Any:
+        """The unit of a state, that of its initial value."""
+        return self.params[self.states[name].initializer].unit
 
     def reset_state(self, *batch: int) -> None:
-        """Set every state to its initial value, with shape ``(*batch, *size)``."""
+        """Set every state to its initial value, with shape ``(*batch, *size)``; see `neurodyn.state` for others."""
         for name, field in self.states.items():
-            start = getattr(self, field.initializer)
-            start = start.to(precise(start.dtype)) if field.counts else start
-            self._buffers[name] = start.expand((*batch, *self.state_size(name))).clone()
+            held = self._buffers[name]
+            if field.lasting and held is not None:
+                self._buffers[name] = held.detach()
+            else:
+                self._set_initial(name, () if field.shared else batch)
+
+    def _set_initial(self, name: str, batch: tuple[int, ...]) -> None:
+        field = self.states[name]
+        start = getattr(self, field.initializer)
+        start = start.to(precise(start.dtype)) if field.counts else start
+        self._buffers[name] = start.expand((*batch, *self.state_size(name))).clone()
 
     @property
     def is_set(self) -> bool:
@@ -224,21 +291,24 @@ class Dynamics(Parametrised):
 
     @property
     def batch(self) -> tuple[int, ...]:
-        """The batch shape of the states.
+        """The batch shape of the states; that of a layer whose states are all shared is ().
 
         Raises:
             UnsetState: before `reset_state`.
         """
-        name = next(iter(self.states))
+        name = next((name for name, field in self.states.items() if not field.shared), "")
+        if not name:
+            return ()
         value = self._buffers[name]
         if value is None:
             raise UnsetState(f"{self._label()} has no state yet; call reset_state(*batch) first")
         return tuple(value.shape[: value.dim() - len(self.state_size(name))])
 
     def unset_state(self) -> None:
-        """Forget the states, as before the first call."""
-        for name in self.states:
-            self._buffers[name] = None
+        """Forget the states, as before the first call, but for lasting ones."""
+        for name, field in self.states.items():
+            if not field.lasting:
+                self._buffers[name] = None
 
     def detach_state(self) -> None:
         """Cut the states from the graph that computed them."""
@@ -256,16 +326,40 @@ class Dynamics(Parametrised):
         shape = tuple(input.shape)
         if shape[len(shape) - len(size) :] != size or len(shape) < len(size):
             wanted = ", ".join(["*batch", *map(str, size)])
-            raise ValueError(f"{self._label()}: the input has shape {shape}, wanted ({wanted})")
+            raise ValueError(f"{self._label()}: the input has shape {shape}, wanted ({wanted}){self._any_shape()}")
         return shape[: len(shape) - len(size)]
+
+    def _any_shape(self) -> str:
+        """For an error about shapes: how to build a layer for any shape, if this kind can be."""
+        takes_size = "size" in inspect.signature(type(self).__init__).parameters
+        if not takes_size or not self.size or self.input_size != self.size:
+            return ""
+        kind = type(self).__name__
+        return f"; {kind}((), ...), with one value of each parameter for all, takes any shape"
+
+    def _smaller(self, held: tuple[int, ...], batch: tuple[int, ...]) -> str:
+        """For an error about batches: what to do about a smaller last batch whose states go on."""
+        if len(held) != 1 or len(batch) != 1 or batch[0] > held[0]:
+            return ""
+        return (
+            f". To go on with the first {batch[0]} of the {held[0]}: states={{name: value[:{batch[0]}] for name, value "
+            "in states.items()}; DataLoader(..., drop_last=True) leaves out a smaller last batch"
+        )
 
     def _check_match(self, name: str, value: Tensor, input: Any, batch: tuple[int, ...]) -> None:
         size = self.state_size(name)
-        if tuple(value.shape) != batch + size:
+        if self.states[name].shared:
+            if tuple(value.shape) != size:
+                raise ValueError(
+                    f"{self._label()}: {name} has shape {tuple(value.shape)}, wanted {size}; all samples of a batch "
+                    "share it"
+                )
+        elif tuple(value.shape) != batch + size:
             held = tuple(value.shape[: value.dim() - len(size)])
             raise ValueError(
                 f"{self._label()}: {name} holds batch {held} and the input has batch {batch}; call "
                 f"reset_state({', '.join(map(str, batch))}), or nd.reset_states on the network, to start a new batch"
+                + self._smaller(held, batch)
             )
         if value.device != input.device:
             raise RuntimeError(
@@ -282,10 +376,26 @@ class Dynamics(Parametrised):
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles hold detached states: a graph cannot be copied.
-        buffers = {
-            name: b.detach() if name in self.states and b is not None else b for name, b in self._buffers.items()
-        }
+        buffers: Any = self._buffers.copy()
+        for name in self.states:
+            buffers[name] = None if buffers[name] is None else buffers[name].detach()
         return super().__getstate__() | {"_buffers": buffers, "_written": None}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
+        before = self._dtypes()
+        super()._apply(fn, *args, **kwargs)
+        if self._dtypes() != before:
+            self._warn_of_standstill()
+        return self
+
+    def _warn_of_standstill(self) -> None:
+        if not all([field.counts for field in self.states.values()]):
+            warn_of_standstill(self, self.dt)
+
+    def _dtypes(self) -> list[torch.dtype]:
+        return [
+            value.dtype for place in (self._parameters, self._buffers) for value in place.values() if value is not None
+        ]
 
     def reset_parameters(self) -> None:
         """See `neurodyn.recipe.Rebuildable`; states keep their values."""

@@ -16,6 +16,7 @@ from .engine.program_cache import hooked, last_path
 from .fields import Parametrised, show
 from .probe import probe, total
 from .states import check_dt, named_dynamics
+from .time_scale import unresolved
 from .torch_private import tree_leaves
 
 _WIDTH = 80
@@ -108,6 +109,11 @@ def _layers(net: nn.Module) -> Iterator[str]:
 
 
 def _coarse(module: Dynamics) -> Iterator[str]:
+    if message := unresolved(module):
+        yield f"  {message}"
+        return
+    if getattr(module, "exact", False):
+        return
     for name in module.params:
         value = getattr(module, name).detach()
         if name.startswith("tau") and name != "tau_ref" and not value.is_meta:
@@ -120,10 +126,11 @@ def _states(net: nn.Module, T: int, batch: tuple[int, ...]) -> Iterator[str]:
     total = 0
     for path, module in named_dynamics(net):
         for name, field in module.states.items():
-            shape = (*batch, *module.state_size(name))
+            shape = module.state_size(name) if field.shared else (*batch, *module.state_size(name))
             size = torch.Size(shape).numel() * getattr(module, field.initializer).element_size()
             total += size
-            yield f"{path}.{name} {shape}: {_bytes(size)}".removeprefix(".")
+            kind = ", stays" if field.lasting else ", shared by the batch" if field.shared else ""
+            yield f"{path}.{name} {shape}: {_bytes(size)}{kind}".removeprefix(".")
     chunks = -(-T // 8)
     size = _bytes(total * chunks)
     yield f"kept for the backward pass of {T} steps: {size} in chunks of 8 steps, more in shorter ones"

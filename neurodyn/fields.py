@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, dataclass_transform, overload
 
@@ -145,20 +145,53 @@ def param(
 class State(Keyword[Any, Tensor]):
     """A declared hidden state; its initial value is the parameter ``<name>_initializer``."""
 
-    def __init__(self, default: Any, learnable: bool = True, counts: bool | None = None, alias: str | None = None):
+    def __init__(
+        self,
+        default: Any,
+        learnable: bool = True,
+        counts: bool | None = None,
+        alias: str | None = None,
+        *,
+        shape: str | tuple[int, ...] | None = None,
+        shared: bool = False,
+        lasting: bool = False,
+    ):
         self.default, self.learnable, self.alias = default, learnable, alias
         self.counts = not learnable if counts is None else counts
+        self.shape, self.shared, self.lasting = shape, shared or lasting, lasting
         self.initializer: str = default  # the parameter's name; `Dynamics` replaces a value by the name it makes
 
 
 @overload  # what a type checker must know: whether a keyword of the constructor comes of it, the alias
 def state(
-    default: Any, *, learnable: bool = True, counts: bool | None = None, alias: str, init: Literal[True] = True
+    default: Any,
+    *,
+    learnable: bool = True,
+    counts: bool | None = None,
+    shape: str | tuple[int, ...] | None = None,
+    shared: bool = False,
+    lasting: bool = False,
+    alias: str,
+    init: Literal[True] = True,
 ) -> Any: ...
 @overload
-def state(default: Any, *, learnable: bool = True, counts: bool | None = None, init: Literal[False] = False) -> Any: ...
-def state(default: Any, *, learnable: bool = True, counts: bool | None = None, alias: str | None = None) -> Any:  # type: ignore[misc]
+def state(
+    default: Any,
+    *,
+    learnable: bool = True,
+    counts: bool | None = None,
+    shape: str | tuple[int, ...] | None = None,
+    shared: bool = False,
+    lasting: bool = False,
+    init: Literal[False] = False,
+) -> Any: ...
+def state(default: Any, *, alias: str | None = None, **options: Any) -> Any:  # type: ignore[misc]
     """Declare a hidden state by its default initial value: a quantity, or the name of a parameter.
+
+    A state has the shape ``(*batch, *size)``. With `shape`, a tuple or the name of an attribute that holds one, that
+    takes the place of `size`, as for a state of the presynaptic side. A `shared` one has no batch in front: all samples
+    of a batch have it together, as a weight that changes. A `lasting` one is shared and what it has become stays:
+    `reset_states` gives it a value only the first time, and ``state_dict`` holds it.
 
     A state that `counts` (time steps, or spikes), as one that is not `learnable` does, is kept in float32 or better
     whatever the dtype of the model: bfloat16 has no odd numbers above 256.
@@ -166,7 +199,7 @@ def state(default: Any, *, learnable: bool = True, counts: bool | None = None, a
     ``V: nd.State = nd.state(default=0 * u.mV, alias="V_initializer")`` lets type checkers and editors know the keyword
     of the initial value; without `alias` it is there all the same, and they do not know it.
     """
-    return State(default, learnable, counts, alias)
+    return State(default, alias=alias, **options)
 
 
 def keyword(*, default: Any = ..., kw_only: bool = True) -> Any:
@@ -233,13 +266,26 @@ class Parametrised(Declared):
         super().__init__()
         self.size = as_size(size, type(self).__name__, 0 if self.may_be_empty else 1)
         dtype = dtype or torch.get_default_dtype()
-        learn = (learn,) if isinstance(learn, str) else tuple(learn)
         valid = list(self.params)
+        learn = self._learned(learn)
         for word in (*values, *learn):
             if word not in self.params:
                 raise TypeError(f"{self._label()} has no parameter {word!r}; it takes {', '.join(valid)}")
         for name, field in self.params.items():
             self._build(name, field, values.get(name, field.default), name in learn, device, dtype)
+
+    def _learned(self, learn: Any) -> tuple[str, ...]:
+        """The names in `learn`."""
+        names: Any = (learn,) if isinstance(learn, str) else learn
+        names = tuple(names) if isinstance(names, Iterable) and not isinstance(names, Mapping) else None
+        if names is not None and all(isinstance(name, str) for name in names):
+            return names
+        able = [name for name, field in self.params.items() if field.learnable and not name.endswith("_initializer")]
+        example = f"learn={tuple(able[:2])!r}" if len(able) > 1 else f'learn="{(able or list(self.params))[0]}"'
+        raise TypeError(
+            f"{self._label()}: learn must name the parameters to train, got {learn!r}; it can train "
+            f"{', '.join(able) or 'none'}: for example {example}, or learn=() for none"
+        )
 
     def domain_of(self, name: str) -> Domain | None:
         """The domain of a parameter; that of the declaration, unless a model says otherwise."""

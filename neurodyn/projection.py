@@ -30,7 +30,8 @@ class Projection(nn.Module):
     write in each step are the same as one call.
 
     Args:
-        connection: any callable module, such as ``nn.Linear(source, target, bias=False)``.
+        connection: any callable module, such as ``nn.Linear(source, target, bias=False)``, or a rule such as `STDP`
+            around one, whose weights change when `learn` is called with the spikes of the target.
         synapse: a synapse, or None for the connection's values themselves.
         align: "post" or "pre".
         output: `COBA`, `CUBA`, ... or None.
@@ -74,6 +75,11 @@ class Projection(nn.Module):
                 raise TypeError(f"Projection: {name} must be a neurodyn layer or None, got {part!r}")
         if output is not None and not isinstance(output, SynapticOutput):
             raise TypeError(f"Projection: output must be COBA, CUBA, ... or None, got {output!r}")
+        if align == "pre" and getattr(synapse, "exact", False):
+            raise ValueError(
+                f"Projection: {_name(synapse)} has exact=True, which needs align='post': what decays within the step "
+                "goes to a neuron and cannot pass a connection"
+            )
         self.align = align
         self.delay, self.plasticity, self.connection = delay, plasticity, connection
         self.synapse, self.output = synapse, output
@@ -92,6 +98,19 @@ class Projection(nn.Module):
         for stage in self.stages():
             x = stage(x)
         return x
+
+    def learn(self, spikes: Tensor, **signals: Any) -> None:
+        """Change the weights of a connection that learns, by the spikes of the target in this step.
+
+        Raises:
+            TypeError: a connection that does not learn.
+        """
+        if not hasattr(self.connection, "learn"):
+            raise TypeError(
+                f"Projection: {_name(self.connection)} does not learn; build it with a rule as the connection, for "
+                "example nd.Projection(nd.STDP(connection, w_max=...), ...)"
+            )
+        self.connection.learn(spikes, **signals)  # type: ignore[operator]
 
     def read(self) -> Tensor | Current:
         """The output of the coming step, before its spikes are known; every delay must be at least dt.

@@ -56,6 +56,11 @@ def held_states(net: nn.Module) -> dict[str, Tensor]:
     return {key: value for key, value in found.items() if value is not None}
 
 
+def batched(net: nn.Module) -> list[bool]:
+    """For each of `held_states` whether it has the batch in front."""
+    return [not m.states[name].shared for _, m, name in places(net) if m._buffers[name] is not None]
+
+
 def constants(net: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers of `net` that are not states."""
     parameters: dict[str, Tensor] = {}
@@ -65,7 +70,7 @@ def constants(net: nn.Module) -> dict[str, Tensor]:
         prefix = f"{path}." if path else ""
         states = module.states if isinstance(module, Dynamics) else ()
         for found, tensors in ((parameters, module._parameters), (buffers, module._buffers)):
-            for name, value in tensors.items():
+            for name, value in dict.items(tensors):
                 if value is not None and name not in states and id(value) not in seen:
                     seen.add(id(value))
                     found[prefix + name] = value
@@ -77,7 +82,7 @@ def set_states(net: nn.Module, states: Mapping[str, Tensor]) -> None:
 
     Raises:
         KeyError: a name that `net` has no state for.
-        ValueError: a value whose trailing shape is not the size of its population.
+        ValueError: a value whose trailing shape is not the size of its population, or of a shared state another one.
     """
     known = {key: (module, name) for key, module, name in places(net)}
     for key, value in states.items():
@@ -87,6 +92,11 @@ def set_states(net: nn.Module, states: Mapping[str, Tensor]) -> None:
         shape, size = tuple(value.shape), module.state_size(name)
         if shape[len(shape) - len(size) :] != size or len(shape) < len(size):
             raise ValueError(f"set_states: {key} of {module._label()} must end in {size}, got shape {shape}")
+        if module.states[name].shared and shape != size:
+            raise ValueError(
+                f"set_states: {key} of {module._label()} is shared by the batch, so its shape must be "
+                f"{size}, got {shape}"
+            )
     given: list[Tensor] = []
     for key, value in states.items():
         module, name = known[key]

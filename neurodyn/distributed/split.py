@@ -71,6 +71,8 @@ def _part(module: nn.Module, path: str, sizes: set[int]) -> nn.Module:
     if isinstance(module, Projection):
         return _projection(module, path, sizes)
     part = _clone(module)
+    if isinstance(module, Dynamics) and any(f.shape is not None or f.shared for f in module.states.values()):
+        _refuse(path, module, "it has states that are not one for each neuron, such as weights that change")
     if isinstance(module, Dynamics):
         if len(module.size) != 1:
             _refuse(path, module, f"its size is {module.size}, wanted one number of neurons")
@@ -141,7 +143,7 @@ def _cut(part: nn.Module, sizes: set[int]) -> None:
     """Keep the own neurons' values of parameters and buffers that have one for each."""
     states = getattr(part, "states", ())
     for holder in (part._parameters, part._buffers):
-        for name, value in holder.items():
+        for name, value in dict(holder).items():
             if name in states:
                 holder[name] = None
             elif value is not None and value.dim() and value.shape[-1] in sizes:
@@ -156,7 +158,7 @@ def _clone(module: nn.Module) -> nn.Module:
     """A copy with dictionaries of its own and the same tensors and children."""
     part = copy.copy(module)
     for name in ("_parameters", "_buffers", "_modules"):
-        part.__dict__[name] = dict(module.__dict__[name])
+        part.__dict__[name] = module.__dict__[name].copy()
     return part
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..progress import compiling
-from ..states import constants, held_states, named_dynamics, named_modules, same_tensors
+from ..states import batched, constants, held_states, named_dynamics, named_modules, same_tensors
 from ..torch_private import Missing, TreeSpec, has_module_hooks, load_compiler, tree_flatten, tree_unflatten
 from .compiled_chunk import COMPILING
 from .errors import NotCompilable, SizeSpecialised
@@ -180,7 +180,8 @@ _SPECIALISED = "holds for one batch size only"
 def _lookup(
     net: nn.Module, states: Any, x: Any, spec: TreeSpec, gradients: bool, free: tuple[int, ...], elastic: Elastic
 ) -> Found:
-    tensors = [(*_free_shape(t, free), t.dtype, t.device) for t in (*states, *x)]
+    lead = [*[free if led else () for led in batched(net)], *[free] * len(x)]  # of each, where it may have the batch
+    tensors = [(*_free_shape(t, n), t.dtype, t.device) for t, n in zip((*states, *x), lead, strict=True)]
     wanted = gradients and tuple([value.requires_grad for value in x])
     try:
         key = (
@@ -224,7 +225,7 @@ def _traced(
             shape = (-1 - len(free) - elastic[name][0], *fixed_layouts[i].shape[1:])
             fixed_layouts[i] = fixed_layouts[i]._replace(shape=shape)
     signature = Signature(
-        tuple([Layout.of(value, free) for value in states]),
+        tuple([Layout.of(v, free if led else ()) for v, led in zip(states, batched(net), strict=True)]),
         tuple(fixed_layouts),
         tuple([Layout.of(value, free) for value in x]),
         (*free, *dict(elastic.values()).values()),
@@ -249,8 +250,9 @@ def _traced(
     watching = None
     try:
         load_compiler()  # what torch imports is not what the step does
-        with _tracing(), torch.inference_mode(False), Watching(net) as watching:
-            traced = trace_step(step, signature, names)
+        watching = Watching(net)
+        with _tracing(), torch.inference_mode(False):
+            traced = trace_step(step, signature, names, watching)
         return Found(Program(traced), watching.reads)
     except SizeSpecialised:
         return Found(_SPECIALISED, watching.reads if watching else Snapshot())
@@ -302,7 +304,7 @@ def has_hooks(module: nn.Module) -> bool:
 
 def _common_batch(net: nn.Module, x: Sequence[Tensor]) -> tuple[int, ...]:
     """The batch shape of all layers, if they agree; without layers that of the first input, if it has one."""
-    found = {module.batch for _, module in named_dynamics(net) if module.is_set}
+    found = {m.batch for _, m in named_dynamics(net) if m.is_set and not all(f.shared for f in m.states.values())}
     if not found:
         return tuple(x[0].shape[:1]) if x[0].dim() > 1 else ()
     return found.pop() if len(found) == 1 else ()

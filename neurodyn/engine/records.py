@@ -105,7 +105,6 @@ class Watch:
                     f"unroll: {name!r} is inside a module without states, which runs on all steps at once; record the "
                     "output of that module"
                 )
-            field = module.states[state] if state else None  # type: ignore[index]
-            unit = module.params[field.initializer].unit if field else u.registry.dimensionless  # type: ignore[index]
+            unit = module.state_unit(state) if state else u.registry.dimensionless  # type: ignore[operator]
             records[name] = Trace(self.values[name], unit, 0, dt, name)
         return Recording(records, states, steps)

@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import surrogate as surrogates
 from .. import units as u
 from ..current import Current
+from ..decaying import Decaying
 from ..dynamics import Dynamics
 from ..fields import Keyword, Param, check, keyword, param, positive
 from ..solve import exp_euler, relax
@@ -51,7 +52,7 @@ class Firing(Dynamics):
         **values: Any,
     ):
         super().__init__(size, **values)
-        self.surrogate = surrogate
+        self.surrogate = surrogates.check_surrogate(surrogate, self._label())
         self.surrogate_scale = None if surrogate_scale is None else self._as_scale(surrogate_scale)
         if bool((self.gap.detach() == 0).any()):
             raise ValueError(
@@ -177,7 +178,9 @@ def current(I: Tensor | Current, V: Tensor) -> Tensor:
 
 
 def integrate(V: Tensor, I: Tensor | Current, *, V_rest: Tensor | float, R: Tensor, tau: Tensor, dt: float) -> Tensor:
-    r"""One step of the leaky membrane $\tau\,\dot V = V_{rest} - V + R\,I(V)$."""
+    r"""One step of the leaky membrane $\tau\,\dot V = V_{rest} - V + R\,I(V)$, exact for what decays within it."""
+    if isinstance(I, Decaying):
+        I = I.felt(1 / tau)
     if isinstance(I, Current):
         return exp_euler(lambda v: (V_rest - v + R * I(v)) / tau, V, dt=dt, limit=RUNAWAY)
     return relax(V, V_rest + R * I, tau, dt)

@@ -21,7 +21,8 @@ class HH(Firing):
     surrogate's scale is V_th - E_L.
 
     Input: current I in pA (a tensor or a `Current`), and optionally ``delta`` in mV; ``(*batch, *size)``.
-    Output: spikes, 0 or 1, of the same shape. States: V in mV, gates m, h, n, at rest. Take dt of 0.05 ms or less.
+    Output: spikes, 0 or 1, of the same shape. States: V in mV, gates m, h, n, at rest. Take dt of 0.05 ms or less; more
+    than 0.25 ms, about the time constant of m at rest, is a `TimeStepWarning`.
 
     Source: Hodgkin and Huxley (1952), A quantitative description of membrane current and its application to conduction
     and excitation in nerve, Journal of Physiology 117; V is the potential inside, with rest at -65 mV. The membrane
@@ -47,6 +48,8 @@ class HH(Firing):
     m: State = state(default=0.0529, alias="m_initializer")
     h: State = state(default=0.5961, alias="h_initializer")
     n: State = state(default=0.3177, alias="n_initializer")
+
+    time_scale = 0.25  # ms: about the time constant of m at rest
 
     @property
     def V_reset(self) -> Tensor:

@@ -46,6 +46,11 @@ class AMPA(Dynamics):
     g: State = state(default=0.0, alias="g_initializer")
     pulse: State = state(default=0.0, alias="pulse_initializer", counts=True)
 
+    @property
+    def time_scale(self) -> Tensor:
+        """The duration of the pulse, which a longer step would make longer."""
+        return self.T_dur
+
     def step(self, spike: Tensor, g: Tensor, pulse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         steps = whole_steps(self.T_dur, self.dt)
         fired = straight_through((spike != 0).to(g.dtype), spike).to(pulse.dtype)

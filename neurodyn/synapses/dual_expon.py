@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import units as u
-from ..dynamics import Dynamics
+from ..decaying import Decaying, Part
 from ..fields import Param, Parametrised, State, param, positive, show, state
 from ..solve import relax
+from .base import Linear
 
 
 def peak_factor(tau_rise: Tensor, tau_decay: Tensor) -> Tensor:
@@ -37,7 +38,7 @@ class _Amplitude(Param):
         super().write(module, value)
 
 
-class DualExpon(Dynamics):
+class DualExpon(Linear):
     r"""Difference of two exponentials: conductance $g = A\,(g_{decay} - g_{rise})$.
 
     $\tau_{decay}\,\dot g_{decay} = -g_{decay}$ and $\tau_{rise}\,\dot g_{rise} = -g_{rise}$; the input is added to both
@@ -50,6 +51,10 @@ class DualExpon(Dynamics):
 
     Input: jump in nS, ``(*batch, *size)``. Output: g in nS, same shape.
 
+    Args:
+        exact: whether g changes within the step, or is held; see
+            `neurodyn.synapses.base.Linear`.
+
     Example:
         >>> syn = nd.DualExpon(1, dt=0.1 * u.ms)
         >>> g = torch.stack([syn(torch.tensor([float(i == 0)])) for i in range(100)])
@@ -58,6 +63,8 @@ class DualExpon(Dynamics):
 
     Source: Roth and van Rossum (2009), Modeling synapses, in Computational Modeling Methods for Neuroscientists.
     """
+
+    time_constants = ("tau_rise", "tau_decay")
 
     tau_decay: Param = param(10 * u.ms, doc="time constant of the decay", domain=positive)
     tau_rise: Param = param(1 * u.ms, doc="time constant of the rise", domain=positive)
@@ -82,7 +89,13 @@ class DualExpon(Dynamics):
             elif A is None:  # learned from the normalised value on
                 self.A = nn.Parameter(peak_factor(rise, decay))
 
-    def step(self, jump: Tensor, g_rise: Tensor, g_decay: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, jump: Tensor, g_rise: Tensor, g_decay: Tensor) -> tuple[Tensor | Decaying, Tensor, Tensor]:
         g_rise = relax(g_rise, 0.0, self.tau_rise, self.dt) + jump
         g_decay = relax(g_decay, 0.0, self.tau_decay, self.dt) + jump
-        return self.A * (g_decay - g_rise), g_rise, g_decay
+        return self.output(g_rise, g_decay), g_rise, g_decay
+
+    def output(self, g_rise: Tensor, g_decay: Tensor) -> Tensor | Decaying:
+        """g, or its course from the two states on."""
+        if self.exact:
+            return Decaying([Part(self.A * g_decay, self.tau_decay), Part(-self.A * g_rise, self.tau_rise)], self.dt)
+        return self.A * (g_decay - g_rise)

@@ -5,17 +5,22 @@ from __future__ import annotations
 from torch import Tensor
 
 from .. import units as u
-from ..dynamics import Dynamics
+from ..decaying import Decaying, Part
 from ..fields import Param, State, param, positive, state
 from ..solve import relax
+from .base import Linear
 
 
-class Expon(Dynamics):
+class Expon(Linear):
     r"""Exponentially decaying conductance: $\tau\,\dot g = -g$, and g jumps by the input.
 
     The jump comes after the decay and is part of the same step's output.
 
     Input: jump of g in nS, ``(*batch, *size)``. Output: g in nS, same shape.
+
+    Args:
+        exact: whether g decays within the step, or is held; see
+            `neurodyn.synapses.base.Linear`.
 
     Example:
         >>> syn = nd.Expon(1, tau=2 * u.ms)
@@ -29,6 +34,10 @@ class Expon(Dynamics):
 
     g: State = state(default=0 * u.nS, alias="g_initializer")
 
-    def step(self, jump: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, jump: Tensor, g: Tensor) -> tuple[Tensor | Decaying, Tensor]:
         g = relax(g, 0.0, self.tau, self.dt) + jump
-        return g, g
+        return self.output(g), g
+
+    def output(self, g: Tensor) -> Tensor | Decaying:
+        """g, or its decay from g on."""
+        return Decaying([Part(g, self.tau)], self.dt) if self.exact else g

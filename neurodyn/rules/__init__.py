@@ -1,0 +1,25 @@
+"""Long-term plasticity: rules by which the weights of a connection change with the spikes of both sides."""
+
+from .base import Plasticity
+from .calcium import CalciumPlasticity
+from .homeostasis import SynapticScaling, ThresholdAdaptation
+from .inhibitory import VogelsSprekeler
+from .rates import BCM, Oja
+from .reward import RewardSTDP
+from .stdp import STDP
+from .triplet import TripletSTDP
+from .voltage import VoltageSTDP
+
+__all__ = [
+    "BCM",
+    "STDP",
+    "CalciumPlasticity",
+    "Oja",
+    "Plasticity",
+    "RewardSTDP",
+    "SynapticScaling",
+    "ThresholdAdaptation",
+    "TripletSTDP",
+    "VogelsSprekeler",
+    "VoltageSTDP",
+]

@@ -1,0 +1,121 @@
+"""The synapses of a connection, as a rule sees them: values of neurons taken to synapses, and back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..connections import AllToAll, MaskedLinear, OneToOne, Sparse
+
+Kind = Literal["dense", "diagonal", "pairs"]
+
+_DENSE = (nn.Linear, MaskedLinear, AllToAll)
+
+
+def kind_of(connection: Any, label: str) -> Kind:
+    """How the weights of `connection` are laid out.
+
+    Raises:
+        TypeError: a connection whose weights a rule cannot change.
+    """
+    if isinstance(connection, Sparse):
+        if connection.delays is not None:
+            raise TypeError(
+                f"{label}: {connection._label()} has delays of its own, and a rule sees spikes when they arrive; delay "
+                "them before the rule, nd.Projection(rule, delay=nd.Delay(n, d)), without delay= in the connection"
+            )
+        return "pairs"
+    if type(connection) is OneToOne:
+        return "diagonal"
+    if type(connection) in _DENSE:
+        return "dense"
+    raise TypeError(
+        f"{label}: the connection is {type(connection).__name__}, which has no weight for each synapse that a rule "
+        "could change; wanted nn.Linear, nd.MaskedLinear, nd.AllToAll, nd.OneToOne, nd.FixedProb, nd.FixedNum or "
+        "nd.Sparse"
+    )
+
+
+class Synapses(nn.Module):
+    """Who is connected to whom: ``size`` is the shape of one value for each synapse, ``pre`` and ``post`` the sizes.
+
+    ``(out, in)`` for a dense connection, ``(n,)`` for one-to-one, ``(synapses,)`` for a sparse one. It follows from the
+    connection, so that it is no part of ``state_dict``.
+    """
+
+    exists: Tensor | None
+    pre_index: Tensor | None
+    post_index: Tensor | None
+
+    def __init__(self, connection: Any, label: str):
+        super().__init__()
+        self.kind: Kind = kind_of(connection, label)
+        self.pre = _size(connection, "in")
+        self.post = _size(connection, "out")
+        for name in ("exists", "pre_index", "post_index"):
+            self.register_buffer(name, None, persistent=False)
+        self.follow(connection)
+
+    def follow(self, connection: Any) -> None:
+        """Take the synapses from a connection, as after loading."""
+        n, m = math.prod(self.pre), math.prod(self.post)
+        self.size: tuple[int, ...] = (m, n) if self.kind == "dense" else (n,)
+        if isinstance(connection, MaskedLinear):
+            self._buffers["exists"] = (connection.mask != 0).expand(self.size).to(connection.weight.dtype)
+        if isinstance(connection, AllToAll) and not connection.include_self:
+            self._buffers["exists"] = 1 - torch.eye(n, dtype=connection.weight.dtype, device=connection.weight.device)
+        if isinstance(connection, Sparse):
+            self.size = (len(connection.indices),)
+            self._buffers["pre_index"] = connection.pre_index.long()
+            self._buffers["post_index"] = connection.post_index.long()
+
+    def of_pre(self, x: Tensor) -> Tensor:
+        """Values of the inputs, ``(*batch, *pre)``, at their synapses; broadcasts to ``(*batch, *size)``."""
+        x = x.flatten(-len(self.pre)) if len(self.pre) > 1 else x
+        if self.kind == "dense":
+            return x.unsqueeze(-2)
+        return x if self.pre_index is None else x.index_select(-1, self.pre_index)
+
+    def of_post(self, y: Tensor) -> Tensor:
+        """Values of the outputs, ``(*batch, *post)``, at their synapses; broadcasts to ``(*batch, *size)``."""
+        y = y.flatten(-len(self.post)) if len(self.post) > 1 else y
+        if self.kind == "dense":
+            return y.unsqueeze(-1)
+        return y if self.post_index is None else y.index_select(-1, self.post_index)
+
+    def outer(self, y: Tensor, x: Tensor) -> Tensor:
+        """y_j x_i for each synapse from i to j, the mean over the batch."""
+        if self.kind != "dense":
+            return self.mean(self.of_post(y) * self.of_pre(x))
+        if x.dim() == len(self.pre):
+            return self.real(y.flatten().unsqueeze(-1) * x.flatten())
+        y, x = y.reshape(-1, *self.size[:1]), x.reshape(-1, *self.size[1:])
+        return self.real(y.T @ x / x.shape[0])
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over the batch of values ``(*batch, *size)``."""
+        lead = values.dim() - len(self.size)
+        return values if lead == 0 else values.mean(tuple(range(lead)))
+
+    def real(self, values: Tensor) -> Tensor:
+        """`values`, with 0 where a dense matrix has no synapse."""
+        return values if self.exists is None else values * self.exists
+
+    def incoming(self, values: Tensor) -> Tensor:
+        """The sum over the synapses onto each output, ``(*batch, *post)``."""
+        if self.kind == "dense":
+            found = self.real(values).sum(-1)
+        elif self.post_index is None:
+            found = values
+        else:
+            zeros = values.new_zeros((*values.shape[:-1], math.prod(self.post)))
+            found = zeros.index_add(-1, self.post_index, values)
+        return found.unflatten(-1, self.post) if len(self.post) > 1 else found
+
+
+def _size(connection: Any, side: str) -> tuple[int, ...]:
+    found = getattr(connection, f"{side}_size", None)
+    return (getattr(connection, f"{side}_features"),) if found is None else found

@@ -1,0 +1,230 @@
+"""Rules of plasticity against independent loops over spikes, closed forms, and each other."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+import neurodyn as nd
+from neurodyn import units as u
+
+T, N, M = 60, 6, 4
+
+
+def trains(seed, *shape, p=0.25):
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < p).double()
+
+
+def teach(rule, pre, post, **signals):
+    for t in range(len(pre)):
+        rule(pre[t], post[t], **{name: value[t] for name, value in signals.items()})
+    return rule.weight
+
+
+def pairs_loop(w, pre, post, A, B, tau, mu, nearest):
+    """Additive or multiplicative STDP of one synapse, by sums over earlier spikes."""
+    times = [[], []]
+    for t in range(len(pre)):
+        before = [sum(math.exp(-(t - s) / tau) for s in (h[-1:] if nearest else h)) for h in times]
+        if post[t]:
+            w = min(1.0, w + A * (1 - w) ** mu * before[0])
+        if pre[t]:
+            w = max(0.0, w - B * w**mu * before[1])
+        for h, spikes in zip(times, (pre, post), strict=True):
+            if spikes[t]:
+                h.append(t)
+    return w
+
+
+@pytest.mark.parametrize("nearest", [False, True])
+@pytest.mark.parametrize("mu", [0.0, 0.7])
+def test_pairs(mu, nearest):
+    pre, post = trains(1, T, N), trains(2, T, M)
+    start = torch.rand(M, N, generator=torch.Generator().manual_seed(3))
+    rule = nd.STDP(linear(start), w_max=1.0, A_plus=0.03, A_minus=0.04, tau_plus=15 * u.ms, tau_minus=15 * u.ms,
+                   mu_plus=mu, mu_minus=mu, pairing="nearest" if nearest else "all")  # fmt: skip
+    found = teach(rule, pre, post)
+    for j in range(M):
+        for i in range(N):
+            wanted = pairs_loop(start[j, i].item(), pre[:, i], post[:, j], 0.03, 0.04, 15, mu, nearest)
+            assert abs(found[j, i] - wanted) < 1e-12
+
+
+def linear(weight):
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    layer.weight = nn.Parameter(weight.clone())
+    return layer
+
+
+RULES = {
+    "STDP": (lambda c, **v: nd.STDP(c, w_max=1.0, A_plus=0.03, mu_minus=1.0, **v), None),
+    "Triplet": (lambda c, **v: nd.TripletSTDP(c, w_max=1.0, A2_plus=0.02, **v), None),
+    "Vogels": (lambda c, **v: nd.VogelsSprekeler(c, w_max=1.0, eta=0.02, **v), None),
+    "Reward": (lambda c, **v: nd.RewardSTDP(c, w_max=1.0, A_plus=0.2, A_minus=0.1, **v), "reward"),
+    "Voltage": (lambda c, **v: nd.VoltageSTDP(c, w_max=1.0, A_LTP=1e-3 / u.mV**2, **v), "V"),
+    "Calcium": (lambda c, **v: nd.CalciumPlasticity(c, w_max=1.0, tau=5 * u.s, **v), None),
+    "Oja": (lambda c, **v: nd.Oja(c, **v), None),
+    "BCM": (lambda c, **v: nd.BCM(c, **v), None),
+    "Scaling": (lambda c, **v: nd.SynapticScaling(c, tau=1 * u.s, tau_r=50 * u.ms, **v), None),
+}
+
+
+def signals(kind, *batch, post=M):
+    random = torch.Generator().manual_seed(9)
+    if kind == "reward":
+        return {"reward": torch.randn(T, *batch, generator=random)}
+    return {} if kind is None else {"V": -60 + 30 * torch.rand(T, *batch, post, generator=random)}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_dense_masked_and_sparse_are_the_same(name):
+    build, kind = RULES[name]
+    pre, post, given = trains(1, T, 3, N), trains(2, T, 3, M), signals(kind, 3)
+    mask, start = trains(4, M, N, p=0.5), torch.rand(M, N, generator=torch.Generator().manual_seed(3))
+    i, j = mask.T.nonzero().T  # sorted by input
+    sparse = nd.Sparse((i, j), (N, M), weight=start[j, i])
+    masked = nd.MaskedLinear(N, M, mask, weight=start)
+    a, b = teach(build(sparse), pre, post, **given), teach(build(masked), pre, post, **given)
+    assert_close(a, b[j, i], rtol=1e-12, atol=1e-14)
+    assert (a - start[j, i]).abs().max() > 1e-3
+    if name not in ("Oja", "Scaling"):  # which change weights that are not there, and their product is 0 as well
+        assert_close(b * (1 - mask), start * (1 - mask))
+    c = build(linear(start))
+    assert_close(teach(c, pre, post, **given)[j, i], a, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_one_to_one_is_the_diagonal(name):
+    build, kind = RULES[name]
+    pre, post, given = trains(1, T, M), trains(2, T, M), signals(kind)
+    start = torch.rand(M, generator=torch.Generator().manual_seed(3))
+    one = teach(build(nd.OneToOne(M, weight=start)), pre, post, **given)
+    index = torch.arange(M)
+    assert_close(one, teach(build(nd.Sparse((index, index), (M, M), weight=start)), pre, post, **given))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_each_sample_by_itself(name):
+    build, kind = RULES[name]
+    pre, post, given = trains(1, T, 3, N), trains(2, T, 3, M), signals(kind, 3)
+    start = torch.rand(M, N, generator=torch.Generator().manual_seed(3))
+    for make in (lambda: linear(start), lambda: nd.FixedNum(N, M, 2, weight=0.5, generator=torch.Generator())):
+        rule = build(make(), weights="each")
+        together = teach(rule, pre, post, **given)
+        assert together.shape == (3, *rule.synapses)
+        if name in ("BCM", "Scaling"):
+            continue  # whose threshold is shared
+        for k in range(3):
+            one = {key: value[:, k] for key, value in given.items()}
+            assert_close(together[k], teach(build(make()), pre[:, k], post[:, k], **one), rtol=1e-12, atol=1e-14)
+
+
+def test_a_batch_changes_shared_weights_by_the_mean():
+    pre, post = trains(1, 2, 3, N, p=0.5), trains(2, 2, 3, M, p=0.5)
+    start = torch.full((M, N), 0.5)
+    build = lambda: nd.STDP(linear(start), w_max=1.0, A_plus=0.01, A_minus=0.0)  # noqa: E731
+    found = teach(build(), pre, post)
+    single = [teach(build(), pre[:, k], post[:, k]) - start for k in range(3)]
+    assert_close(found - start, torch.stack(single).mean(0))
+
+
+def test_reward_of_one_is_stdp():
+    values = {"w_max": 10.0, "A_plus": 0.01, "A_minus": 0.008}
+    pre, post = trains(1, T, N), trains(2, T, M)
+    start = torch.full((M, N), 5.0)
+    plain = teach(nd.STDP(linear(start), **values), pre, post)
+    rule = nd.RewardSTDP(linear(start), tau_c=40 * u.ms, **values)
+    teach(rule, pre, post, reward=torch.ones(T))
+    for _ in range(2000):
+        rule(torch.zeros(N), torch.zeros(M), reward=1.0)
+    assert_close(rule.weight, plain, rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match=r"reward has shape \(2,\), wanted \(\) or \(\)"):
+        rule(torch.zeros(N), torch.zeros(M), reward=torch.ones(2))
+
+
+def test_vogels_rests_at_the_target_rate():
+    rate = 0.05  # for each step
+    pre, post = trains(1, 8000, 1, p=0.05), trains(2, 8000, 1, p=rate)
+    drift, some = [], (pre + post).squeeze(1).nonzero().squeeze(1)
+    for target in (25, 50, 100):
+        before = -1
+        rule = nd.VogelsSprekeler(nd.OneToOne(1, weight=[5e5]), w_max=1e6, eta=1e-6, rate=target * u.Hz)
+        for t in some.tolist():  # between spikes there is only decay
+            rule.dt, before = float(t - before), t
+            rule(pre[t], post[t])
+        drift.append((rule.weight.item() - 5e5) / pre.sum())
+    assert drift[0] > 0.8 > abs(drift[1])
+    assert drift[2] < -0.8
+
+
+def test_voltage_against_a_loop():
+    pre, V = trains(1, T, 1)[:, 0], signals("V", post=1)["V"][:, 0]
+    rule = nd.VoltageSTDP(nd.OneToOne(1, weight=[0.5]), w_max=2.0, A_LTP=1e-3 / u.mV**2, dt=0.5 * u.ms)
+    found = teach(rule, pre[:, None], pre[:, None], V=V[:, None]).item()
+    w, x, low, high = 0.5, 0.0, -70.6, -70.6
+    for s, v in zip(pre.tolist(), V.tolist(), strict=True):
+        w -= 2 * 14e-5 * max(low + 70.6, 0) * s
+        w += 0.5 * 2 * 1e-3 * x * max(v + 45.3, 0) * max(high + 70.6, 0)
+        w = min(max(w, 0.0), 2.0)
+        x = x * math.exp(-0.5 / 15) + s / 15
+        low, high = (v + (z - v) * math.exp(-0.5 / tau) for z, tau in ((low, 10), (high, 7)))
+    assert abs(found - w) < 1e-12
+    assert abs(w - 0.5) > 0.01
+    with pytest.raises(ValueError, match=r"V has shape \(2,\), wanted \(1,\), in mV"):
+        rule(torch.zeros(1), torch.zeros(1), V=torch.zeros(2))
+
+
+def test_calcium_against_fine_steps():
+    pre, post = trains(1, T, 1, p=0.05)[:, 0], trains(2, T, 1, p=0.05)[:, 0]
+    rule = nd.CalciumPlasticity(nd.OneToOne(1, weight=[0.3]), w_max=1.0)
+    found = teach(rule, pre[:, None], post[:, None]).item()
+    rho, c, fine = 0.3, 0.0, 2000
+    for a, b in zip(pre.tolist(), post.tolist(), strict=True):
+        c += a + 2 * b
+        for _ in range(fine):
+            middle = c * math.exp(-0.5 / fine / 20)
+            slope = -rho * (1 - rho) * (0.5 - rho) + 321.808 * (1 - rho) * (middle > 1.3) - 200 * rho * (middle > 1)
+            rho, c = rho + slope / fine / 150_000, c * math.exp(-1 / fine / 20)
+    assert abs(rho - 0.3) > 0.01
+    assert abs(found - rho) < 320 / 150_000 * abs(rho - 0.3)  # the step of Euler's
+
+
+def test_oja_finds_the_principal_component():
+    random = torch.Generator().manual_seed(0)
+    mixing = torch.randn(5, 5, generator=random)
+    xs = torch.randn(20, 500, 5, generator=random) @ mixing.T / 3
+    rule = nd.Oja(linear(torch.full((1, 5), 0.1)), eta=0.05)
+    for _ in range(50):
+        for x in xs:
+            rule.learn(rule(x))
+    _, _, directions = torch.linalg.svd(xs.reshape(-1, 5), full_matrices=False)
+    assert abs((rule.weight[0] @ directions[0]).abs() - 1) < 1e-2
+
+
+def test_bcm_chooses_one_of_two_patterns():
+    rule = nd.BCM(linear(torch.tensor([[0.5, 0.4]])), eta=0.005, tau=50 * u.ms)
+    random = np.random.default_rng(0)
+    for k in random.integers(0, 2, 8000):
+        rule.learn(rule(torch.eye(2)[k]))
+    high, low = rule.weight[0].tolist()
+    assert high == pytest.approx(2, rel=0.15)  # the mean square of its output, 1/2 w^2, is w
+    assert abs(low) < 0.1
+
+
+def test_threshold_adaptation_reaches_its_rate():
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.neuron = nd.LIF(3)
+            self.homeostasis = nd.ThresholdAdaptation(3, rate=40 * u.Hz, eta=0.1 * u.mV)
+
+        def forward(self, I):
+            spikes = self.neuron(I - self.homeostasis.read() / self.neuron.R)
+            self.homeostasis(spikes)
+            return spikes
+
+    spikes = nd.unroll(Layer(), torch.tensor([0.5, 1.0, 2.0]).expand(4000, 2, 3), compile=False)
+    assert_close(spikes[2000:].mean((0, 1)), torch.full((3,), 0.04), rtol=0.03, atol=0)
