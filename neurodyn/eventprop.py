@@ -154,7 +154,7 @@ def _crossing(V: Tensor, g: Tensor, left: Tensor, tau: Tensor, tau_s: Tensor, R:
             slope = (R * g * torch.exp(-s / tau_s) - value) / tau
             step = torch.where(reaches & (slope > 0), (height - value) / slope, 0.0)
             s = torch.minimum((s + step).clamp(min=0), end)
-            if bool((step.abs() <= 4 * torch.finfo(s.dtype).eps * (1 + s)).all()):
+            if bool(((height - value).abs() <= 8 * torch.finfo(s.dtype).eps * height)[reaches].all()):
                 break
     return torch.where(reaches, s, math.inf)
 
