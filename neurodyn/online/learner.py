@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..dynamics import Dynamics
 from ..states import check_dt, detach_states, held_states, named_dynamics, reset_states, set_states
 from .local import Key, Step, run
 from .maps import add_grad, is_dense, named_maps, split
+from .own import expanded, own_parameters, start_slopes
 from .plan import Plan, check_within_step, make_plan
 
 
@@ -50,7 +50,7 @@ class Learner:
         check_dt(net)
         self.net = net
         self.maps = {module: name or type(module).__name__ for name, module in named_maps(net)}
-        self.own = _own_parameters(net) if self.traced else {}
+        self.own = own_parameters(net) if self.traced else {}
         inside = {id(p) for module in self.maps for p in module.parameters()} | {id(p) for _, p in self.own.values()}
         self.others = {name: p for name, p in net.named_parameters() if p.requires_grad and id(p) not in inside}
         for module, name in self.maps.items():
@@ -85,7 +85,7 @@ class Learner:
             self.step = None
         self._start(inputs)
         with torch.enable_grad():
-            own = {name: _expanded(module, p) for name, (module, p) in self.own.items()}
+            own = {name: expanded(module, p) for name, (module, p) in self.own.items()}
             y, step = run(self.net, self.maps, held_states(self.net), own, inputs)
             if self.plan is None and self.traced:
                 self.plan = make_plan(self.net, step, self.others, start_slopes(self.net, self.own))
@@ -194,46 +194,3 @@ def _taken(leaf: Tensor) -> Tensor:
     grad, leaf.grad = leaf.grad, None
     assert grad is not None
     return grad
-
-
-def _own_parameters(net: nn.Module) -> dict[str, tuple[Dynamics, nn.Parameter]]:
-    """Trained parameters that a neuron or synapse has by itself, one value for each neuron or for all."""
-    found: dict[str, tuple[Dynamics, nn.Parameter]] = {}
-    for path, module in named_dynamics(net):
-        for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad or any(parameter is other for _, other in found.values()):
-                continue
-            full = f"{path}.{name}" if path else name
-            fits = zip(parameter.shape[::-1], module.size[::-1], strict=False)
-            if name.removeprefix("raw_") in module.params and all(n in (1, m) for n, m in fits):
-                found[full] = module, parameter
-    return found
-
-
-def start_slopes(net: nn.Module, own: dict[str, tuple[Dynamics, nn.Parameter]]) -> dict[tuple[Key, Key], Tensor]:
-    """The derivatives of initial states by parameters, by the keys of both: 1 for a learned initial state."""
-    found: dict[tuple[Key, Key], Tensor] = {}
-    for path, module in named_dynamics(net):
-        for full, (owner, parameter) in own.items():
-            name = full.rpartition(".")[2]
-            if owner is not module:
-                continue
-            for state, field in module.states.items():
-                with torch.enable_grad():
-                    leaf = _expanded(module, parameter)
-                    module._parameters[name] = leaf  # type: ignore[assignment]
-                    try:
-                        value = getattr(module, field.initializer)
-                    finally:
-                        module._parameters[name] = parameter
-                    if value.requires_grad and value.shape == leaf.shape:
-                        (slope,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
-                        if slope is not None:
-                            found[("own", full), ("state", f"{path}.{state}".removeprefix("."))] = slope
-    return found
-
-
-def _expanded(module: Dynamics, parameter: Tensor) -> Tensor:
-    """One value of a parameter for each sample and neuron, so that each has a derivative of its own."""
-    shape = (*module.batch, *module.size)
-    return parameter.detach().expand(shape).clone().requires_grad_()

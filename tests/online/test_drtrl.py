@@ -18,7 +18,7 @@ def test_every_model_learns_all_its_parameters_as_through_time(model):
     net = nn.Sequential(nn.Linear(5, 5), model(5, learn=learn), nn.Linear(5, 2))
     with torch.no_grad():
         net[0].weight.copy_(torch.eye(5) + 0.1 * torch.rand(5, 5))
-    wanted = assert_equal(net, model.input(24, 2, 5))
+    wanted = assert_equal(net, model.input(16, 2, 5))
     assert len(wanted) >= 4  # neither weights nor parameters of the model are missing
     assert bool(wanted["0.weight"].any())
 
