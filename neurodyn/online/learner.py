@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ..states import check_dt, detach_states, held_states, named_dynamics, reset_states, set_states
+from .checks import check_within_step
 from .local import Key, Step, run
 from .maps import add_grad, is_dense, named_maps, split
 from .own import expanded, own_parameters, start_slopes
-from .plan import Plan, check_within_step, make_plan
+from .plan import Plan, make_plan
 
 
 class Learner:
