@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..states import check_dt, detach_states, held_states, named_dynamics, reset_states, set_states
+from ..states import check_dt, held_states, named_dynamics, reset_states, set_states
 from .checks import check_within_step
 from .local import Key, Step, run
 from .maps import add_grad, is_dense, named_maps, split
-from .own import expanded, own_parameters, start_slopes
+from .own import expanded, own_parameters, start_slopes, start_unset
 from .plan import Plan, make_plan
 
 
@@ -63,19 +63,21 @@ class Learner:
         self.plan: Plan | None = None
         self.step: Step | None = None
         self.checks, self.fresh = 2, False
+        self.left: dict[str, Tensor] = {}  # the states after the last step
+        self.order: list[nn.Module] | None = None
         self.forget()
 
     def reset(self, *batch: int) -> None:
         """Start anew, as before a sequence: initial states for a batch of shape `batch`, and no traces."""
         reset_states(self.net, *batch)
-        self.step, self.fresh = None, True
+        self.step, self.fresh, self.left = None, True, {}
         self.forget()
 
     def restart(self) -> None:
         """Start anew; the batch is that of the next input."""
         for _, module in named_dynamics(self.net):
             module.unset_state()
-        self.step = None
+        self.step, self.left = None, {}
         self.forget()
 
     def __call__(self, *inputs: Any) -> Any:
@@ -84,7 +86,13 @@ class Learner:
             with torch.no_grad():
                 self.advance(self.step)
             self.step = None
-        self._start(inputs)
+        if not self.left:
+            self.fresh |= start_unset(self.net, inputs)
+        elif any(value is not self.left.get(name) for name, value in held_states(self.net).items()):
+            raise RuntimeError(
+                f"{type(self).__name__}: states of {type(self.net).__name__} have been set since the last step, and "
+                "the traces are of the old ones; call learner.reset(*batch) to start a sequence, or learner.restart()"
+            )
         with torch.enable_grad():
             own = {name: expanded(module, p) for name, (module, p) in self.own.items()}
             y, step = run(self.net, self.maps, held_states(self.net), own, inputs)
@@ -102,7 +110,9 @@ class Learner:
         if self.fresh and self.traced:
             self.begin(start_slopes(self.net, self.own))
         self.fresh = False
+        self._check_order(step)
         set_states(self.net, {name: value.detach() for name, value in step.states.items()})
+        self.left = held_states(self.net)
         self.step = step
         return y
 
@@ -151,6 +161,17 @@ class Learner:
                 if ("own", name) in pulls:
                     add_grad(parameter, pulls["own", name].sum_to_size(parameter.shape))
 
+    def _check_order(self, step: Step) -> None:
+        """See that the maps are called as in the first step, since traces are by call."""
+        called = [call.map for call in step.calls]
+        self.order = called if self.order is None else self.order
+        if called != self.order:
+            now, before = (", ".join(self.maps[map] for map in row) for row in (called, self.order))
+            raise RuntimeError(
+                f"{type(self).__name__}: in this step {type(self.net).__name__} has called the linear maps "
+                f"{now or '-'}, in the first {before or '-'}; traces need the same calls in each step"
+            )
+
     # What a rule defines.
 
     def forget(self) -> None:
@@ -175,19 +196,6 @@ class Learner:
 
     def collect(self, step: Step, signals: list[Tensor | None], pulls: dict[Key, Tensor]) -> None:
         """Add what the traces give: `pulls` holds the gradients by states, each with its sum over paths of a step."""
-
-    def _start(self, inputs: Any) -> None:
-        """Set states that are not set, for the batch of the input of their layer."""
-        unset = [module for _, module in named_dynamics(self.net) if not module.is_set]
-        if not unset:
-            return
-        self.fresh = True
-        with torch.no_grad():
-            self.net(*inputs)
-        for _, module in named_dynamics(self.net):
-            if module.states and module.is_set:
-                module.reset_state(*module.batch)
-        detach_states(self.net)
 
 
 def _taken(leaf: Tensor) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from ..dynamics import Dynamics
-from ..states import named_dynamics
+from ..states import hold_states, named_dynamics
 from .local import Key
 
 
@@ -51,3 +53,18 @@ def expanded(module: Dynamics, parameter: Tensor) -> Tensor:
     """One value of a parameter for each sample and neuron, so that each has a derivative of its own."""
     shape = (*module.batch, *module.size)
     return parameter.detach().expand(shape).clone().requires_grad_()
+
+
+def start_unset(net: nn.Module, inputs: Any) -> bool:
+    """Set states that are not set, for the batch of the input of their layer; whether there were any."""
+    unset = [module for _, module in named_dynamics(net) if not module.is_set]
+    if not unset:
+        return False
+    restore = hold_states(net)
+    with torch.no_grad():
+        net(*inputs)
+    batches = [(module, module.batch) for module in unset if module.is_set]  # one that is not called has none
+    restore()
+    for module, batch in batches:
+        module.reset_state(*batch)
+    return True

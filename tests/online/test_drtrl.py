@@ -156,3 +156,24 @@ def test_outputs_and_states_are_those_of_the_network():
 def test_float32():
     net = nn.Sequential(nn.Linear(4, 6), nd.LIF(6, dtype=torch.float32, learn="tau"), nn.Linear(6, 2)).float()
     assert_equal(net, 4 * torch.rand(20, 3, 4, dtype=torch.float32), tolerance=1e-5)
+
+
+def test_a_layer_that_is_not_called_does_not_disturb():
+    class Spare(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Linear(4, 6), nd.LIF(6), nn.Linear(6, 2))
+            self.__dict__["order"] = list(self)
+            self.spare = nd.LIF(3)
+
+        def forward(self, x):
+            for part in self.order:
+                x = part(x)
+            return x
+
+    net, xs = Spare(), 4 * torch.rand(10, 3, 4)
+    wanted = nd.unroll(nn.Sequential(*net.order), xs, compile=False).detach()
+    for part in net.order:
+        if isinstance(part, nd.Dynamics):
+            part.unset_state()
+    learner = nd.online.DRTRL(net)
+    assert torch.equal(torch.stack([learner(x) for x in xs]).detach(), wanted)
