@@ -202,7 +202,7 @@ def state(default: Any, *, alias: str | None = None, **options: Any) -> Any:  # 
     return State(default, alias=alias, **options)
 
 
-def keyword(*, default: Any = ..., kw_only: bool = True) -> Any:
+def keyword(*, default: Any = ..., kw_only: bool = True, init: bool = True) -> Any:
     """Used for type checkers alone, to declare a keyword that is neither a parameter nor a state."""
 
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from inspect import Parameter, Signature
 from typing import Any
@@ -66,7 +66,7 @@ def signature(cls: type) -> Signature:
 def described(cls: type) -> str | None:
     """The docstring of a model with the table of its keywords."""
     doc, lines = inspect.cleandoc(cls.__doc__ or ""), table(cls)
-    if not lines:
+    if not lines or re.search(r"^Keywords:$", doc, re.MULTILINE):
         return cls.__doc__
     later = _LATER.search(doc)
     place = later.start() if later else len(doc)
@@ -76,24 +76,24 @@ def described(cls: type) -> str | None:
 
 def table(cls: type) -> list[str]:
     """The lines of the table: each keyword with its default, the values that it may take, and its meaning."""
-    found, taken = rows(cls), signature(cls).parameters
+    taken = signature(cls).parameters
+    found = rows(cls, taken)
     starts = [f"{name}={taken[name].default!r}" for name in taken if name.endswith("_initializer")]
     if not found and not starts:
         return []
     widths = [max([len(row[i]) for row in found], default=0) for i in range(3)]
     lines = ["  ".join([*(f"{row[i]:<{widths[i]}}" for i in range(3)), row[3]]).rstrip() for row in found]
     common = [name for name in _COMMON if name in taken]
-    lines += (
-        textwrap.wrap(f"States at the start: {', '.join(starts)}.", 110, subsequent_indent="    ") if starts else []
-    )
+    if starts:
+        lines += textwrap.wrap(f"States at the start: {', '.join(starts)}.", 110, subsequent_indent="    ")
     return [*lines, f"Also {', '.join(common)}: see `neurodyn.Dynamics`."]
 
 
-def rows(cls: type) -> list[tuple[str, str, str, str]]:
+def rows(cls: type, taken: Mapping[str, Parameter]) -> list[tuple[str, str, str, str]]:
     """Keyword, default, allowed values and meaning; without initial values and what the docstring itself explains."""
     declared, explained = getattr(cls, "params", {}), arguments(cls.__doc__)
     found: list[tuple[str, str, str, str]] = []
-    for name, p in signature(cls).parameters.items():
+    for name, p in taken.items():
         if name in explained or name in _COMMON:
             continue
         field = declared.get(name)
@@ -101,7 +101,8 @@ def rows(cls: type) -> list[tuple[str, str, str, str]]:
             default = "required" if p.default is Parameter.empty else repr(p.default)
             found.append((name, re.sub(r"\(.+\)$", "(...)", default), "", _meaning(cls, name)))
         elif field.doc or not name.endswith("_initializer"):
-            found.append((name, _default(field), field.domain.name if field.domain else "", field.doc))
+            default = f"required, {field.unit:~}" if p.default is Parameter.empty else field.computed or repr(p.default)
+            found.append((name, default, field.domain.name if field.domain else "", field.doc))
     return found
 
 
@@ -116,19 +117,13 @@ def arguments(doc: str | None) -> dict[str, str]:
 
 
 def _meaning(cls: type, name: str) -> str:
-    """The first sentence on a keyword in the docstring of the class whose constructor takes it, and its choices."""
-    for _, own in _constructors(cls):
-        for p in own:
-            if p.name == name and p.kind is not Parameter.VAR_KEYWORD:
-                *others, last = re.findall(r"'[^']*'|\"[^\"]*\"", str(p.annotation)) or [""]
-                choices = " or ".join(part for part in (", ".join(others), last) if part)
-                return "; ".join(part for part in (_sentence(cls, name), choices) if part)
-    return ""
-
-
-def _sentence(cls: type, name: str) -> str:
-    texts = [arguments(owner.__doc__).get(name, "") for owner, _ in _constructors(cls)]
-    return next((re.split(r"[.;:](?:\s|$)", text)[0] for text in texts if text and not text.startswith("see ")), "")
+    """What the nearest docstring says first of a keyword of a constructor, and the values that its annotation names."""
+    constructors = list(_constructors(cls))
+    texts = [arguments(owner.__doc__).get(name, "") for owner, _ in constructors]
+    kind = next(str(p.annotation) for _, own in constructors for p in own if p.name == name)
+    *others, last = re.findall(r"'[^']*'|\"[^\"]*\"", kind) or [""]
+    first = next((re.split(r"[.;:](?:\s|$)", text)[0] for text in texts if text and not text.startswith("see ")), "")
+    return "; ".join(part for part in (first, " or ".join(part for part in (", ".join(others), last) if part)) if part)
 
 
 def _bare(p: Parameter) -> Parameter:
@@ -144,19 +139,13 @@ def _keyword(name: str, field: Any) -> Parameter:
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default)
 
 
-def _default(field: Any) -> str:
-    if field.computed:
-        return field.computed
-    return f"required, {field.unit:~}" if field.default is None else written(field.default)
-
-
 def _constructors(cls: type) -> Iterator[tuple[type, list[Parameter]]]:
     """Each class whose ``__init__`` gets arguments of ``cls(...)``, with these: up to one that passes nothing on."""
     for owner in cls.__mro__:
         if owner is nn.Module:
             return
-        if "__init__" in vars(owner):
-            own = list(inspect.signature(vars(owner)["__init__"]).parameters.values())[1:]
+        if inspect.isfunction(init := vars(owner).get("__init__")):
+            own = list(inspect.signature(init).parameters.values())[1:]
             yield owner, own
             if not any(p.kind is Parameter.VAR_KEYWORD for p in own):
                 return

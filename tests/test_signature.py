@@ -27,6 +27,7 @@ OUTPUTS = [cls for cls in CLASSES if issubclass(cls, nd.SynapticOutput)]
 
 
 @pytest.mark.parametrize("cls", [*DYNAMICS, *OUTPUTS], ids=lambda cls: cls.__name__)
+@pytest.mark.filterwarnings("ignore::neurodyn.time_scale.TimeStepWarning")
 def test_the_signature_is_the_declarations(cls: type[nd.Dynamics]) -> None:
     taken = inspect.signature(cls).parameters
     for name, field in cls.params.items():
@@ -38,10 +39,18 @@ def test_the_signature_is_the_declarations(cls: type[nd.Dynamics]) -> None:
     common = {"learn", "device", "dtype"} | ({"dt"} if cls in DYNAMICS else set())
     assert common <= set(taken)
     assert not any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in taken.values())
-    required = {"size": 3, "delay": 2 * u.ms, "input_size": 2, "hidden_size": 3, "E": 0 * u.mV}
+    required = {
+        "size": 3,
+        "connection": nd.OneToOne(3),
+        "w_max": 1.0,
+        "delay": 2 * u.ms,
+        "input_size": 2,
+        "hidden_size": 3,
+        "E": 0 * u.mV,
+    }
     given = {name: required[name] for name, p in taken.items() if p.default is p.empty}
     for name, p in taken.items():  # every name is taken, with the default that is shown
-        if p.default is not p.empty and name != "learn" and repr(p.default) != "...":
+        if p.default is not p.empty and name not in ("learn", "w_max") and repr(p.default) != "...":
             shown = p.default.value if isinstance(p.default, Default) else p.default
             cls(**given, **{name: shown})
     with pytest.raises(TypeError, match=r"has no parameter 'tua'; it takes \w+"):
@@ -51,7 +60,10 @@ def test_the_signature_is_the_declarations(cls: type[nd.Dynamics]) -> None:
 @pytest.mark.parametrize("cls", [*DYNAMICS, *OUTPUTS], ids=lambda cls: cls.__name__)
 def test_the_docstring_explains_each_keyword(cls: type[nd.Dynamics]) -> None:
     doc = inspect.getdoc(cls) or ""
-    found = {name: (default, allowed, meaning) for name, default, allowed, meaning in rows(cls)}
+    found = {
+        name: (default, allowed, meaning)
+        for name, default, allowed, meaning in rows(cls, inspect.signature(cls).parameters)
+    }
     for name in inspect.signature(cls).parameters:
         if name in found:
             default, allowed, meaning = found[name]
@@ -167,6 +179,7 @@ nd.LIFRef(3, tau_ref=2 * u.ms, surrogate=nd.surrogate.Arctan())
 nd.STP(3, U=0.3, tau_f=nd.init.Constant(3 * u.ms), rule="brainstate")
 nd.HH(3, g_Na=1 * u.nS, m_initializer=0.2, surrogate_scale=1 * u.mV)
 nd.COBA(E=0 * u.mV), nd.GIF(3, A1=2 * u.pA), nd.DualExpon(2, A=3.0), nd.RNNCell(2, 3), nd.BRF(2, omega=1 / u.ms)
+nd.STDP(nd.OneToOne(3), w_max=1.0, A_plus=0.2), nd.BCM(nd.OneToOne(3), w_max=1.0, eta=0.1), nd.Expon(3, exact=True)
 nd.Delay(3, 2 * u.ms, learn="delay"), nd.FixedDropout(3, 0.2), nd.DeltaEncoder(3, threshold=0.3)
 Leak(3, tau=20 * u.ms, r_initializer=1.0)
 nd.LIF(3, tua=20 * u.ms)  # wrong
@@ -174,6 +187,7 @@ nd.LIF(3, reset="hrad")  # wrong
 nd.LIFRef(3, tau_rfe=20 * u.ms)  # wrong
 nd.STD(3, tau_f=20 * u.ms)  # wrong
 nd.COBA(e=0 * u.mV)  # wrong
+nd.BCM(nd.OneToOne(3), eat=3.0)  # wrong
 Leak(3, r=1.0)  # wrong
 Leak(tau=20 * u.ms)  # wrong
 """

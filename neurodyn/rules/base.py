@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from .. import units as u
 from ..dynamics import Dynamics, UnsetState
-from ..fields import State, check, state
+from ..fields import Keyword, State, check, keyword, state
 from ..loading import take_shape
 from .synapses import Synapses, kind_of
 
@@ -63,8 +63,14 @@ class Plasticity(Dynamics):
 
     needs_bound = False  # whether there is no rule without `w_max`
     w_max: Any  # a tensor, or None
-    weight: Tensor = state("initial_weight", shape="synapses", lasting=True)
-    arrived: Tensor = state(0.0, shape="pre_size")
+    weight: State = state("initial_weight", shape="synapses", lasting=True)
+    arrived: State = state(default=0.0, alias="arrived_initializer", shape="pre_size")
+
+    if TYPE_CHECKING:
+        size: Keyword[Any, tuple[int, ...]] = keyword(init=False)
+        connection: nn.Module = keyword(kw_only=False)
+        w_max: Any = keyword(default=None)
+        weights: Weights = "lasting"
 
     def __init__(self, connection: nn.Module, *, w_max: Any = None, weights: Weights = "lasting", **values: Any):
         name = type(self).__name__

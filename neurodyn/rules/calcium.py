@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .. import units as u
-from ..fields import fraction, nonnegative, param, positive, state
+from ..fields import Param, State, fraction, nonnegative, param, positive, state
 from ..solve import relax
 from .base import Plasticity
 
@@ -46,18 +46,18 @@ class CalciumPlasticity(Plasticity):
     """
 
     needs_bound = True
-    C_pre: Tensor = param(1.0, domain=nonnegative)
-    C_post: Tensor = param(2.0, domain=nonnegative)
-    theta_d: Tensor = param(1.0, domain=positive)
-    theta_p: Tensor = param(1.3, domain=positive)
-    gamma_d: Tensor = param(200.0, domain=nonnegative)
-    gamma_p: Tensor = param(321.808, domain=nonnegative)
-    rho_star: Tensor = param(0.5, domain=fraction)
-    tau_Ca: Tensor = param(20 * u.ms, domain=positive)
-    tau: Tensor = param(150_000 * u.ms, domain=positive)
+    C_pre: Param = param(1.0, domain=nonnegative)
+    C_post: Param = param(2.0, domain=nonnegative)
+    theta_d: Param = param(1.0, domain=positive)
+    theta_p: Param = param(1.3, domain=positive)
+    gamma_d: Param = param(200.0, domain=nonnegative)
+    gamma_p: Param = param(321.808, domain=nonnegative)
+    rho_star: Param = param(0.5, domain=fraction)
+    tau_Ca: Param = param(20 * u.ms, domain=positive)
+    tau: Param = param(150_000 * u.ms, domain=positive)
 
-    x: Tensor = state(0.0, shape="pre_size")
-    y: Tensor = state(0.0, shape="size")
+    x: State = state(default=0.0, alias="x_initializer", shape="pre_size")
+    y: State = state(default=0.0, alias="y_initializer", shape="size")
 
     def change(self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         x, y = x + pre, y + post

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..dynamics import Dynamics
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..solve import relax
 from .base import Plasticity
 
@@ -34,11 +34,11 @@ class SynapticScaling(Plasticity):
     neocortical neurons, Nature 391; van Rossum, Bi and Turrigiano (2000), J Neurosci 20.
     """
 
-    rate: Tensor = param(5 * u.Hz, domain=positive)
-    tau: Tensor = param(100_000 * u.ms, domain=positive)
-    tau_r: Tensor = param(10_000 * u.ms, domain=positive)
+    rate: Param = param(5 * u.Hz, domain=positive)
+    tau: Param = param(100_000 * u.ms, domain=positive)
+    tau_r: Param = param(10_000 * u.ms, domain=positive)
 
-    r: Tensor = state(0 * u.Hz, shape="size", lasting=True)
+    r: State = state(default=0 * u.Hz, alias="r_initializer", shape="size", lasting=True)
 
     def change(self, pre: Tensor, post: Tensor, weight: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         growth = (self.dt * (self.rate - r) / (self.rate * self.tau)).exp()
@@ -79,10 +79,10 @@ class ThresholdAdaptation(Dynamics):
     Front Comput Neurosci 9.
     """
 
-    rate: Tensor = param(5 * u.Hz, domain=positive)
-    eta: Tensor = param(0.05 * u.mV, domain=positive)
+    rate: Param = param(5 * u.Hz, domain=positive)
+    eta: Param = param(0.05 * u.mV, domain=positive)
 
-    theta: Tensor = state(0 * u.mV, lasting=True)
+    theta: State = state(default=0 * u.mV, alias="theta_initializer", lasting=True)
 
     def read(self) -> Tensor:
         """Theta as it is now, in mV."""

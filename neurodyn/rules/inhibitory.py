@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .. import units as u
-from ..fields import nonnegative, param, positive, state
+from ..fields import Param, State, nonnegative, param, positive, state
 from ..solve import relax
 from .base import Plasticity
 
@@ -42,12 +42,12 @@ class VogelsSprekeler(Plasticity):
     """
 
     needs_bound = True
-    eta: Tensor = param(0.001)
-    tau: Tensor = param(20 * u.ms, domain=positive)
-    rate: Tensor = param(5 * u.Hz, domain=nonnegative)
+    eta: Param = param(0.001)
+    tau: Param = param(20 * u.ms, domain=positive)
+    rate: Param = param(5 * u.Hz, domain=nonnegative)
 
-    x: Tensor = state(0.0, shape="pre_size")
-    y: Tensor = state(0.0, shape="size")
+    x: State = state(default=0.0, alias="x_initializer", shape="pre_size")
+    y: State = state(default=0.0, alias="y_initializer", shape="size")
 
     def change(self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         x, y = relax(x, 0.0, self.tau, self.dt), relax(y, 0.0, self.tau, self.dt)

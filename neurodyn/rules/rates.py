@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .. import units as u
-from ..fields import nonnegative, param, positive, state
+from ..fields import Param, State, nonnegative, param, positive, state
 from ..solve import relax
 from .base import Plasticity
 
@@ -30,7 +30,7 @@ class Oja(Plasticity):
     Source: Oja (1982), Simplified neuron model as a principal component analyzer, J Math Biol 15.
     """
 
-    eta: Tensor = param(0.01, domain=nonnegative)
+    eta: Param = param(0.01, domain=nonnegative)
 
     def change(self, pre: Tensor, post: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
         shrink = self.mean(self.layout.of_post(post * post))
@@ -60,11 +60,11 @@ class BCM(Plasticity):
     form of Intrator and Cooper (1992), Neural Networks 5.
     """
 
-    eta: Tensor = param(0.01, domain=nonnegative)
-    tau: Tensor = param(100 * u.ms, domain=positive)
-    y_0: Tensor = param(1.0, domain=positive)
+    eta: Param = param(0.01, domain=nonnegative)
+    tau: Param = param(100 * u.ms, domain=positive)
+    y_0: Param = param(1.0, domain=positive)
 
-    theta: Tensor = state(0.0, shape="size", lasting=True)
+    theta: State = state(default=0.0, alias="theta_initializer", shape="size", lasting=True)
 
     def change(self, pre: Tensor, post: Tensor, weight: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         weight = self.bounded(weight + self.eta * self.outer(post * (post - theta), pre))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .. import units as u
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..solve import relax
 from .base import Plasticity
 
@@ -45,15 +45,15 @@ class RewardSTDP(Plasticity):
     """
 
     needs_bound = True
-    A_plus: Tensor = param(0.005)
-    A_minus: Tensor = param(0.00525)
-    tau_plus: Tensor = param(20 * u.ms, domain=positive)
-    tau_minus: Tensor = param(20 * u.ms, domain=positive)
-    tau_c: Tensor = param(1000 * u.ms, domain=positive)
+    A_plus: Param = param(0.005)
+    A_minus: Param = param(0.00525)
+    tau_plus: Param = param(20 * u.ms, domain=positive)
+    tau_minus: Param = param(20 * u.ms, domain=positive)
+    tau_c: Param = param(1000 * u.ms, domain=positive)
 
-    x: Tensor = state(0.0, shape="pre_size")
-    y: Tensor = state(0.0, shape="size")
-    c: Tensor = state(0.0, shape="synapses")
+    x: State = state(default=0.0, alias="x_initializer", shape="pre_size")
+    y: State = state(default=0.0, alias="y_initializer", shape="size")
+    c: State = state(default=0.0, alias="c_initializer", shape="synapses")
 
     def change(  # type: ignore[override]
         self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, y: Tensor, c: Tensor, *, reward: Tensor | float

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
 from .. import units as u
-from ..fields import nonnegative, param, positive, state
+from ..fields import Param, State, nonnegative, param, positive, state
 from ..solve import relax
 from .base import Plasticity
 
@@ -74,15 +74,18 @@ class STDP(Plasticity):
     """
 
     needs_bound = True
-    A_plus: Tensor = param(0.005)
-    A_minus: Tensor = param(0.00525)
-    tau_plus: Tensor = param(20 * u.ms, domain=positive)
-    tau_minus: Tensor = param(20 * u.ms, domain=positive)
-    mu_plus: Tensor = param(0.0, domain=nonnegative)
-    mu_minus: Tensor = param(0.0, domain=nonnegative)
+    A_plus: Param = param(0.005)
+    A_minus: Param = param(0.00525)
+    tau_plus: Param = param(20 * u.ms, domain=positive)
+    tau_minus: Param = param(20 * u.ms, domain=positive)
+    mu_plus: Param = param(0.0, domain=nonnegative)
+    mu_minus: Param = param(0.0, domain=nonnegative)
 
-    x: Tensor = state(0.0, shape="pre_size")
-    y: Tensor = state(0.0, shape="size")
+    x: State = state(default=0.0, alias="x_initializer", shape="pre_size")
+    y: State = state(default=0.0, alias="y_initializer", shape="size")
+
+    if TYPE_CHECKING:
+        pairing: Pairing = "all"
 
     def __init__(self, connection: nn.Module, *, pairing: Pairing = "all", **values: Any):
         if pairing not in ("all", "nearest"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .. import units as u
-from ..fields import nonnegative, param, positive, state
+from ..fields import Param, State, nonnegative, param, positive, state
 from ..solve import relax
 from .base import Plasticity
 
@@ -40,19 +40,19 @@ class TripletSTDP(Plasticity):
     """
 
     needs_bound = True
-    A2_plus: Tensor = param(5e-10, domain=nonnegative)
-    A3_plus: Tensor = param(6.2e-3, domain=nonnegative)
-    A2_minus: Tensor = param(7e-3, domain=nonnegative)
-    A3_minus: Tensor = param(2.3e-4, domain=nonnegative)
-    tau_plus: Tensor = param(16.8 * u.ms, domain=positive)
-    tau_x: Tensor = param(101 * u.ms, domain=positive)
-    tau_minus: Tensor = param(33.7 * u.ms, domain=positive)
-    tau_y: Tensor = param(125 * u.ms, domain=positive)
+    A2_plus: Param = param(5e-10, domain=nonnegative)
+    A3_plus: Param = param(6.2e-3, domain=nonnegative)
+    A2_minus: Param = param(7e-3, domain=nonnegative)
+    A3_minus: Param = param(2.3e-4, domain=nonnegative)
+    tau_plus: Param = param(16.8 * u.ms, domain=positive)
+    tau_x: Param = param(101 * u.ms, domain=positive)
+    tau_minus: Param = param(33.7 * u.ms, domain=positive)
+    tau_y: Param = param(125 * u.ms, domain=positive)
 
-    x: Tensor = state(0.0, shape="pre_size")
-    x_slow: Tensor = state(0.0, shape="pre_size")
-    y: Tensor = state(0.0, shape="size")
-    y_slow: Tensor = state(0.0, shape="size")
+    x: State = state(default=0.0, alias="x_initializer", shape="pre_size")
+    x_slow: State = state(default=0.0, alias="x_slow_initializer", shape="pre_size")
+    y: State = state(default=0.0, alias="y_initializer", shape="size")
+    y_slow: State = state(default=0.0, alias="y_slow_initializer", shape="size")
 
     def change(  # type: ignore[override]
         self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, x_slow: Tensor, y: Tensor, y_slow: Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .. import units as u
-from ..fields import nonnegative, param, positive, state
+from ..fields import Param, State, nonnegative, param, positive, state
 from ..solve import relax
 from .base import Plasticity
 
@@ -45,17 +45,17 @@ class VoltageSTDP(Plasticity):
     """
 
     needs_bound = True
-    A_LTD: Tensor = param(14e-5 / u.mV, domain=nonnegative)
-    A_LTP: Tensor = param(8e-5 / u.mV**2, domain=nonnegative)
-    theta_minus: Tensor = param(-70.6 * u.mV)
-    theta_plus: Tensor = param(-45.3 * u.mV)
-    tau_x: Tensor = param(15 * u.ms, domain=positive)
-    tau_minus: Tensor = param(10 * u.ms, domain=positive)
-    tau_plus: Tensor = param(7 * u.ms, domain=positive)
+    A_LTD: Param = param(14e-5 / u.mV, domain=nonnegative)
+    A_LTP: Param = param(8e-5 / u.mV**2, domain=nonnegative)
+    theta_minus: Param = param(-70.6 * u.mV)
+    theta_plus: Param = param(-45.3 * u.mV)
+    tau_x: Param = param(15 * u.ms, domain=positive)
+    tau_minus: Param = param(10 * u.ms, domain=positive)
+    tau_plus: Param = param(7 * u.ms, domain=positive)
 
-    x: Tensor = state(0.0, shape="pre_size")
-    u_minus: Tensor = state(-70.6 * u.mV, shape="size")
-    u_plus: Tensor = state(-70.6 * u.mV, shape="size")
+    x: State = state(default=0.0, alias="x_initializer", shape="pre_size")
+    u_minus: State = state(default=-70.6 * u.mV, alias="u_minus_initializer", shape="size")
+    u_plus: State = state(default=-70.6 * u.mV, alias="u_plus_initializer", shape="size")
 
     def change(  # type: ignore[override]
         self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, u_minus: Tensor, u_plus: Tensor, *, V: Tensor
