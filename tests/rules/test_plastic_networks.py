@@ -125,7 +125,7 @@ def test_in_a_projection_with_a_delay():
 
     silent = torch.zeros(4, 3, 6)
     assert_close(run(4, torch.cat((XS, silent))), run(0, torch.cat((silent, XS))))
-    with pytest.raises(TypeError, match="Linear.* does not learn; build it with a rule"):
+    with pytest.raises(TypeError, match=r"Linear.* does not learn; build it with a rule"):
         nd.Projection(nn.Linear(2, 2)).learn(torch.zeros(2))
 
 
@@ -176,7 +176,7 @@ def test_what_is_refused():
             TypeError, match=f"STDP: the connection is {type(connection).__name__}, which has no weight"
         ):
             nd.STDP(connection, w_max=1.0)
-    with pytest.raises(TypeError, match="has delays of its own.*nd.Delay"):
+    with pytest.raises(TypeError, match=r"has delays of its own.*nd.Delay"):
         nd.STDP(sparse(delay=2 * u.ms), w_max=1.0)
     with pytest.raises(TypeError, match=r"STDP\(2\): w_max is required, the bound of the weights: w_max=1"):
         nd.STDP(one())
@@ -184,11 +184,11 @@ def test_what_is_refused():
         nd.STDP(one(-0.5), w_max=1.0)
     with pytest.raises(ValueError, match="wanted 0 to w_max=-1"):
         nd.STDP(one(), w_max=-1.0)
-    with pytest.raises(ValueError, match="wanted 0 to w_max=0.4"):
+    with pytest.raises(ValueError, match=r"wanted 0 to w_max=0\.4"):
         nd.STDP(one(), w_max=0.4)
     with pytest.raises(ValueError, match="w_max must not be 0"):
         nd.STDP(one(), w_max=0.0)
-    with pytest.raises(TypeError, match="w_max is required.*nS"):
+    with pytest.raises(TypeError, match=r"w_max is required.*nS"):
         nd.STDP(nd.FixedNum(2, 2, 1, weight=0.5 * u.nS))
     with pytest.raises(pint.DimensionalityError, match="w_max"):
         nd.STDP(nd.FixedNum(2, 2, 1, weight=0.5 * u.nS), w_max=1 * u.mV)
@@ -196,6 +196,8 @@ def test_what_is_refused():
         nd.STDP(one(), w_max=1.0, tau_plus=20.0)
     with pytest.raises(ValueError, match="tau_plus has 2 values, wanted one for all"):
         nd.STDP(one(), w_max=1.0, tau_plus=[20.0, 30.0] * u.ms)
+    with pytest.raises(ValueError, match="mu_plus must be a number, 0 or positive, got -1"):
+        nd.STDP(one(), w_max=1.0, mu_plus=-1)
     with pytest.raises(ValueError, match="pairing must be 'all' or 'nearest', got 'some'"):
         nd.STDP(one(), w_max=1.0, pairing="some")
     with pytest.raises(ValueError, match="weights must be 'lasting', 'restarting' or 'each', got 'kept'"):
