@@ -23,6 +23,8 @@ NAMES = (
     "coba",
     "cuda",
 )
+#: Takes an hour, and is measured only if it is named.
+LONG = ("accuracy",)
 
 
 def machine(threads: int, cpu: bool) -> dict[str, Any]:
@@ -41,8 +43,9 @@ def machine(threads: int, cpu: bool) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    names = f"one of {', '.join(NAMES)}; all of these if none is given; or {', '.join(LONG)}"
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}; all if none is given")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=names)
     parser.add_argument("--rounds", type=int, default=11, help="of alternating calls (11)")
     parser.add_argument("--threads", type=int, default=2, help="of each library (2)")
     parser.add_argument("--cpu", action="store_true", help="processor time, for --threads 1 on a loaded machine")
@@ -50,11 +53,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--alone", action="store_true", help="without other libraries")
     parser.add_argument("--toy", action="store_true", help="tiny sizes, to try the benchmarks themselves")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder for JSON files")
+    parser.add_argument("--ecg", type=Path, help="of accuracy: folder with QTDB_train.mat and QTDB_test.mat")
+    parser.add_argument("--tasks", nargs="*", default=(), help="of accuracy: some of its tasks")
     given = parser.parse_args(arguments)
     if given.cpu and given.threads != 1:
         parser.error("--cpu needs --threads 1: threads that wait for each other take processor time")
-    if unknown := set(given.names) - set(NAMES):
-        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    if unknown := set(given.names) - {*NAMES, *LONG}:
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join((*NAMES, *LONG))}")
     os.environ["OMP_NUM_THREADS"] = str(given.threads)
 
     import torch
@@ -63,7 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     torch.set_num_threads(given.threads)
     keep_memory()
-    options = Options(given.rounds, given.threads, given.toy, None if given.alone else given.peers, given.cpu)
+    peers = None if given.alone else given.peers
+    options = Options(given.rounds, given.threads, given.toy, peers, given.cpu, given.ecg, tuple(given.tasks))
     given.out.mkdir(parents=True, exist_ok=True)
     for name in given.names or NAMES:
         before = machine(given.threads, given.cpu)

@@ -32,6 +32,8 @@ class Options:
         toy: tiny sizes, to try the benchmarks themselves.
         peers: the folder that `peers.sh` filled; None to leave the peers out.
         cpu: take the time of the processor and not that of the clock, for one thread on a loaded machine.
+        ecg: the folder of the ECG recordings, for `accuracy`.
+        tasks: of `accuracy`; all if empty.
     """
 
     rounds: int = 11
@@ -39,6 +41,8 @@ class Options:
     toy: bool = False
     peers: Path | None = None
     cpu: bool = False
+    ecg: Path | None = None
+    tasks: tuple[str, ...] = ()
 
     def size(self, real: int, toy: int) -> int:
         """A size of the question, or its toy."""

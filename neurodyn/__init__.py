@@ -4,9 +4,8 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import analysis, bitwise, distributed, init, losses, nir, plot, surrogate, units
+from . import analysis, bitwise, distributed, init, losses, nir, online, plot, surrogate, units
 from .activity import SpikeStatistics, scale_weights
-from .averaged import AveragedModel
 from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
@@ -30,10 +29,12 @@ from .delayed import narrow_delays
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
 from .explain import Explanation, explain
-from .fields import fraction, nonnegative, param, positive, state
+from .fields import Param, State, fraction, nonnegative, param, positive, state
 from .inputs import OU, DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .neurons import ALIF, BRF, GIF, HH, IF, LIF, AdEx, AdLIF, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .nir import from_nir, to_nir
+from .not_a_number import NaNWarning
+from .padded import last, step_mask
 from .parameter_groups import parameter_groups
 from .plasticity import STD, STP
 from .projection import Projection, Receptor
@@ -61,6 +62,7 @@ from .solve import exp_euler, phi, relax
 from .states import detach_states, get_states, reset_states, set_states
 from .stream import Stream
 from .synapses import AMPA, NMDA, Alpha, DualExpon, Expon, GABAa
+from .time_scale import TimeStepWarning
 
 __version__ = "0.1.0"
 
@@ -84,7 +86,6 @@ __all__ = [
     "AdLIF",
     "AllToAll",
     "Alpha",
-    "AveragedModel",
     "CalciumPlasticity",
     "CheckpointError",
     "Current",
@@ -113,8 +114,10 @@ __all__ = [
     "MaskedLinear",
     "MgBlock",
     "MorrisLecar",
+    "NaNWarning",
     "Oja",
     "OneToOne",
+    "Param",
     "Plasticity",
     "PoissonEncoder",
     "PoissonInput",
@@ -135,10 +138,12 @@ __all__ = [
     "Sparse",
     "SpikeStatistics",
     "SpikeTime",
+    "State",
     "Stream",
     "SynapticOutput",
     "SynapticScaling",
     "ThresholdAdaptation",
+    "TimeStepWarning",
     "Trace",
     "TripletSTDP",
     "URLSTMCell",
@@ -160,11 +165,13 @@ __all__ = [
     "get_default_dt",
     "get_states",
     "init",
+    "last",
     "load",
     "losses",
     "narrow_delays",
     "nir",
     "nonnegative",
+    "online",
     "param",
     "parameter_groups",
     "phi",
@@ -179,6 +186,7 @@ __all__ = [
     "set_states",
     "simulate",
     "state",
+    "step_mask",
     "surrogate",
     "to_nir",
     "units",

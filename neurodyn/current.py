@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import units as u
-from .fields import Parametrised, param, positive
+from .fields import Param, Parametrised, param, positive
 
 
 class Current:
@@ -58,6 +58,9 @@ class Current:
 
     __radd__ = __add__
 
+    def __mul__(self, factor: Tensor | float) -> Current:
+        return Current(lambda V: self.f(V) * factor, self.like)
+
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         # torch.compile asks here for the sum of a current and a tensor
@@ -70,8 +73,16 @@ class Current:
 _ADDITIONS = (operator.add, torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__)
 
 
+def mean_of(g: Tensor | Current) -> Tensor:
+    """A conductance, or its mean over the step if it decays within it; see `neurodyn.decaying`."""
+    return g(g.like) if isinstance(g, Current) else g
+
+
 class SynapticOutput(Parametrised):
-    """Base of the maps from a conductance to a `Current`."""
+    """Base of the maps from a conductance to a `Current`.
+
+    The conductance is a tensor, or what a synapse with ``exact=True`` gives; see `neurodyn.decaying`.
+    """
 
 
 class COBA(SynapticOutput):
@@ -79,19 +90,17 @@ class COBA(SynapticOutput):
 
     Input: conductance g in nS, ``(*batch, *size)``. Output: a `Current` in pA.
 
-    Args:
-        E: reversal potential, required (mV).
-
     Example:
         >>> I = nd.COBA(E=0 * u.mV)(torch.tensor([2.0]))
         >>> I(torch.tensor([-60.0]))
         tensor([120.])
     """
 
-    E: Tensor = param(unit=u.mV)
+    E: Param = param(unit=u.mV, doc="reversal potential")
 
-    def forward(self, g: Tensor) -> Current:
-        return Current(lambda V: g * (self.E - V), g)
+    def forward(self, g: Tensor | Current) -> Current:
+        mean = mean_of(g)
+        return Current(lambda V: mean * (self.E - V), mean)
 
 
 class CUBA(SynapticOutput):
@@ -99,32 +108,22 @@ class CUBA(SynapticOutput):
 
     Input: conductance g in nS, ``(*batch, *size)``. Output: a `Current` in pA.
 
-    Args:
-        scale: driving force (1 mV).
-
     Example:
         >>> I = nd.CUBA(scale=2 * u.mV)(torch.tensor([3.0]))
         >>> I(torch.tensor([-60.0]))
         tensor([6.])
     """
 
-    scale: Tensor = param(1 * u.mV)
+    scale: Param = param(1 * u.mV, doc="driving force")
 
-    def forward(self, g: Tensor) -> Current:
-        return Current(lambda V: g * self.scale, g)
+    def forward(self, g: Tensor | Current) -> Current:
+        return g * self.scale if isinstance(g, Current) else Current(lambda V: g * self.scale, g)
 
 
 class MgBlock(SynapticOutput):
     r"""Conductance-based output with magnesium block: $I = g\,(E - V) / (1 + \frac{[Mg]}{\beta} e^{\alpha (V_0 - V)})$.
 
     Input: conductance g in nS, ``(*batch, *size)``, such as that of `NMDA` receptors. Output: a `Current` in pA.
-
-    Args:
-        E: reversal potential (0 mV).
-        cc_Mg: magnesium concentration (1.2 mM).
-        alpha: steepness (0.062 / mV).
-        beta: concentration that blocks half of the channels at V = V_offset (3.57 mM).
-        V_offset: shift of the potential (0 mV).
 
     Example:
         >>> current = nd.MgBlock()(torch.tensor([1.0]))  # 1 nS
@@ -135,15 +134,17 @@ class MgBlock(SynapticOutput):
     Neuroscience 10.
     """
 
-    E: Tensor = param(0 * u.mV)
-    cc_Mg: Tensor = param(1.2 * u.mM, domain=positive)
-    alpha: Tensor = param(0.062 / u.mV)
-    beta: Tensor = param(3.57 * u.mM, domain=positive)
-    V_offset: Tensor = param(0 * u.mV)
+    E: Param = param(0 * u.mV, doc="reversal potential")
+    cc_Mg: Param = param(1.2 * u.mM, doc="magnesium concentration", domain=positive)
+    alpha: Param = param(0.062 / u.mV, doc="steepness of the block")
+    beta: Param = param(3.57 * u.mM, doc="concentration that blocks half of them at V_offset", domain=positive)
+    V_offset: Param = param(0 * u.mV, doc="shift of the potential")
 
-    def forward(self, g: Tensor) -> Current:
+    def forward(self, g: Tensor | Current) -> Current:
+        mean = mean_of(g)
+
         def current(V: Tensor) -> Tensor:
             unblocked = torch.sigmoid(self.alpha * (V - self.V_offset) - torch.log(self.cc_Mg / self.beta))
-            return g * unblocked * (self.E - V)
+            return mean * unblocked * (self.E - V)
 
-        return Current(current, g)
+        return Current(current, mean)

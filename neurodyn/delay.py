@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .delayed import Delayed, Interpolation
 from .dynamics import Dynamics, UnsetState
-from .fields import State, param
+from .fields import Param, State, param
 
 _past = State("past_initializer")
 _FLAT, _STATES = 32, 16  # steps that are a state each, and the states that hold those of a longer delay
@@ -65,7 +65,7 @@ class Delay(Delayed, Dynamics):
     using dilated convolutions with learnable spacings, ICLR.
     """
 
-    past_initializer: Tensor = param(0.0)
+    past_initializer: Param = param(0.0)
 
     def __init__(
         self,
@@ -77,8 +77,8 @@ class Delay(Delayed, Dynamics):
         sigma: Any = None,
         **values: Any,
     ):
+        self.states: dict[str, State] = {"past1": _past}  # as many as needed are made below
         super().__init__(size, delay=delay, **values)
-        self.states: dict[str, State] = {}
         self.depth = 1
         self.set_bounds(self.dt, interpolation, max_delay, sigma)
 
@@ -102,13 +102,14 @@ class Delay(Delayed, Dynamics):
             return
         held = [self._buffers.pop(name) for name in self.states]
         self._non_persistent_buffers_set.difference_update(self.states)
+        self._buffers.states.clear()  # type: ignore[attr-defined]
         new: list[Tensor | None] = [None] * len(names)
         if held and held[0] is not None:
             lags = self._lags(held, len(names) * depth)  # type: ignore[arg-type]
             new = [torch.stack(lags[k :: len(names)], self._dim) if depth > 1 else lags[k] for k in range(len(names))]
         self.states, self.depth = dict.fromkeys(names, _past), depth
         for name, value in zip(names, new, strict=True):
-            self.register_buffer(name, value, persistent=False)
+            self._register_state(name, value)
 
     def _lags(self, held: list[Tensor], n: int) -> list[Tensor]:
         """The inputs of 1 to n steps ago, from the states as they are laid out now."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from . import units as u
-from .fields import Domain, Parametrised, between, check, nonnegative, param, positive, show
+from .fields import Domain, Param, Parametrised, between, check, nonnegative, param, positive, show
 from .loading import broadcasts, precision
 from .torch_private import inside_transform, is_fake
 
@@ -29,7 +29,7 @@ class Delayed(Parametrised):
 
     __slots__ = ("seen",)  # no attribute of the model: which tensors, as they were when the rest was derived from them
 
-    delay: Tensor = param(unit=u.ms, domain=nonnegative)
+    delay: Param = param(unit=u.ms, domain=nonnegative, doc="the delay")
     min_delay: Tensor
     max_delay: Tensor
     sigma: Tensor

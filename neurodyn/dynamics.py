@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from . import units
-from .fields import Param, Parametrised, State, check
+from .fields import Keyword, Param, Parametrised, State, check, keyword
+from .hidden import Buffers
 from .precise import precise
 from .recomputed import Written
+from .rounding import warn_of_standstill
+from .time_scale import warn_if_unresolved
+from .torch_private import tree_leaves
 
 _default_dt = 1.0
 _pure: list[None] = []  # holds an entry for each pure call that is being exported
@@ -67,6 +72,14 @@ def exporting() -> bool:
     return torch.compiler.is_exporting() and (_TELLS_EXPORT_FROM_COMPILE or not torch.compiler.is_dynamo_compiling())
 
 
+def _shown(value: Any) -> str:
+    """A wrong value in an error: what it is, and itself if it is short."""
+    kind = f"a {type(value).__name__}"
+    if isinstance(value, Tensor):
+        return f"one tensor of shape {tuple(value.shape)}"
+    return f"{value!r}, {kind}," if isinstance(value, (int, float, complex, str)) else "None" if value is None else kind
+
+
 class UnsetState(RuntimeError):
     """A state is read before `reset_state`."""
 
@@ -76,8 +89,8 @@ class Dynamics(Parametrised):
 
     A model declares parameters (`neurodyn.fields.param`) and states (`neurodyn.fields.state`) and defines
     ``step(input, *states) -> (output, *new_states)``, a pure function. Calling the module steps it and keeps the new
-    states in non-persistent buffers of the same names: they follow ``.to()`` and stay out of ``state_dict``. A state
-    that counts stays in float32 or better, see `neurodyn.fields.state`.
+    states in buffers of the same names, which follow ``.to()`` and stay out of ``state_dict()`` and ``buffers()``; see
+    `neurodyn.get_states`. A state that counts stays in float32 or better, see `neurodyn.fields.state`.
 
     Inputs, outputs and states have the shape ``(*batch, *size)``. Inputs are floating point; bool counts as 0 and 1.
     Half and bfloat16 inputs are computed in the dtype of the model, and the output has the dtype of the input.
@@ -95,8 +108,8 @@ class Dynamics(Parametrised):
 
     Example:
         >>> class Leak(nd.Dynamics):
-        ...     tau = nd.param(10 * u.ms, domain=nd.positive)
-        ...     r = nd.state(0.0)
+        ...     tau: nd.Param = nd.param(10 * u.ms, domain=nd.positive)
+        ...     r: nd.State = nd.state(0.0)
         ...
         ...     def step(self, x, r):
         ...         r = nd.relax(r, x, self.tau, self.dt)
@@ -108,9 +121,15 @@ class Dynamics(Parametrised):
         tensor([0.5000, 2.0000])
     """
 
-    states: dict[str, State] = {}
+    states: ClassVar[dict[str, State]] = {}
+    if TYPE_CHECKING:
+        size: Keyword[int | tuple[int, ...], tuple[int, ...]] = keyword(kw_only=False)
+        dt: Keyword[Any, float] = keyword(default=None)
     emits_spikes = False  # whether the output is the spikes of a neuron
-    _written: Written | None = None
+    #: The time in ms in which a model changes by itself, a number or a tensor; one with a longer dt says so when it is
+    #: built, see `neurodyn.time_scale`. None where every dt will do, as for equations that are solved exactly.
+    time_scale = None  # without an annotation, which would make it a keyword to type checkers
+    _written = None  # a `Written`, after a call
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         own = {name: field for name, field in vars(cls).items() if isinstance(field, State)}
@@ -119,6 +138,11 @@ class Dynamics(Parametrised):
             if not isinstance(field.default, str):
                 initializer = Param(field.default, learnable=field.learnable, counts=field.counts)
                 initializer.name = field.initializer = f"{name}_initializer"
+                if field.alias not in (None, initializer.name):
+                    raise TypeError(
+                        f"{cls.__name__}: the alias of the state {name} is the keyword of its initial value, "
+                        f"alias={initializer.name!r}, got {field.alias!r}"
+                    )
                 setattr(cls, initializer.name, initializer)
         cls.states = cls.states | own
         cls._precise = (*cls._precise, *(name for name, field in own.items() if field.counts))
@@ -127,10 +151,26 @@ class Dynamics(Parametrised):
     def __init__(self, size: int | tuple[int, ...], *, dt: Any = None, **values: Any):
         super().__init__(size, **values)
         self.dt = as_dt(get_default_dt() if dt is None else dt, f"{self._label()}: dt")
+        if not self.states:
+            kind = type(self).__name__
+            raise TypeError(
+                f"{self._label()}: {kind} declares no state, and a Dynamics remembers one; declare it in the class "
+                f"body, for example V = nd.state(0.0), or derive {kind} from nn.Module, with rowwise = True if it "
+                "treats each row of a batch alone"
+            )
+        vars(self)["_buffers"] = Buffers(self._buffers)
         for name, field in self.states.items():
-            self.register_buffer(name, None, persistent=field.lasting)
+            self._register_state(name)
             if field.lasting and field.initializer in self.params:  # so that a file has a place for it from the start
                 self._set_initial(name, ())
+        self._warn_of_standstill()
+        warn_if_unresolved(self)
+
+    def _register_state(self, name: str, value: Tensor | None = None) -> None:
+        lasting = self.states[name].lasting  # is found and saved like any other buffer
+        if not lasting:
+            self._buffers.states.add(name)  # type: ignore[attr-defined]
+        self.register_buffer(name, value, persistent=lasting)
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -191,19 +231,34 @@ class Dynamics(Parametrised):
             ValueError: a new state of another shape.
         """
         names, kind = list(self.states), type(self).__name__
-        wanted = f"(output, {', '.join(names)})" if names else "(output,)"
+        wanted = f"(output, {', '.join(names)})"
         if not isinstance(returned, (tuple, list)) or len(returned) != 1 + len(names):
-            got = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else f"a {type(returned).__name__}"
-            raise TypeError(f"{self._label()}: {kind}.step must return the tuple {wanted}, got {got}")
+            many = isinstance(returned, (tuple, list))
+            got = f"{len(returned)} value{'s' * (len(returned) != 1)}" if many else _shown(returned)
+            raise TypeError(
+                f"{self._label()}: {kind}.step must return the tuple {wanted}, the output and then each new state, "
+                f"got {got}; end it with `return {wanted[1:-1]}`"
+            )
         for name, new, old in zip(names, returned[1:], states, strict=True):
             if not isinstance(new, Tensor):
-                raise TypeError(f"{self._label()}: {kind}.step returned {new!r} for the state {name}, wanted a tensor")
+                raise TypeError(
+                    f"{self._label()}: {kind}.step returned {_shown(new)} for the state {name}, wanted a tensor of "
+                    f"shape {tuple(old.shape)}; a constant is torch.full_like({name}, value)"
+                )
             if new.shape != old.shape:
                 raise ValueError(
                     f"{self._label()}: {kind}.step returned the state {name} with shape {tuple(new.shape)}, wanted "
                     f"{tuple(old.shape)}, that of the old one"
                 )
-        return returned[0], list(returned[1:])
+        output = returned[0]
+        if not isinstance(output, Tensor):
+            for leaf in tree_leaves(output):
+                if not (isinstance(leaf, Tensor) or callable(leaf)):  # a `Current` is called with V
+                    raise TypeError(
+                        f"{self._label()}: {kind}.step returned {_shown(leaf)} as its output or in it; wanted a "
+                        "tensor, or a tuple, list or dict of tensors"
+                    )
+        return output, list(returned[1:])
 
     def state_size(self, name: str) -> tuple[int, ...]:
         """Trailing shape of a state; the population's, unless its declaration or a model says otherwise."""
@@ -271,8 +326,25 @@ class Dynamics(Parametrised):
         shape = tuple(input.shape)
         if shape[len(shape) - len(size) :] != size or len(shape) < len(size):
             wanted = ", ".join(["*batch", *map(str, size)])
-            raise ValueError(f"{self._label()}: the input has shape {shape}, wanted ({wanted})")
+            raise ValueError(f"{self._label()}: the input has shape {shape}, wanted ({wanted}){self._any_shape()}")
         return shape[: len(shape) - len(size)]
+
+    def _any_shape(self) -> str:
+        """For an error about shapes: how to build a layer for any shape, if this kind can be."""
+        takes_size = "size" in inspect.signature(type(self).__init__).parameters
+        if not takes_size or not self.size or self.input_size != self.size:
+            return ""
+        kind = type(self).__name__
+        return f"; {kind}((), ...), with one value of each parameter for all, takes any shape"
+
+    def _smaller(self, held: tuple[int, ...], batch: tuple[int, ...]) -> str:
+        """For an error about batches: what to do about a smaller last batch whose states go on."""
+        if len(held) != 1 or len(batch) != 1 or batch[0] > held[0]:
+            return ""
+        return (
+            f". To go on with the first {batch[0]} of the {held[0]}: states={{name: value[:{batch[0]}] for name, value "
+            "in states.items()}; DataLoader(..., drop_last=True) leaves out a smaller last batch"
+        )
 
     def _check_match(self, name: str, value: Tensor, input: Any, batch: tuple[int, ...]) -> None:
         size = self.state_size(name)
@@ -287,6 +359,7 @@ class Dynamics(Parametrised):
             raise ValueError(
                 f"{self._label()}: {name} holds batch {held} and the input has batch {batch}; call "
                 f"reset_state({', '.join(map(str, batch))}), or nd.reset_states on the network, to start a new batch"
+                + self._smaller(held, batch)
             )
         if value.device != input.device:
             raise RuntimeError(
@@ -303,10 +376,26 @@ class Dynamics(Parametrised):
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles hold detached states: a graph cannot be copied.
-        buffers = {
-            name: b.detach() if name in self.states and b is not None else b for name, b in self._buffers.items()
-        }
+        buffers: Any = self._buffers.copy()
+        for name in self.states:
+            buffers[name] = None if buffers[name] is None else buffers[name].detach()
         return super().__getstate__() | {"_buffers": buffers, "_written": None}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Any:
+        before = self._dtypes()
+        super()._apply(fn, *args, **kwargs)
+        if self._dtypes() != before:
+            self._warn_of_standstill()
+        return self
+
+    def _warn_of_standstill(self) -> None:
+        if not all([field.counts for field in self.states.values()]):
+            warn_of_standstill(self, self.dt)
+
+    def _dtypes(self) -> list[torch.dtype]:
+        return [
+            value.dtype for place in (self._parameters, self._buffers) for value in place.values() if value is not None
+        ]
 
     def reset_parameters(self) -> None:
         """See `neurodyn.recipe.Rebuildable`; states keep their values."""

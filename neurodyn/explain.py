@@ -16,6 +16,7 @@ from .engine.program_cache import hooked, last_path
 from .fields import Parametrised, show
 from .probe import probe, total
 from .states import check_dt, named_dynamics
+from .time_scale import unresolved
 from .torch_private import tree_leaves
 
 _WIDTH = 80
@@ -108,6 +109,11 @@ def _layers(net: nn.Module) -> Iterator[str]:
 
 
 def _coarse(module: Dynamics) -> Iterator[str]:
+    if message := unresolved(module):
+        yield f"  {message}"
+        return
+    if getattr(module, "exact", False):
+        return
     for name in module.params:
         value = getattr(module, name).detach()
         if name.startswith("tau") and name != "tau_ref" and not value.is_meta:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import InitVar, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, dataclass_transform, overload
 
 import pint
 import torch
@@ -15,6 +15,7 @@ from . import units
 from .loading import broadcasts, take_shape
 from .precise import Precise, precise
 from .recipe import Rebuildable
+from .signature import described
 from .torch_private import inside_transform, is_fake
 
 
@@ -53,7 +54,24 @@ def between(low: Tensor, high: Tensor, name: str) -> Domain:
     )
 
 
-class Param:
+Given = TypeVar("Given")
+Kept = TypeVar("Kept")
+
+
+class Keyword(Generic[Given, Kept]):
+    """For type checkers: an attribute that is set to, and built with, a `Given`, and read as a `Kept`."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, module: None, kind: type) -> Keyword[Given, Kept]: ...
+        @overload
+        def __get__(self, module: object, kind: type) -> Kept: ...
+        def __get__(self, module: object, kind: type) -> Any: ...
+        def __set__(self, module: object, value: Given) -> None: ...
+
+
+class Param(Keyword[Any, Tensor]):
     """A declared parameter; reading it from an instance gives the value in canonical units."""
 
     def __init__(
@@ -63,8 +81,11 @@ class Param:
         domain: Domain | None = None,
         learnable: bool = True,
         counts: bool | None = None,
+        doc: str = "",
+        computed: str = "",
     ):
         self.default, self.domain, self.learnable = default, domain, learnable
+        self.doc, self.computed = doc, computed
         self.counts = not learnable if counts is None else counts
         self._unit = str(units.canonical_unit(unit if unit is not None else getattr(default, "units", "dimensionless")))
 
@@ -101,32 +122,47 @@ class Param:
         del vars(module)[self.name]
 
 
-def param(default: Any = None, *, unit: Any = None, domain: Domain | None = None, learnable: bool = True) -> Any:
+def param(
+    default: Any = None,
+    *,
+    unit: Any = None,
+    domain: Domain | None = None,
+    learnable: bool = True,
+    doc: str = "",
+    computed: str = "",
+) -> Any:
     """Declare a parameter: its default (with its unit), and the domain that it may not leave.
 
     Without a default the keyword is required; then `unit` says the dimension. A parameter that is only counted in
-    steps has no gradient and is not `learnable`; it is kept in float32 or better, see `state`.
+    steps has no gradient and is not `learnable`; it is kept in float32 or better, see `state`. `doc` is what it means,
+    for ``help``; `computed`, for a default that the constructor computes, the formula.
+
+    Annotate it, ``tau: nd.Param = nd.param(5 * u.ms)``, so that type checkers and editors know the keyword.
     """
-    return Param(default, unit, domain, learnable)
+    return Param(default, unit, domain, learnable, doc=doc, computed=computed)
 
 
-@dataclass(eq=False)
-class State:
+class State(Keyword[Any, Tensor]):
     """A declared hidden state; its initial value is the parameter ``<name>_initializer``."""
 
-    default: Any
-    learnable: bool = True
-    counts: bool | None = None
-    shape: str | tuple[int, ...] | None = None
-    shared: bool = False
-    lasting: bool = False
+    def __init__(
+        self,
+        default: Any,
+        learnable: bool = True,
+        counts: bool | None = None,
+        alias: str | None = None,
+        *,
+        shape: str | tuple[int, ...] | None = None,
+        shared: bool = False,
+        lasting: bool = False,
+    ):
+        self.default, self.learnable, self.alias = default, learnable, alias
+        self.counts = not learnable if counts is None else counts
+        self.shape, self.shared, self.lasting = shape, shared or lasting, lasting
+        self.initializer: str = default  # the parameter's name; `Dynamics` replaces a value by the name it makes
 
-    def __post_init__(self) -> None:
-        self.counts = not self.learnable if self.counts is None else self.counts
-        self.shared = self.shared or self.lasting
-        self.initializer: str = self.default  # the parameter's name; `Dynamics` replaces a value by the name it makes
 
-
+@overload  # what a type checker must know: whether a keyword of the constructor comes of it, the alias
 def state(
     default: Any,
     *,
@@ -135,7 +171,21 @@ def state(
     shape: str | tuple[int, ...] | None = None,
     shared: bool = False,
     lasting: bool = False,
-) -> Any:
+    alias: str,
+    init: Literal[True] = True,
+) -> Any: ...
+@overload
+def state(
+    default: Any,
+    *,
+    learnable: bool = True,
+    counts: bool | None = None,
+    shape: str | tuple[int, ...] | None = None,
+    shared: bool = False,
+    lasting: bool = False,
+    init: Literal[False] = False,
+) -> Any: ...
+def state(default: Any, *, alias: str | None = None, **options: Any) -> Any:  # type: ignore[misc]
     """Declare a hidden state by its default initial value: a quantity, or the name of a parameter.
 
     A state has the shape ``(*batch, *size)``. With `shape`, a tuple or the name of an attribute that holds one, that
@@ -145,11 +195,26 @@ def state(
 
     A state that `counts` (time steps, or spikes), as one that is not `learnable` does, is kept in float32 or better
     whatever the dtype of the model: bfloat16 has no odd numbers above 256.
+
+    ``V: nd.State = nd.state(default=0 * u.mV, alias="V_initializer")`` lets type checkers and editors know the keyword
+    of the initial value; without `alias` it is there all the same, and they do not know it.
     """
-    return State(default, learnable, counts, shape, shared, lasting)
+    return State(default, alias=alias, **options)
 
 
-class Parametrised(Precise, Rebuildable):
+def keyword(*, default: Any = ..., kw_only: bool = True) -> Any:
+    """Used for type checkers alone, to declare a keyword that is neither a parameter nor a state."""
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(state, keyword))
+class Declared(Precise, Rebuildable):
+    """For type checkers: what is annotated in the body of a class that derives from this is a keyword when it is built.
+
+    `param` is no field specifier: a default that is not written ``default=`` would count as none.
+    """
+
+
+class Parametrised(Declared):
     """A module whose parameters are declared in the class body with `param`.
 
     The generated constructor takes each one by keyword: a quantity (scalar, or an array or tensor that broadcasts to
@@ -172,7 +237,12 @@ class Parametrised(Precise, Rebuildable):
         ValueError: NaN or infinity, a shape that does not broadcast to `size`, a value outside the domain.
     """
 
-    params: dict[str, Param] = {}
+    params: ClassVar[dict[str, Param]] = {}
+    if TYPE_CHECKING:
+        size: Keyword[int | tuple[int, ...], tuple[int, ...]] = keyword(default=(), kw_only=False)
+        learn: InitVar[Iterable[str]] = ()
+        device: InitVar[Any] = None
+        dtype: InitVar[torch.dtype | None] = None
     may_be_empty = False  # whether a size may be 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -182,6 +252,7 @@ class Parametrised(Precise, Rebuildable):
             setattr(cls, name, property(field.read, field.write, field.remove))
         cls.params = cls.params | own
         cls._precise = (*cls._precise, *(name for name, field in own.items() if field.counts))
+        cls.__doc__ = described(cls)
 
     def __init__(
         self,
@@ -195,13 +266,26 @@ class Parametrised(Precise, Rebuildable):
         super().__init__()
         self.size = as_size(size, type(self).__name__, 0 if self.may_be_empty else 1)
         dtype = dtype or torch.get_default_dtype()
-        learn = (learn,) if isinstance(learn, str) else tuple(learn)
         valid = list(self.params)
+        learn = self._learned(learn)
         for word in (*values, *learn):
             if word not in self.params:
                 raise TypeError(f"{self._label()} has no parameter {word!r}; it takes {', '.join(valid)}")
         for name, field in self.params.items():
             self._build(name, field, values.get(name, field.default), name in learn, device, dtype)
+
+    def _learned(self, learn: Any) -> tuple[str, ...]:
+        """The names in `learn`."""
+        names: Any = (learn,) if isinstance(learn, str) else learn
+        names = tuple(names) if isinstance(names, Iterable) and not isinstance(names, Mapping) else None
+        if names is not None and all(isinstance(name, str) for name in names):
+            return names
+        able = [name for name, field in self.params.items() if field.learnable and not name.endswith("_initializer")]
+        example = f"learn={tuple(able[:2])!r}" if len(able) > 1 else f'learn="{(able or list(self.params))[0]}"'
+        raise TypeError(
+            f"{self._label()}: learn must name the parameters to train, got {learn!r}; it can train "
+            f"{', '.join(able) or 'none'}: for example {example}, or learn=() for none"
+        )
 
     def domain_of(self, name: str) -> Domain | None:
         """The domain of a parameter; that of the declaration, unless a model says otherwise."""

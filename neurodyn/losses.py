@@ -35,7 +35,7 @@ def spike_count(spikes: Tensor, labels: Tensor, *, true: float, false: float) ->
         tensor(2.5000)
     """
     counts = spikes.sum(0)
-    _check_labels("spike_count", counts, labels)
+    _check_labels("spike_count", spikes, counts, labels)
     right = F.one_hot(labels, counts.shape[-1]).to(counts)
     return F.mse_loss(counts, false + (true - false) * right)
 
@@ -77,7 +77,7 @@ def first_spike(spikes: Tensor, labels: Tensor, *, tau: Any, dt: Any = None) -> 
         tensor(0.3133)
     """
     scores = -first_spike_times(spikes, dt=dt) / as_dt(tau, "first_spike: tau")
-    _check_labels("first_spike", scores, labels)
+    _check_labels("first_spike", spikes, scores, labels)
     return F.cross_entropy(scores.reshape(-1, scores.shape[-1]), labels.reshape(-1))
 
 
@@ -101,7 +101,7 @@ def membrane(V: Tensor, labels: Tensor, *, V_th: Any, margin: Any = 0 * u.mV) ->
         tensor(0.3500)
     """
     highest = V.amax(0)
-    _check_labels("membrane", highest, labels)
+    _check_labels("membrane", V, highest, labels)
     threshold, room = (
         _number(value, "mV", f"membrane: {name}") for name, value in (("V_th", V_th), ("margin", margin))
     )
@@ -159,9 +159,11 @@ def _number(value: Any, unit: str, label: str) -> float:
     return float(check(value, u.canonical_unit(unit), (), label, None, torch.float64))
 
 
-def _check_labels(loss: str, scores: Tensor, labels: Tensor) -> None:
+def _check_labels(loss: str, ys: Tensor, scores: Tensor, labels: Tensor) -> None:
     if labels.shape != scores.shape[:-1] or labels.dtype != torch.long:
+        batch_first = ys.dim() == 3 and labels.dim() == 1 and len(labels) == len(ys) != ys.shape[1]
+        hint = "; the batch seems to be in front of the time, use .transpose(0, 1)" if batch_first else ""
         raise ValueError(
             f"{loss}: labels must be torch.long of shape {tuple(scores.shape[:-1])}, one for each sample, got "
-            f"{labels.dtype} {tuple(labels.shape)}"
+            f"{labels.dtype} {tuple(labels.shape)}{hint}"
         )

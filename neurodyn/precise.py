@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .hidden import hidden_items
+
 
 def precise(dtype: torch.dtype) -> torch.dtype:
     """`dtype`, or float32 in place of a shorter one, such as bfloat16, in which 256 + 1 is 256."""
@@ -23,6 +25,8 @@ class Precise(nn.Module):
         # every conversion of a module, and every move to a device, is a call of this
         before = {name: self._buffers.get(name) for name in self._precise}
         super()._apply(fn, *args, **kwargs)
+        for name, value in hidden_items(self):
+            self._buffers[name] = None if value is None else fn(value)
         for name, value in before.items():
             after = self._buffers.get(name)
             if value is not None and after is not None and after.dtype != precise(after.dtype):

@@ -75,6 +75,11 @@ class Projection(nn.Module):
                 raise TypeError(f"Projection: {name} must be a neurodyn layer or None, got {part!r}")
         if output is not None and not isinstance(output, SynapticOutput):
             raise TypeError(f"Projection: output must be COBA, CUBA, ... or None, got {output!r}")
+        if align == "pre" and getattr(synapse, "exact", False):
+            raise ValueError(
+                f"Projection: {_name(synapse)} has exact=True, which needs align='post': what decays within the step "
+                "goes to a neuron and cannot pass a connection"
+            )
         self.align = align
         self.delay, self.plasticity, self.connection = delay, plasticity, connection
         self.synapse, self.output = synapse, output

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+
+from .signature import signature
 
 
 class Recipe(type):
@@ -25,15 +28,22 @@ class Recipe(type):
         Recipe.changes += 1
         super().__delattr__(name)
 
-    def __call__(cls, *args: Any, **values: Any) -> Any:
-        if torch.device(values.get("device") or torch.get_default_device()).type == "meta":
-            with torch.device("cpu"):
-                real = super().__call__(*args, **{k: v for k, v in values.items() if k != "device"})
-            module = real.to("meta")
-        else:
-            module = super().__call__(*args, **values)
-        vars(module)["_recipe"] = args, values
-        return module
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        # A property of the class, not of instances; and no attribute of it, whose change programs would notice.
+        return signature(cls)
+
+    if not TYPE_CHECKING:  # they read the constructor of the class instead
+
+        def __call__(cls, *args: Any, **values: Any) -> Any:
+            if torch.device(values.get("device") or torch.get_default_device()).type == "meta":
+                with torch.device("cpu"):
+                    real = super().__call__(*args, **{k: v for k, v in values.items() if k != "device"})
+                module = real.to("meta")
+            else:
+                module = super().__call__(*args, **values)
+            vars(module)["_recipe"] = args, values
+            return module
 
 
 class Rebuildable(nn.Module, metaclass=Recipe):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from . import units as u
 from .dynamics import Dynamics
-from .fields import state
+from .fields import State, state
 
 
 class Recurrent(Dynamics):
@@ -27,7 +27,7 @@ class Recurrent(Dynamics):
         torch.Size([20, 4, 8])
     """
 
-    y: Tensor = state(0.0)
+    y: State = state(default=0.0, alias="y_initializer")
 
     def __init__(self, cell: Dynamics, feedback: nn.Module):
         first = next(itertools.chain(cell.parameters(), cell.buffers()))

@@ -16,14 +16,14 @@ brainstate cell    here
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .dynamics import Dynamics
-from .fields import state
+from .fields import State, state
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -33,11 +33,11 @@ class RateCell(Dynamics):
 
     Args:
         input_size, hidden_size: sizes of x and h.
-        activation: of the candidate state.
+        activation: function of the candidate state.
         values: further keywords of `Dynamics`: ``dt``, ``device``, ``dtype``, ``h_initializer``.
     """
 
-    h: Tensor = state(0.0)
+    h: State = state(default=0.0, alias="h_initializer")
 
     def __init__(self, input_size: int, hidden_size: int, *, activation: Activation = torch.tanh, **values: Any):
         super().__init__(hidden_size, **values)
@@ -100,7 +100,7 @@ class RNNCell(TorchCell):
     It is ``torch.nn.RNNCell``, the same numbers from the same weights, and takes its ``state_dict``.
 
     Input: ``(*batch, input_size)``. Output: h, ``(*batch, hidden_size)``. Parameters: ``weight_ih``, ``weight_hh``,
-    ``bias_ih``, ``bias_hh``. Keywords: see `TorchCell`; the activation is tanh, or for example ``torch.relu``.
+    ``bias_ih``, ``bias_hh``.
 
     Example:
         >>> theirs = torch.nn.RNNCell(4, 5)
@@ -113,6 +113,9 @@ class RNNCell(TorchCell):
 
     Source: Elman (1990), Finding structure in time, Cognitive Science 14.
     """
+
+    if TYPE_CHECKING:
+        __init__ = TorchCell.__init__
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         h = self.activation(self.sums(x, h))
@@ -137,8 +140,11 @@ class LSTMCell(TorchCell):
     Gers, Schmidhuber and Cummins (2000), Learning to forget, Neural Computation 12.
     """
 
+    if TYPE_CHECKING:
+        __init__ = TorchCell.__init__
+
     gate_count = 4
-    c: Tensor = state(0.0)
+    c: State = state(default=0.0, alias="c_initializer")
 
     def step(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         i, f, g, o = self.sums(x, h).chunk(4, -1)
@@ -151,7 +157,7 @@ class GRUCell(RateCell):
     r"""Gated recurrent unit: $h \gets (1 - z)\,h + z\,n$ with $n = act(W_h [x, r h])$.
 
     $(r, z) = \sigma(W_{rz} [x, h])$. Input: ``(*batch, input_size)``. Output: h, ``(*batch, hidden_size)``.
-    Parameters: ``Wrz`` and ``Wh``, each an ``nn.Linear``. Keywords: see `RateCell`.
+    Parameters: ``Wrz`` and ``Wh``, each an ``nn.Linear``.
 
     Example:
         >>> nd.unroll(nd.GRUCell(4, 5), torch.randn(10, 3, 4), compile=False).shape
@@ -175,7 +181,7 @@ class MGUCell(RateCell):
     r"""Minimal gated unit: $h \gets (1 - f)\,h + f\,n$ with $f = \sigma(W_f [x, h])$, $n = act(W_h [x, f h])$.
 
     Input: ``(*batch, input_size)``. Output: h, ``(*batch, hidden_size)``. Parameters: ``Wf`` and ``Wh``, each an
-    ``nn.Linear``. Keywords: see `RateCell`.
+    ``nn.Linear``.
 
     Example:
         >>> cell = nd.MGUCell(4, 5)
@@ -215,7 +221,7 @@ class URLSTMCell(RateCell):
     networks, ICML.
     """
 
-    c: Tensor = state(0.0)
+    c: State = state(default=0.0, alias="c_initializer")
 
     def __init__(self, input_size: int, hidden_size: int, **values: Any):
         super().__init__(input_size, hidden_size, **values)

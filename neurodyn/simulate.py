@@ -13,6 +13,7 @@ from . import units as u
 from .block_run import Run
 from .fields import check
 from .input_rows import Rows, blocks
+from .not_a_number import Watch
 from .ops import event
 from .progress import bar as progress_bar
 from .reading import read_inputs
@@ -57,6 +58,9 @@ def simulate(
         progress: show a progress bar, if tqdm is installed and the terminal is interactive.
         compile: False runs step by step in Python.
 
+    Warns:
+        NaNWarning: a state has become NaN; it names the layer, the state and the step.
+
     Raises:
         KeyError: a name in `record` that is neither a state nor an output.
         ValueError: a duration that is no multiple of dt, inputs with another number of steps, inputs that may be a
@@ -67,20 +71,28 @@ def simulate(
     probe = Probe(net, record, inputs is not None)
     rows = Rows(read_inputs(net, inputs, T), T, start, seed)
     kept: dict[str, list[Any]] = {name: [] for name in probe.wanted}
+    watch = Watch(net, dt)
     try:
         run = Run(probe, rows.sample, compile)
         with progress_bar(T, wanted=progress) as bar:
             for first, n in blocks(start, start + T, run.block):
-                for name, out in run(rows(first, n), n).items():
+                given, before = rows(first, n), run.states
+                for name, out in run(given, n).items():
                     kept[name].append(events_of(out, first) if is_events(name) else out.clone())
+                watch(_of_net(before), _of_net(run.states), given, first, n)
                 bar.update(n)
     except Exception as error:
         rows.explain(error)
         raise
     records = {name: _record(net, name, kept[name], run.outs[name].shape[1:], dt, start, start + T) for name in kept}
-    final = {name.removeprefix("net."): value.clone() for name, value in run.states.items()}
+    final = {name: value.clone() for name, value in _of_net(run.states).items()}
     set_states(net, final)
     return Recording(records, dict(final), start + T)
+
+
+def _of_net(states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The states of a probe by their names in the network."""
+    return {name.removeprefix("net."): value for name, value in states.items()}
 
 
 def prepare(

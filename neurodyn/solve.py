@@ -27,6 +27,20 @@ def phi(z: Tensor) -> Tensor:
     return torch.where(near, series, torch.expm1(large) / large)
 
 
+def phi_slope(z: Tensor) -> Tensor:
+    r"""$\varphi'(z) = (e^z - \varphi(z)) / z = \int_0^1 s\,e^{z s}\,ds$; accurate for every z, as `phi`.
+
+    Below $|z| = 0.1$ it is the series $\sum_k z^k / (k!\,(k + 2))$.
+    """
+    near = z.abs() < _SERIES_BELOW
+    small = torch.where(near, z, 0.0)
+    large = torch.where(near, 1.0, z)
+    series = torch.full_like(z, 1 / 12)
+    for k in range(9, -1, -1):
+        series = 1 / (k + 2) + small * (1 / (k + 1)) * series
+    return torch.where(near, series, (torch.exp(large) - torch.expm1(large) / large) / large)
+
+
 def relax(x: Tensor, x_inf: Tensor | float, tau: Tensor, dt: float) -> Tensor:
     r"""One step of $\tau\,\dot x = x_\infty - x$, exact: $x\,e^{-dt/\tau} + x_\infty\,(1 - e^{-dt/\tau})$.
 

@@ -70,7 +70,7 @@ def constants(net: nn.Module) -> dict[str, Tensor]:
         prefix = f"{path}." if path else ""
         states = module.states if isinstance(module, Dynamics) else ()
         for found, tensors in ((parameters, module._parameters), (buffers, module._buffers)):
-            for name, value in tensors.items():
+            for name, value in dict.items(tensors):
                 if value is not None and name not in states and id(value) not in seen:
                     seen.add(id(value))
                     found[prefix + name] = value

@@ -12,6 +12,7 @@ Source of the method: Neftci, Mostafa and Zenke (2019), Surrogate gradient learn
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
@@ -314,3 +315,22 @@ class SlayerGrad(Surrogate):
 #: Of spiking neurons. Its slope has long tails, so that a neuron far from its threshold learns as well; docs/neurons.md
 #: has what was measured.
 DEFAULT = InvSquareGrad(alpha=5.0)
+
+
+def check_surrogate(given: Any, label: str) -> Callable[[Tensor], Tensor]:
+    """`given`, if it can be called with a tensor; `label` names the model in errors.
+
+    Raises:
+        TypeError: a name or a class, or something else that is no function.
+    """
+    if callable(given) and not isinstance(given, type):
+        return given  # type: ignore[return-value]
+    kinds = [name for name, kind in globals().items() if isinstance(kind, type) and issubclass(kind, Surrogate)]
+    name = given.__name__ if isinstance(given, type) else given
+    near = [kind for kind in kinds if isinstance(name, str) and kind.lower() == name.lower().replace("_", "")]
+    got = f"the class {name}" if isinstance(given, type) else repr(given)
+    example = (near or ["Arctan"])[0]
+    raise TypeError(
+        f"{label}: surrogate must be a function of a tensor, such as an instance of a class in nd.surrogate, "
+        f"got {got}; write surrogate=nd.surrogate.{example}()"
+    )

@@ -13,6 +13,7 @@ import functools
 import importlib
 import inspect
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import FunctionType, SimpleNamespace
@@ -54,6 +55,7 @@ NAMES = {
     "DimDynamic": "torch.fx.experimental.symbolic_shapes:DimDynamic",
     "ConstantSource": "torch._dynamo.source:ConstantSource",
     "make_fx": "torch.fx.experimental.proxy_tensor:make_fx",
+    "TorchDispatchMode": "torch.utils._python_dispatch:TorchDispatchMode",
     "decompositions": "torch._inductor.decomposition:select_decomp_table",
     # compiling
     "compile_graph": "torch._inductor.compile_fx:compile_fx_inner",
@@ -169,6 +171,18 @@ def is_fake(value: object) -> bool:
     return kind is not None and isinstance(value, kind)
 
 
+def read_by_export() -> bool:
+    """Whether torch.export asks, also before and after the time in which ``torch.compiler.is_exporting()``."""
+    if torch.compiler.is_compiling():
+        return torch.compiler.is_exporting()
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("torch.export."):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
     """Copy many tensors of one dtype, with a single launch on a GPU."""
     if (copy := find("foreach_copy")) is not None:
@@ -233,6 +247,19 @@ class Sizes:
 def traced(function: Callable[..., Any], inputs: Sequence[Tensor], decompose: bool) -> fx.GraphModule:
     """The ATen graph of a function of tensors; with `decompose` in the operators that Inductor compiles."""
     return need("make_fx")(function, decomposition_table=need("decompositions")() if decompose else None)(*inputs)
+
+
+def around_operators(
+    wrap: Callable[[Any, Any], contextlib.AbstractContextManager[Any]],
+) -> contextlib.AbstractContextManager[Any]:
+    """Inside, every operator runs inside ``wrap(operator, classes of its tensors)``, also those that autograd calls."""
+
+    class Around(need("TorchDispatchMode")):
+        def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            with wrap(operator, types):
+                return operator(*args, **(kwargs or {}))
+
+    return Around()
 
 
 def terms_of(size: Any) -> tuple[frozenset[Any], int]:

@@ -27,7 +27,7 @@ Quantity = pint.Quantity  # type: ignore[type-arg]
 NAMED = ("ms", "mV", "pA", "nS", "Gohm", "pF", "mM", "1/ms", "um", "K", "dimensionless")
 
 
-def __getattr__(name: str) -> pint.Unit:
+def __getattr__(name: str) -> Any:  # a pint.Unit; type checkers can make nothing of pint's products
     if name.startswith("__"):
         raise AttributeError(name)
     try:

@@ -93,7 +93,7 @@ MODELS = [
     Model("LeakySpike", LeakySpike, "current", spiking=True),
     Model("DualExpon", nd.DualExpon, "jumps"),
     Model("Alpha", nd.Alpha, "jumps"),
-    Model("AMPA", nd.AMPA, "spikes", fixed=("T_dur",)),
+    Model("AMPA", nd.AMPA, "spikes", {"T_dur": 1.5 * u.ms}, fixed=("T_dur",)),
     Model("GABAa", nd.GABAa, "spikes", {"T_dur": 2.5 * u.ms}, fixed=("T_dur",)),
     Model("NMDA", nd.NMDA, "spikes"),
     Model("STP", nd.STP, "spikes"),

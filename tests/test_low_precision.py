@@ -8,6 +8,7 @@ import neurodyn as nd
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 
+@pytest.mark.filterwarnings("ignore:STP.*tau_f=.* is too slow for bfloat16")
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
 @pytest.mark.parametrize("converted", [False, True])
 def test_every_model_runs_and_learns(model, dtype, converted):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..delayed import Delayed
 from ..dynamics import Dynamics
-from ..fields import state
+from ..fields import State, state
 from ..ops import event
 
 
@@ -23,7 +23,7 @@ class SynapticDelays(Delayed):
 class Arrivals(Dynamics):
     """What is on its way. Input: row k arrives k steps later. Output: what arrives in this step."""
 
-    pending: Tensor = state(0.0)
+    pending: State = state(default=0.0, alias="pending_initializer")
 
     def step(self, sent: Tensor, pending: Tensor) -> tuple[Tensor, Tensor]:
         total = pending + sent

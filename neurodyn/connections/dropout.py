@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..dynamics import Dynamics
-from ..fields import state
+from ..fields import State, state
 
 
 class FixedDropout(Dynamics):
@@ -34,7 +34,7 @@ class FixedDropout(Dynamics):
     neural network architectures, Frontiers in Neuroscience 14.
     """
 
-    mask: Tensor = state(1.0)
+    mask: State = state(default=1.0, alias="mask_initializer")
 
     def __init__(self, size: int | tuple[int, ...], prob: float = 0.5, **values: Any):
         super().__init__(size, **values)

@@ -95,7 +95,7 @@ class Sparse(nn.Module):
         self.indptr: Tensor
         self.indices: Tensor
         event.prepare()
-        learn = (learn,) if isinstance(learn, str) else tuple(learn)
+        learn = (learn,) if isinstance(learn, (str, bool)) or learn is None else tuple(learn)
         bias = None if bias is False else bias
         given = {"weight": True, "bias": bias is not None, "delay": delay is not None}
         for word in learn:

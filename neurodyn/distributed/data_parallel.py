@@ -9,22 +9,18 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from ..states import named_dynamics
-
 
 def ddp(net: nn.Module, **options: Any) -> DistributedDataParallel:
-    """``DistributedDataParallel(net, **options)`` whose hidden states stay in their process.
+    """``DistributedDataParallel(net, **options)``, with what is to be checked before.
 
-    DDP sends the buffers of process 0 to all others in each forward pass; the states of neurodyn layers are left out.
-    `net` takes whole sequences: ``nd.Unroll(layers)``, or a module that calls ``nd.unroll`` in its forward.
+    The hidden states stay in their process: DDP sends the buffers of process 0 to all others in each forward pass, and
+    states are not among ``net.buffers()``. `net` takes whole sequences: ``nd.Unroll(layers)``, or a module that calls
+    ``nd.unroll`` in its forward.
 
     Raises:
         RuntimeError: torch.distributed is not initialised.
     """
     _check_initialised("ddp")
-    states = [f"{path}.{name}".lstrip(".") for path, module in named_dynamics(net) for name in module.states]
-    ignored = [*getattr(net, "_ddp_params_and_buffers_to_ignore", ()), *states]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(net, ignored)
     return DistributedDataParallel(net, **options)
 
 

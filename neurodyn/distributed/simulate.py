@@ -16,7 +16,7 @@ from ..ops import event
 from ..reading import read_inputs
 from ..record import Events, Recording, Trace
 from ..simulate import Probe, events_of, is_events, prepare, unit_of
-from ..states import get_states, named_dynamics, pure, set_states
+from ..states import get_states, held_states, named_dynamics, pure, set_states
 from .data_parallel import _check_initialised
 from .split import Exchange, mine, split, unfold
 
@@ -86,7 +86,7 @@ def simulate(
 
 def _check_same(net: nn.Module) -> None:
     """Refuse networks that differ between the processes, by the sum of each tensor."""
-    tensors = dict(net.named_parameters()) | dict(net.named_buffers())
+    tensors = dict(net.named_parameters()) | dict(net.named_buffers()) | held_states(net)
     with torch.no_grad():
         sums = torch.stack([value.sum(dtype=torch.float64) for value in tensors.values()])
     found = [torch.empty_like(sums) for _ in range(dist.get_world_size())]

@@ -143,7 +143,7 @@ def _cut(part: nn.Module, sizes: set[int]) -> None:
     """Keep the own neurons' values of parameters and buffers that have one for each."""
     states = getattr(part, "states", ())
     for holder in (part._parameters, part._buffers):
-        for name, value in holder.items():
+        for name, value in dict(holder).items():
             if name in states:
                 holder[name] = None
             elif value is not None and value.dim() and value.shape[-1] in sizes:
@@ -158,7 +158,7 @@ def _clone(module: nn.Module) -> nn.Module:
     """A copy with dictionaries of its own and the same tensors and children."""
     part = copy.copy(module)
     for name in ("_parameters", "_buffers", "_modules"):
-        part.__dict__[name] = dict(module.__dict__[name])
+        part.__dict__[name] = module.__dict__[name].copy()
     return part
 
 

@@ -8,7 +8,7 @@ declaration of these arguments: their order, and where the i-th chunk of a seque
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, fx
@@ -163,19 +163,19 @@ class StepParts:
         varying = set(_computed_from(step.graph, [*self.states, *self.xs]))
         self.products = [node for node in self.recomputed if node.target in PRODUCTS and node in varying]
 
-    def reached(self, attached: bool) -> list[bool]:
-        """For each source, whether its gradient comes from the outs of any step, or from `attached` final states."""
+    def reached(self, results: Collection[int]) -> list[bool]:
+        """For each source, whether its gradient comes from these results of any step: outs, then final states."""
         n, floating = len(self.outs), floating_states(self.step.signature.states)
         grads = dict(zip(self.step.differentiable, self.grads, strict=True))
-        sources = {node for i, node in grads.items() if i < n or attached}
+        given = {node for i, node in grads.items() if i in results}
         independent = {*self.pulled} - {*_computed_from(self.step.graph, self.grads)}
         while True:
-            found = _computed_from(self.step.graph, sources)
+            found = _computed_from(self.step.graph, given)
             read = [n + i for i, node in zip(floating, self.pulled, strict=False) if node in found]
             of_states = {grads[i] for i in read if i in grads}
-            if of_states <= sources:
+            if of_states <= given:
                 return [node is not None and (node in found or node in independent) for node in self.pulled]
-            sources |= of_states
+            given |= of_states
 
 
 def _computed_from(graph: fx.Graph, sources: Iterable[fx.Node]) -> dict[fx.Node, None]:

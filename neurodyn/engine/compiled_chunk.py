@@ -178,8 +178,9 @@ class CompiledChunk:
 
     def _recorded(self, sizes: tuple[int, ...]) -> kernel_loop.Recording | None:
         """The kernels for these sizes; None if they are called from Python. Two threads may both record them."""
-        if (found := self._recordings.get(sizes, False)) is not False:
-            return found
+        recordings = self._recordings
+        if sizes in recordings:
+            return recordings[sizes]
         known = dict(zip(self.symbols, sizes, strict=True))
         layouts = [([_size(n, known) for n in x.shape], x.dtype, x.device) for x in self.layouts]
         found = None
@@ -190,9 +191,9 @@ class CompiledChunk:
         except Exception as reason:  # whatever torch keeps to itself is not as it was
             self.why_not = str(reason) or type(reason).__name__
             log_once(f"chunks of {self.steps} steps are called from Python: {self.why_not}")
-        if len(self._recordings) >= _RECORDED:
-            self._recordings.clear()
-        self._recordings[sizes] = found
+        if len(recordings) >= _RECORDED:  # a new table, as another thread may read this one
+            recordings = self._recordings = {}
+        recordings[sizes] = found
         return found
 
 

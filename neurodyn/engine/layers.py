@@ -54,9 +54,9 @@ NORMS = (
     nn.InstanceNorm3d,
 )
 _CELLS = {
-    nn.RNNCell: "nd.Dynamics with `step`, or nd.GRUCell",
+    nn.RNNCell: "nd.RNNCell, which takes its weights",
     nn.GRUCell: "nd.GRUCell",
-    nn.LSTMCell: "nd.URLSTMCell, or nd.GRUCell",
+    nn.LSTMCell: "nd.LSTMCell, which takes its weights",
     nn.RNN: "the layer itself on the whole sequence, outside of unroll",
     nn.GRU: "the layer itself on the whole sequence, outside of unroll",
     nn.LSTM: "the layer itself on the whole sequence, outside of unroll",
@@ -99,7 +99,8 @@ def _together(module: nn.Module, row: list[nn.Module]) -> list[nn.Module]:
     found: list[nn.Module] = []
     run: list[nn.Module] = []
     for stage in (*row, None):
-        if isinstance(stage, (Dynamics, SynapticOutput)) and not has_hooks(stage):
+        ours = isinstance(stage, (Dynamics, SynapticOutput))
+        if ours and (not has_hooks(stage) or (run and _gives_current(run[-1]))):
             run.append(stage)
             continue
         if run:
@@ -108,6 +109,11 @@ def _together(module: nn.Module, row: list[nn.Module]) -> list[nn.Module]:
         if stage is not None:
             found.append(stage)
     return found
+
+
+def _gives_current(stage: nn.Module) -> bool:
+    """Whether its output is a `Current`, which only the next module can take, in the same step."""
+    return isinstance(stage, SynapticOutput) or getattr(stage, "exact", False) is True
 
 
 def stages(module: nn.Module) -> Iterator[nn.Module]:

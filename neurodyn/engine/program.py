@@ -59,20 +59,25 @@ class Program:
         except SizeSpecialised:  # of sizes that are no free ones
             self.products = []
         self.single = step.output_spec == _SINGLE
-        self.has_gradient = [node is not None for node in self.parts.pulled]
-        self.unreached = {attached: self._unreached(attached) for attached in (False, True)}
+        self._reached: dict[tuple[int, ...], list[bool]] = {}
+        self.positions = self._positions()
         self.floating = floating_states(step.signature.states)
         self._pieces: dict[tuple[int, int], list[Piece]] = {}
         self._chunks: dict[tuple[str, int], CompiledChunk] = {}
 
-    def _unreached(self, attached: bool) -> list[int]:
-        """Sources without a path to the outs, or to `attached` final states: places among states, learned and xs."""
+    def _positions(self) -> list[int]:
+        """Where each source stands among states, learned constants and xs."""
         signature = self.step.signature
         n, m = len(signature.states), len(signature.states) + len(signature.constants)
         learned = signature.learned or ()
         places = {i: i for i in range(n)} | {n + i: n + k for k, i in enumerate(learned)}
-        reached = zip(signature.sources, self.parts.reached(attached), strict=True)
-        return [places.get(i, i - m + n + len(learned)) for i, reaches in reached if not reaches]
+        return [places.get(i, i - m + n + len(learned)) for i in signature.sources]
+
+    def reached(self, results: tuple[int, ...]) -> list[bool]:
+        """Which sources have a gradient, if these outs and final states have one."""
+        if (found := self._reached.get(results)) is None:
+            found = self._reached[results] = self.parts.reached(results)
+        return found
 
     @property
     def differentiable(self) -> bool:

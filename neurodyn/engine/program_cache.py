@@ -250,8 +250,9 @@ def _traced(
     watching = None
     try:
         load_compiler()  # what torch imports is not what the step does
-        with _tracing(), torch.inference_mode(False), Watching(net) as watching:
-            traced = trace_step(step, signature, names)
+        watching = Watching(net)
+        with _tracing(), torch.inference_mode(False):
+            traced = trace_step(step, signature, names, watching)
         return Found(Program(traced), watching.reads)
     except SizeSpecialised:
         return Found(_SPECIALISED, watching.reads if watching else Snapshot())

@@ -8,6 +8,7 @@ is put back: the step has not been taken yet.
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import functools
 import gc
@@ -18,6 +19,7 @@ import sysconfig
 import threading
 import types
 from _lsprof import Profiler
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ import torch
 from torch import nn
 
 from ..generators import generator_states, restore_generators
+from ..torch_private import around_operators
 from .errors import NotCompilable
 from .snapshot import Snapshot, from_trusted_module, is_hidden, is_trusted_name
 
@@ -60,6 +63,7 @@ _PURE = frozenset(
     "builtins math cmath _operator itertools _functools collections _collections _abc torch numpy".split()
 )
 _CONTAINERS = (str, bytes, int, float, complex, bool, list, tuple, dict, set, frozenset, range, slice, bytearray)
+_OPERATORS = ("aten", "prims", "neurodyn")
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME"}
 _STORES = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
@@ -185,6 +189,25 @@ class Watching:
                     if isinstance(name, str) and name in self.attributes and is_hidden(value):
                         return f"{part.label}.{name}"
         return None
+
+
+def operators_unseen() -> contextlib.AbstractContextManager[Any]:
+    """Inside, `Watching` does not look into torch's own operators: what these run in a trace is most of the work."""
+    return around_operators(_unseen)
+
+
+@contextlib.contextmanager
+def _unseen(operator: Any, classes: Any) -> Iterator[None]:
+    profile = sys.getprofile()
+    if getattr(operator, "namespace", "") not in _OPERATORS or not all(map(from_trusted_module, classes)):
+        profile = None  # the user's own code may run, which has to be seen
+    if profile is not None:
+        sys.setprofile(None)
+    try:
+        yield
+    finally:
+        if profile is not None:
+            sys.setprofile(profile)
 
 
 def _is_users(frame: types.FrameType) -> bool:

@@ -198,7 +198,7 @@ def _module(module: nn.Module) -> list[Any]:
     """The attributes of a module, with its parameters, modules, and buffers but for states, and its hooks."""
     own, states = vars(module), _states_of(module)
     kept = {name: value for name, value in own.items() if name not in _SKIPPED}
-    buffers = {name: value for name, value in own["_buffers"].items() if name not in states}
+    buffers = {name: value for name, value in dict.items(own["_buffers"]) if name not in states}
     places = kept, own["_parameters"], own["_modules"], buffers
     hooks = [hook for name in _HOOKS if (found := own.get(name)) for hook in found]
     names, values = itertools.chain(*places), itertools.chain(*map(dict.values, places))

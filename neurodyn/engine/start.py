@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call
 
 from ..dynamics import Dynamics, UnsetState, exporting
-from ..states import named_dynamics, same_tensors
+from ..states import held_states, named_dynamics, same_tensors
 from ..torch_private import tree_leaves, tree_map
 from .purity import Watching
 from .snapshot import Snapshot
@@ -127,7 +127,7 @@ def _tried(net: nn.Module, xs: tuple[Any, ...]) -> Batches:
     for way in _ways(net, x):
         with same_tensors(net), torch.no_grad():
             way()
-            buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
+            buffers = {name: buffer.clone() for name, buffer in (*net.named_buffers(), *held_states(net).items())}
             try:
                 with Watching(net, strict=False):
                     functional_call(net, buffers, x)

@@ -147,10 +147,12 @@ class Call(NamedTuple):
     Attributes:
         final: a list for the final states, if nobody will ask for their gradient.
         in_place: nobody else reads xs, so that their gradients may take their place.
+        tensors: those that may have a gradient; their hooks are known when the backward pass runs.
     """
 
     program: Program
     constants: Sequence[Tensor]
+    tensors: list[Tensor]
     progress: Any
     final: list[Tensor] | None
     in_place: bool
@@ -173,11 +175,12 @@ class TimeLoop(torch.autograd.Function):
             call.final.extend(found.states)
             plain, results = [out for out in found.outs if any(out is value for value in plain)], tuple(found.outs)
         ctx.mark_non_differentiable(*plain)
+        ctx.set_materialize_grads(False)
         return results
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        program, signature = ctx.call.program, ctx.call.program.step.signature
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        program = ctx.call.program
         if torch.is_grad_enabled():
             raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
         saved = [tensor.contiguous() for tensor in ctx.saved_tensors]  # a hook may have had them
@@ -186,9 +189,17 @@ class TimeLoop(torch.autograd.Function):
             parts.append(saved[first : first + length])
             first += length
         constants, xs, history, products = parts
-        n = len(program.step.outs)
-        grad_outs = [grads[i] for i in program.step.differentiable if i < n]
-        grad_states = [grads[n + i] if len(grads) > n else torch.zeros_like(history[i][0]) for i in program.floating]
+        used = tuple([i for i in program.step.differentiable if i < len(grads) and grads[i] is not None])
+        n, sizes = len(program.step.outs), program.sizes((*[rows[0] for rows in history], *constants, *xs))
+
+        def grad(i: int) -> Tensor:
+            """That of an out or a final state; zeros for one that the loss does not depend on."""
+            if i in used:
+                return grads[i]  # type: ignore[return-value]
+            return torch.zeros_like(history[i - n][0] if i >= n else program.step.outs[i].empty(sizes, len(xs[0])))
+
+        grad_outs = [grad(i) for i in program.step.differentiable if i < n]
+        grad_states = [grad(n + i) for i in program.floating]
         if stands_for_many((*grad_outs, *grad_states)):
             found = interpreted_backward(
                 program.step, constants, xs, [rows[0] for rows in history], grad_outs, grad_states
@@ -196,12 +207,11 @@ class TimeLoop(torch.autograd.Function):
         else:
             changing = (xs, history, products, plain(grad_outs), plain(grad_states))
             found = _backward(program, constants, changing, ctx.call.in_place and can_overwrite_saved_tensors())
-        found = [grad if used else None for grad, used in zip(found, program.has_gradient, strict=True)]
-        of_inputs: list[Tensor | None] = [None] * len(signature.inputs)
-        for i, grad in zip(signature.sources, found, strict=True):
-            of_inputs[i] = grad
-        n, m = len(signature.states), len(signature.states) + len(constants)
-        return None, *of_inputs[:n], *[of_inputs[n + i] for i in signature.learned or ()], *of_inputs[m:]
+        gradients: list[Tensor | None] = [None] * len(ctx.call.tensors)
+        for i, own, reached in zip(program.positions, found, program.reached(used), strict=True):
+            if reached or ctx.call.tensors[i]._backward_hooks:  # hooks expect a tensor
+                gradients[i] = own
+        return None, *gradients
 
 
 def run_program(
@@ -237,10 +247,11 @@ def run_program(
     final: list[Tensor] | None = None if attached else []
     constants = [constant.detach() for constant in constants]
     tensors = [*states, *learned, *xs]
-    for i in program.unreached[attached]:  # such a tensor has no gradient, not one of zeros, and its hooks do not run
-        tensors[i] = tensors[i].detach()
-    results = TimeLoop.apply(Call(program, constants, progress, final, in_place), *tensors)
-    n = len(program.step.outs)
+    n, m = len(program.step.outs), len(program.step.outs) + len(states) * attached
+    for i, reached in zip(program.positions, program.reached(tuple(range(m))), strict=True):
+        if not reached:  # such a tensor has no gradient, not one of zeros, and its hooks do not run
+            tensors[i] = tensors[i].detach()
+    results = TimeLoop.apply(Call(program, constants, tensors, progress, final, in_place), *tensors)
     return results[:n], results[n:] if final is None else final
 
 

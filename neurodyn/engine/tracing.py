@@ -8,6 +8,7 @@ torch.func.functionalize.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from torch import Tensor, fx
 from ..torch_private import Sizes, traced, tree_flatten, without_saved_tensor_hooks
 from .errors import NotCompilable, SizeSpecialised
 from .graph_passes import inputs_of, is_write, merge_equal, remove_detached
+from .purity import operators_unseen
 
 
 class Layout(NamedTuple):
@@ -106,11 +108,14 @@ class TracedStep(NamedTuple):
 Step = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]], tuple[Any, Sequence[Tensor]]]
 
 
-def trace_step(step: Step, signature: Signature, names: Sequence[str]) -> TracedStep:
+def trace_step(
+    step: Step, signature: Signature, names: Sequence[str], watching: contextlib.AbstractContextManager[Any]
+) -> TracedStep:
     """Run `step` on tensors without values, and note what it and autograd do.
 
     Args:
         names: of states, constants and xs, for messages.
+        watching: entered while `step` runs.
 
     Raises:
         NotCompilable: it draws random numbers, writes to an argument, or returns something that is no tensor.
@@ -118,7 +123,7 @@ def trace_step(step: Step, signature: Signature, names: Sequence[str]) -> Traced
     """
     free = Sizes(signature.sizes)
     n, m = len(signature.states), len(signature.states) + len(signature.constants)
-    with free.mode, without_saved_tensor_hooks():
+    with watching, free.mode, without_saved_tensor_hooks():
         inputs = [layout.empty(free.sizes) for layout in signature.inputs]
         spec: Any = None
 
@@ -136,25 +141,26 @@ def trace_step(step: Step, signature: Signature, names: Sequence[str]) -> Traced
             return run(leaves), sources
 
         def forward(*tensors: Tensor) -> list[Tensor]:
-            with torch.no_grad():
+            with torch.no_grad(), operators_unseen():
                 return run(tensors)
 
         def joint(*tensors: Tensor) -> list[Tensor | None]:
-            with torch.enable_grad():
-                results, sources = attached(tensors[: len(inputs)])
+            with torch.enable_grad(), operators_unseen():
+                results, sources = attached(tensors[: len(signature.inputs)])
                 pulled = [results[i] for i in differentiable]
-                grads = torch.autograd.grad(pulled, sources, tensors[len(inputs) :], allow_unused=True)
+                grads = torch.autograd.grad(pulled, sources, tensors[-len(pulled) :], allow_unused=True)
             return [*(result.detach() for result in results), *grads]
 
         differentiable: tuple[int, ...] = ()
         if signature.learned is not None:
-            with torch.enable_grad():
+            with torch.enable_grad(), operators_unseen():
                 results, _ = attached(inputs)
             differentiable = tuple([i for i, result in enumerate(results) if result.requires_grad])
         if differentiable:
-            graph = _functional(joint, [*inputs, *(torch.empty_like(results[i]) for i in differentiable)], names)
-        else:
-            graph = _functional(forward, inputs, names)
+            inputs += [torch.empty_like(results[i]) for i in differentiable]
+        found = traced(joint if differentiable else forward, inputs, decompose=False)
+    with free.mode, without_saved_tensor_hooks():
+        graph = _functional(found, inputs, names)
     results = _outputs(graph)[: len(_outputs(graph)) - len(signature.sources) * bool(differentiable)]
     if not differentiable:  # all gradients are None
         _set_outputs(graph, [*results, *[None] * len(signature.sources)])
@@ -168,9 +174,8 @@ def trace_step(step: Step, signature: Signature, names: Sequence[str]) -> Traced
     return TracedStep(graph, signature, tuple(outs), spec, differentiable, free)
 
 
-def _functional(function: Callable[..., Any], inputs: list[Tensor], names: Sequence[str]) -> fx.Graph:
-    """The graph of `function` in the operators that Inductor compiles, without writes."""
-    first = traced(function, inputs, decompose=False)
+def _functional(first: fx.GraphModule, inputs: list[Tensor], names: Sequence[str]) -> fx.Graph:
+    """A graph in the operators that Inductor compiles, without writes."""
     for node in first.graph.nodes:
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
             raise NotCompilable(

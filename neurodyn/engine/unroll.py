@@ -13,9 +13,10 @@ from ..progress import Quiet
 from ..progress import bar as progress_bar
 from ..silence import look
 from ..states import check_dt, detach_states, held_states, hold_states, named_dynamics, set_states
-from ..torch_private import inside_transform, is_fake, tree_flatten
+from ..torch_private import inside_transform, is_fake
 from .checkpointed import can_repeat, in_blocks, rows, start
 from .errors import NotCompilable, warn_once
+from .given import arguments_of, explain_layout
 from .layers import layers
 from .program_cache import is_tracing
 from .purity import is_watching
@@ -48,7 +49,8 @@ def unroll(
 
     Args:
         module: any module; its forward takes one step.
-        xs: the inputs, time first: ``(T, *batch, ...)``, or a tuple of such tensors for several arguments.
+        xs: the inputs, time first: ``(T, *batch, ...)``, or a tuple of such tensors for several arguments. Sequences
+            of different lengths are padded, see `last` and `step_mask`.
         states: where to start, as `get_states` gives them; by default from `reset_state`.
         return_states: return ``(ys, states)``, where the final states carry their graph, as for truncated
             backpropagation through time.
@@ -66,7 +68,7 @@ def unroll(
 
     Raises:
         ValueError: no time step, layers with different dt, a start state of the wrong shape.
-        TypeError: DistributedDataParallel, which goes around the loop.
+        TypeError: DistributedDataParallel, which goes around the loop; packed or nested sequences.
         KeyError: a name in `record` that is neither a state nor a module.
         RuntimeError: fake tensors, or a call inside the step of another module, without ``compile=False``.
     """
@@ -80,13 +82,8 @@ def unroll(
         options |= {"record": record, "progress": progress}
         # Its own programs are compiled for any T; torch.compile makes graphs of what is before and after.
         return torch.compiler.disable(unroll)(module, xs, **options)  # type: ignore[arg-type]
-    arguments = (xs,) if isinstance(xs, Tensor) else tuple(xs)
-    leaves, _ = tree_flatten(arguments)
-    if not leaves or not all([isinstance(x, Tensor) and x.dim() and x.shape[0] == leaves[0].shape[0] for x in leaves]):
-        raise ValueError("unroll: xs must be tensors with the same number of time steps in front")
+    arguments, leaves = arguments_of(xs)
     T = leaves[0].shape[0]
-    if T == 0:
-        raise ValueError(f"unroll: xs has no time step, its shape is {tuple(leaves[0].shape)}")
     if checkpoint is not None and checkpoint < 1:
         raise ValueError(f"unroll: checkpoint must be a positive number of steps, got {checkpoint}")
     if module._modules and named_dynamics(module):  # a layer by itself has one
@@ -114,11 +111,15 @@ def unroll(
         raise ValueError("unroll: with record=, the final states are recording.states; leave out return_states")
     mode = Mode(compile, Quiet(), return_states or bool(watch.targets), states is None, states is not None)
     looks = not inside and checkpoint is None and torch.is_grad_enabled()
-    if progress and not inside and T >= _LONG:
-        with progress_bar(T * len(layers(module)), after=2.0) as bar:
-            ys = _all_rows(module, arguments, mode._replace(bar=bar), checkpoint, watch, looks)
-    else:
-        ys = _all_rows(module, arguments, mode, checkpoint, watch, looks)
+    try:
+        if progress and not inside and T >= _LONG:
+            with progress_bar(T * len(layers(module)), after=2.0) as bar:
+                ys = _all_rows(module, arguments, mode._replace(bar=bar), checkpoint, watch, looks)
+        else:
+            ys = _all_rows(module, arguments, mode, checkpoint, watch, looks)
+    except (ValueError, RuntimeError) as error:
+        explain_layout(error, module, arguments, states is not None)
+        raise
     final = held_states(module) if watch.targets or return_states else {}
     final = {name: value if value.requires_grad else value.detach() for name, value in final.items()}
     if mode.attached or checkpoint is not None:

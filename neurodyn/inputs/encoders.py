@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .. import surrogate as surrogates
 from .. import units as u
 from ..dynamics import Dynamics, as_dt, get_default_dt
-from ..fields import check, param, positive, state
+from ..fields import Param, State, check, param, positive, state
 from ..precise import precise
 
 
@@ -106,7 +106,6 @@ class DeltaEncoder(Dynamics):
 
     Args:
         size: shape of the data.
-        threshold: theta (0.1).
         surrogate: slope of a spike in the backward pass, in units of (x - r) / theta, one of `neurodyn.surrogate`.
         values: further keywords of `Dynamics`.
 
@@ -119,19 +118,24 @@ class DeltaEncoder(Dynamics):
     vision sensor, IEEE Journal of Solid-State Circuits 43.
     """
 
-    threshold: Tensor = param(0.1, domain=positive)
+    threshold: Param = param(0.1, doc="theta, the change that makes a spike", domain=positive)
 
-    level: Tensor = state(0.0, counts=True)
+    level: State = state(default=0.0, alias="level_initializer", counts=True)
 
-    def __init__(
-        self,
-        size: int | tuple[int, ...],
-        *,
-        surrogate: Callable[[Tensor], Tensor] = surrogates.ReluGrad(),
-        **values: Any,
-    ):
-        super().__init__(size, **values)
-        self.surrogate = surrogate
+    if TYPE_CHECKING:
+        surrogate: Callable[[Tensor], Tensor] = surrogates.ReluGrad()
+
+    if not TYPE_CHECKING:  # which reads the declarations instead
+
+        def __init__(
+            self,
+            size: int | tuple[int, ...],
+            *,
+            surrogate: Callable[[Tensor], Tensor] = surrogates.ReluGrad(),
+            **values: Any,
+        ):
+            super().__init__(size, **values)
+            self.surrogate = surrogate
 
     def step(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         change = (x - level) / self.threshold

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..dynamics import Dynamics
-from ..fields import nonnegative, param, positive, state
+from ..fields import Param, State, nonnegative, param, positive, state
 from ..solve import relax
 
 
@@ -22,11 +22,6 @@ class OU(Dynamics):
     Input: standard normal numbers xi, ``(*batch, *size)``, independent for each step, as torch.randn draws them. They
     are an input since a step is a pure function. Output: I in pA, same shape; add it to what else a neuron gets.
 
-    Args:
-        mean: mu (0 pA).
-        sigma: standard deviation in the long run (1 pA).
-        tau: correlation time (5 ms).
-
     Example:
         >>> noise = nd.OU(1000, mean=2 * u.pA, sigma=0.5 * u.pA, dt=0.1 * u.ms)
         >>> I = nd.unroll(noise, torch.randn(500, 1000), compile=False)[-1]
@@ -39,11 +34,11 @@ class OU(Dynamics):
     (1996), Exact numerical simulation of the Ornstein-Uhlenbeck process and its integral, Physical Review E 54.
     """
 
-    mean: Tensor = param(0 * u.pA)
-    sigma: Tensor = param(1 * u.pA, domain=nonnegative)
-    tau: Tensor = param(5 * u.ms, domain=positive)
+    mean: Param = param(0 * u.pA, doc="mu, the mean in the long run")
+    sigma: Param = param(1 * u.pA, doc="standard deviation in the long run", domain=nonnegative)
+    tau: Param = param(5 * u.ms, doc="correlation time", domain=positive)
 
-    I: Tensor = state("mean")
+    I: State = state("mean")
 
     def step(self, xi: Tensor, I: Tensor) -> tuple[Tensor, Tensor]:
         I = relax(I, self.mean, self.tau, self.dt)

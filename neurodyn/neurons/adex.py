@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import nonnegative, param, positive, state
+from ..fields import Param, State, nonnegative, param, positive, state
 from ..solve import exp_euler, relax
 from .base import RUNAWAY, Peaked, current, exponential
 
@@ -31,19 +31,19 @@ class AdEx(Peaked):
         tensor([0., 5.])
     """
 
-    C: Tensor = param(281 * u.pF, domain=positive)
-    g_L: Tensor = param(30 * u.nS, domain=nonnegative)
-    E_L: Tensor = param(-70.6 * u.mV)
-    V_T: Tensor = param(-50.4 * u.mV)
-    Delta_T: Tensor = param(2 * u.mV, domain=positive)
-    tau_w: Tensor = param(144 * u.ms, domain=positive)
-    a: Tensor = param(4 * u.nS)
-    b: Tensor = param(80.5 * u.pA)
-    V_th: Tensor = param(20 * u.mV)
-    V_reset: Tensor = param(-70.6 * u.mV)
+    C: Param = param(281 * u.pF, doc="capacitance of the membrane", domain=positive)
+    g_L: Param = param(30 * u.nS, doc="leak conductance", domain=nonnegative)
+    E_L: Param = param(-70.6 * u.mV, doc="reversal potential of the leak")
+    V_T: Param = param(-50.4 * u.mV, doc="potential at which the upswing of a spike starts")
+    Delta_T: Param = param(2 * u.mV, doc="sharpness of the upswing", domain=positive)
+    tau_w: Param = param(144 * u.ms, doc="time constant of the adaptation w", domain=positive)
+    a: Param = param(4 * u.nS, doc="adaptation below threshold")
+    b: Param = param(80.5 * u.pA, doc="rise of w at a spike")
+    V_th: Param = param(20 * u.mV, doc="potential at which the upswing is cut off")
+    V_reset: Param = param(-70.6 * u.mV, doc="potential after a spike")
 
-    V: Tensor = state(-70.6 * u.mV)
-    w: Tensor = state(0 * u.pA)
+    V: State = state(default=-70.6 * u.mV, alias="V_initializer")
+    w: State = state(default=0 * u.pA, alias="w_initializer")
 
     def step(
         self, I: Tensor | Current, V: Tensor, w: Tensor, delta: Tensor | None = None

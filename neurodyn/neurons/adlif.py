@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import nonnegative, param, positive, state
+from ..fields import Param, State, nonnegative, param, positive, state
 from ..precise import precise
 from ..solve import with_slope
 from .base import Leaky
@@ -41,15 +41,15 @@ class AdLIF(Leaky):
         tensor([5., 2.])
     """
 
-    tau_w: Tensor = param(100 * u.ms, domain=positive)
-    a: Tensor = param(1.0, domain=nonnegative)
-    b: Tensor = param(1 * u.mV)
-    V_th: Tensor = param(1 * u.mV)
-    V_reset: Tensor = param(0 * u.mV)
-    V_rest: Tensor = param(0 * u.mV)
+    tau_w: Param = param(100 * u.ms, doc="time constant of the adaptation w", domain=positive)
+    a: Param = param(1.0, doc="coupling of w to V", domain=nonnegative)
+    b: Param = param(1 * u.mV, doc="rise of w at a spike")
+    V_th: Param = param(1 * u.mV, doc="threshold")
+    V_reset: Param = param(0 * u.mV, doc="potential after a reset")
+    V_rest: Param = param(0 * u.mV, doc="resting potential")
 
-    V: Tensor = state(0 * u.mV)
-    w: Tensor = state(0 * u.mV)
+    V: State = state(default=0 * u.mV, alias="V_initializer")
+    w: State = state(default=0 * u.mV, alias="w_initializer")
 
     def step(
         self, I: Tensor | Current, V: Tensor, w: Tensor, delta: Tensor | None = None

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..solve import relax
 from .base import Leaky, integrate
 
@@ -33,14 +33,14 @@ class ALIF(Leaky):
         tensor([26.,  9.])
     """
 
-    tau_a: Tensor = param(100 * u.ms, domain=positive)
-    V_th: Tensor = param(1 * u.mV)
-    V_reset: Tensor = param(0 * u.mV)
-    V_rest: Tensor = param(0 * u.mV)
-    beta: Tensor = param(0.1 * u.mV)
+    tau_a: Param = param(100 * u.ms, doc="time constant of the adaptation a", domain=positive)
+    V_th: Param = param(1 * u.mV, doc="threshold without adaptation")
+    V_reset: Param = param(0 * u.mV, doc="potential after a reset")
+    V_rest: Param = param(0 * u.mV, doc="resting potential")
+    beta: Param = param(0.1 * u.mV, doc="rise of the threshold for each unit of a")
 
-    V: Tensor = state(0 * u.mV)
-    a: Tensor = state(0.0)
+    V: State = state(default=0 * u.mV, alias="V_initializer")
+    a: State = state(default=0.0, alias="a_initializer")
 
     def step(
         self, I: Tensor | Current, V: Tensor, a: Tensor, delta: Tensor | None = None

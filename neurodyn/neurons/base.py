@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -12,8 +12,9 @@ from torch import Tensor
 from .. import surrogate as surrogates
 from .. import units as u
 from ..current import Current
+from ..decaying import Decaying
 from ..dynamics import Dynamics
-from ..fields import check, param, positive
+from ..fields import Keyword, Param, check, keyword, param, positive
 from ..solve import exp_euler, relax
 
 #: Bound on exponents that run away at a spike: e^30 mV is far past any threshold, and finite in float32.
@@ -29,14 +30,17 @@ class Firing(Dynamics):
     """A neuron whose output is a spike, 0 or 1. It has V_th and V_reset, or a `gap` of its own.
 
     Args:
-        surrogate: slope s of the spike in the backward pass, one of `neurodyn.surrogate`. It is called with
+        surrogate: backward slope of a spike, see `neurodyn.surrogate`. The slope s is called with
             x = (V - V_th) / scale, so that the derivative of the spike by V is s(x) / scale.
-        surrogate_scale: this scale, a quantity in mV; the distance V_th - V_reset (`gap`) if not given. Other libraries
-            do not divide, which is ``surrogate_scale=1 * u.mV`` here.
+        surrogate_scale: scale of V in it (mV), V_th - V_reset if None. It is `gap` where that is another
+            distance. Other libraries do not divide, which is ``surrogate_scale=1 * u.mV`` here.
     """
 
-    V_th: Tensor
-    V_reset: Tensor | float
+    V_th: ClassVar[Any]
+    V_reset: ClassVar[Any]
+    if TYPE_CHECKING:
+        surrogate: Callable[[Tensor], Tensor] = surrogates.DEFAULT
+        surrogate_scale: Keyword[Any, float | None] = keyword(default=None)
     emits_spikes = True
 
     def __init__(
@@ -48,7 +52,7 @@ class Firing(Dynamics):
         **values: Any,
     ):
         super().__init__(size, **values)
-        self.surrogate = surrogate
+        self.surrogate = surrogates.check_surrogate(surrogate, self._label())
         self.surrogate_scale = None if surrogate_scale is None else self._as_scale(surrogate_scale)
         if bool((self.gap.detach() == 0).any()):
             raise ValueError(
@@ -86,14 +90,20 @@ class Spiking(Firing):
     """A neuron with a threshold and a reset.
 
     Args:
-        reset: what follows a spike. "soft" subtracts V_th - V_reset and keeps the overshoot; "hard" sets V to V_reset.
-        reset_gradient: the derivative of V after the reset by V before it, with S the spike and S' its derivative.
+        reset: what V does after a spike. "soft" subtracts V_th - V_reset and keeps the overshoot; "hard" sets V to
+            V_reset.
+        reset_gradient: gradient of a reset. It is the derivative of V after the reset by V before it; S is the spike
+            and S' its derivative.
             "attached" differentiates the equation: 1 - (V_th - V_reset) S' if soft, 1 - S - (V - V_reset) S' if hard.
             "detached" takes the spike in it for a constant: 1 if soft, 1 - S if hard.
             "through", the default and that of brainstate, takes the V that a hard reset subtracts for a constant:
             1 - (V - V_reset) S'; if soft it is as "attached".
         surrogate, surrogate_scale: see `Firing`.
     """
+
+    if TYPE_CHECKING:
+        reset: Literal["soft", "hard"] = "soft"
+        reset_gradient: Literal["attached", "detached", "through"] = "through"
 
     def __init__(
         self,
@@ -146,8 +156,8 @@ class Leaky(Spiking):
             follow a tau that is learned, or a tau or dt that is set later.
     """
 
-    R: Tensor = param(1 * u.Gohm, domain=positive)
-    tau: Tensor = param(5 * u.ms, domain=positive)
+    R: Param = param(1 * u.Gohm, doc="resistance of the membrane", domain=positive, computed="1/(1 - exp(-dt/tau)) GΩ")
+    tau: Param = param(5 * u.ms, doc="time constant of the membrane", domain=positive)
 
     def __init__(self, size: int | tuple[int, ...], **values: Any):
         super().__init__(size, **values)
@@ -168,7 +178,9 @@ def current(I: Tensor | Current, V: Tensor) -> Tensor:
 
 
 def integrate(V: Tensor, I: Tensor | Current, *, V_rest: Tensor | float, R: Tensor, tau: Tensor, dt: float) -> Tensor:
-    r"""One step of the leaky membrane $\tau\,\dot V = V_{rest} - V + R\,I(V)$."""
+    r"""One step of the leaky membrane $\tau\,\dot V = V_{rest} - V + R\,I(V)$, exact for what decays within it."""
+    if isinstance(I, Decaying):
+        I = I.felt(1 / tau)
     if isinstance(I, Current):
         return exp_euler(lambda v: (V_rest - v + R * I(v)) / tau, V, dt=dt, limit=RUNAWAY)
     return relax(V, V_rest + R * I, tau, dt)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import Domain, nonnegative, param, positive, show, state
+from ..fields import Domain, Param, State, nonnegative, param, positive, show, state
 from ..solve import relax
 from .base import Firing, current
 
@@ -43,25 +43,29 @@ class BRF(Firing):
         tensor([98.,  1.])
     """
 
-    omega: Tensor = param(0.1 / u.ms, domain=positive)
-    b_offset: Tensor = param(0.01 / u.ms, domain=nonnegative)
-    gamma: Tensor = param(0.01 / u.ms, domain=nonnegative)
-    C: Tensor = param(1 * u.pF, domain=positive)
-    tau_q: Tensor = param(-1 / math.log(0.9) * u.ms, domain=positive)
-    beta: Tensor = param(1 * u.mV)
-    V_th: Tensor = param(1 * u.mV)
+    omega: Param = param(0.1 / u.ms, doc="angular frequency, in radians", domain=positive)
+    b_offset: Param = param(0.01 / u.ms, doc="damping", domain=nonnegative)
+    gamma: Param = param(0.01 / u.ms, doc="damping for each unit of q", domain=nonnegative)
+    C: Param = param(1 * u.pF, doc="capacitance of the membrane", domain=positive)
+    tau_q: Param = param(-1 / math.log(0.9) * u.ms, doc="time constant of q", domain=positive)
+    beta: Param = param(1 * u.mV, doc="rise of the threshold for each unit of q")
+    V_th: Param = param(1 * u.mV, doc="threshold at q = 0")
     V_reset = 0.0  # where the oscillation rests
 
-    V: Tensor = state(0 * u.mV)
-    w: Tensor = state(0 * u.mV)
-    q: Tensor = state(0.0)
+    V: State = state(default=0 * u.mV, alias="V_initializer")
+    w: State = state(default=0 * u.mV, alias="w_initializer")
+    q: State = state(default=0.0, alias="q_initializer")
 
-    def __init__(self, size: int | tuple[int, ...], **values: Any):
-        super().__init__(size, **values)
-        omega, domain = self.omega.detach(), self.domain_of("omega")
-        if domain is not None and not bool(domain.contains(omega).all()):
-            got = show(omega, self.params["omega"].unit)
-            raise ValueError(f"{self._label()}: omega must be {domain.name}, got {got}; lower it, or give a shorter dt")
+    if not TYPE_CHECKING:  # which reads the declarations instead
+
+        def __init__(self, size: int | tuple[int, ...], **values: Any):
+            super().__init__(size, **values)
+            omega, domain = self.omega.detach(), self.domain_of("omega")
+            if domain is not None and not bool(domain.contains(omega).all()):
+                got = show(omega, self.params["omega"].unit)
+                raise ValueError(
+                    f"{self._label()}: omega must be {domain.name}, got {got}; lower it, or give a shorter dt"
+                )
 
     def domain_of(self, name: str) -> Domain | None:
         """omega is also below 1/dt, where a step turns by 90 degrees."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..solve import exp_euler
 from .base import RUNAWAY, Peaked, current, exponential
 
@@ -32,15 +32,15 @@ class ExpIF(Peaked):
         tensor([0., 6.])
     """
 
-    R: Tensor = param(1 * u.Gohm, domain=positive)
-    tau: Tensor = param(10 * u.ms, domain=positive)
-    V_rest: Tensor = param(-65 * u.mV)
-    V_T: Tensor = param(-59.9 * u.mV)
-    Delta_T: Tensor = param(3.48 * u.mV, domain=positive)
-    V_th: Tensor = param(-30 * u.mV)
-    V_reset: Tensor = param(-68 * u.mV)
+    R: Param = param(1 * u.Gohm, doc="resistance of the membrane", domain=positive)
+    tau: Param = param(10 * u.ms, doc="time constant of the membrane", domain=positive)
+    V_rest: Param = param(-65 * u.mV, doc="resting potential")
+    V_T: Param = param(-59.9 * u.mV, doc="potential at which the upswing of a spike starts")
+    Delta_T: Param = param(3.48 * u.mV, doc="sharpness of the upswing", domain=positive)
+    V_th: Param = param(-30 * u.mV, doc="potential at which the upswing is cut off")
+    V_reset: Param = param(-68 * u.mV, doc="potential after a spike")
 
-    V: Tensor = state(-65 * u.mV)
+    V: State = state(default=-65 * u.mV, alias="V_initializer")
 
     def step(self, I: Tensor | Current, V: Tensor, delta: Tensor | None = None) -> tuple[Tensor, Tensor]:
         def slope(v: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..solve import relax
 from .base import Peaked, integrate
 
@@ -34,25 +34,25 @@ class GIF(Peaked):
         tensor([0., 4.])
     """
 
-    C: Tensor = param(1 * u.pF, domain=positive)
-    G: Tensor = param(0.05 * u.nS, domain=positive)
-    E_L: Tensor = param(-70 * u.mV)
-    a: Tensor = param(0 / u.ms)
-    b: Tensor = param(0.01 / u.ms, domain=positive)
-    k1: Tensor = param(0.2 / u.ms, domain=positive)
-    k2: Tensor = param(0.02 / u.ms, domain=positive)
-    R1: Tensor = param(0.0)
-    R2: Tensor = param(1.0)
-    A1: Tensor = param(0 * u.pA)
-    A2: Tensor = param(0 * u.pA)
-    Theta_inf: Tensor = param(-50 * u.mV)
-    Theta_r: Tensor = param(-60 * u.mV)
-    V_reset: Tensor = param(-70 * u.mV)
+    C: Param = param(1 * u.pF, doc="capacitance of the membrane", domain=positive)
+    G: Param = param(0.05 * u.nS, doc="leak conductance", domain=positive)
+    E_L: Param = param(-70 * u.mV, doc="reversal potential of the leak")
+    a: Param = param(0 / u.ms, doc="coupling of the threshold to V")
+    b: Param = param(0.01 / u.ms, doc="rate at which the threshold returns", domain=positive)
+    k1: Param = param(0.2 / u.ms, doc="rate at which I1 decays", domain=positive)
+    k2: Param = param(0.02 / u.ms, doc="rate at which I2 decays", domain=positive)
+    R1: Param = param(0.0, doc="factor of I1 at a spike")
+    R2: Param = param(1.0, doc="factor of I2 at a spike")
+    A1: Param = param(0 * u.pA, doc="added to I1 at a spike")
+    A2: Param = param(0 * u.pA, doc="added to I2 at a spike")
+    Theta_inf: Param = param(-50 * u.mV, doc="threshold at rest")
+    Theta_r: Param = param(-60 * u.mV, doc="lowest threshold after a spike")
+    V_reset: Param = param(-70 * u.mV, doc="potential after a spike")
 
-    V: Tensor = state(-70 * u.mV)
-    Theta: Tensor = state(-50 * u.mV)
-    I1: Tensor = state(0 * u.pA)
-    I2: Tensor = state(0 * u.pA)
+    V: State = state(default=-70 * u.mV, alias="V_initializer")
+    Theta: State = state(default=-50 * u.mV, alias="Theta_initializer")
+    I1: State = state(default=0 * u.pA, alias="I1_initializer")
+    I2: State = state(default=0 * u.pA, alias="I2_initializer")
 
     @property
     def gap(self) -> Tensor:

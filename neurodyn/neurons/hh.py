@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import nonnegative, param, positive, state
+from ..fields import Param, State, nonnegative, param, positive, state
 from ..solve import exp_euler, gate, phi
 from .base import RUNAWAY, Firing, bounded, current
 
@@ -21,7 +21,8 @@ class HH(Firing):
     surrogate's scale is V_th - E_L.
 
     Input: current I in pA (a tensor or a `Current`), and optionally ``delta`` in mV; ``(*batch, *size)``.
-    Output: spikes, 0 or 1, of the same shape. States: V in mV, gates m, h, n, at rest. Take dt of 0.05 ms or less.
+    Output: spikes, 0 or 1, of the same shape. States: V in mV, gates m, h, n, at rest. Take dt of 0.05 ms or less; more
+    than 0.25 ms, about the time constant of m at rest, is a `TimeStepWarning`.
 
     Source: Hodgkin and Huxley (1952), A quantitative description of membrane current and its application to conduction
     and excitation in nerve, Journal of Physiology 117; V is the potential inside, with rest at -65 mV. The membrane
@@ -34,19 +35,21 @@ class HH(Firing):
         tensor([0., 4.])
     """
 
-    C: Tensor = param(1 * u.pF, domain=positive)
-    g_Na: Tensor = param(120 * u.nS, domain=nonnegative)
-    g_K: Tensor = param(36 * u.nS, domain=nonnegative)
-    g_L: Tensor = param(0.3 * u.nS, domain=nonnegative)
-    E_Na: Tensor = param(50 * u.mV)
-    E_K: Tensor = param(-77 * u.mV)
-    E_L: Tensor = param(-54.387 * u.mV)
-    V_th: Tensor = param(0 * u.mV)
+    C: Param = param(1 * u.pF, doc="capacitance of the membrane", domain=positive)
+    g_Na: Param = param(120 * u.nS, doc="sodium conductance", domain=nonnegative)
+    g_K: Param = param(36 * u.nS, doc="potassium conductance", domain=nonnegative)
+    g_L: Param = param(0.3 * u.nS, doc="leak conductance", domain=nonnegative)
+    E_Na: Param = param(50 * u.mV, doc="reversal potential of sodium")
+    E_K: Param = param(-77 * u.mV, doc="reversal potential of potassium")
+    E_L: Param = param(-54.387 * u.mV, doc="reversal potential of the leak")
+    V_th: Param = param(0 * u.mV, doc="potential whose upward crossing is a spike")
 
-    V: Tensor = state(-65 * u.mV)
-    m: Tensor = state(0.0529)
-    h: Tensor = state(0.5961)
-    n: Tensor = state(0.3177)
+    V: State = state(default=-65 * u.mV, alias="V_initializer")
+    m: State = state(default=0.0529, alias="m_initializer")
+    h: State = state(default=0.5961, alias="h_initializer")
+    n: State = state(default=0.3177, alias="n_initializer")
+
+    time_scale = 0.25  # ms: about the time constant of m at rest
 
     @property
     def V_reset(self) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import param, state
+from ..fields import Param, State, param, state
 from .base import Leaky, integrate
 
 
@@ -32,10 +32,10 @@ class IF(Leaky):
         tensor([0., 8.])
     """
 
-    V_th: Tensor = param(1 * u.mV)
+    V_th: Param = param(1 * u.mV, doc="threshold")
     V_reset = 0.0
 
-    V: Tensor = state(0 * u.mV)
+    V: State = state(default=0 * u.mV, alias="V_initializer")
 
     def step(self, I: Tensor | Current, V: Tensor, delta: Tensor | None = None) -> tuple[Tensor, Tensor]:
         V = integrate(V, I, V_rest=0.0, R=self.R, tau=self.tau, dt=self.dt)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..solve import exp_euler, relax
 from .base import RUNAWAY, Peaked, current
 
@@ -31,18 +31,18 @@ class Izhikevich(Peaked):
         tensor([0., 3.])
     """
 
-    C: Tensor = param(1 * u.pF, domain=positive)
-    p2: Tensor = param(0.04 / u.ms / u.mV)
-    p1: Tensor = param(5 / u.ms)
-    p0: Tensor = param(140 * u.mV / u.ms)
-    a: Tensor = param(0.02 / u.ms, domain=positive)
-    b: Tensor = param(0.2 / u.ms)
-    c: Tensor = param(-65 * u.mV)
-    d: Tensor = param(8 * u.mV / u.ms)
-    V_th: Tensor = param(30 * u.mV)
+    C: Param = param(1 * u.pF, doc="capacitance of the membrane", domain=positive)
+    p2: Param = param(0.04 / u.ms / u.mV, doc="coefficient of V squared")
+    p1: Param = param(5 / u.ms, doc="coefficient of V")
+    p0: Param = param(140 * u.mV / u.ms, doc="constant term")
+    a: Param = param(0.02 / u.ms, doc="rate of the recovery u", domain=positive)
+    b: Param = param(0.2 / u.ms, doc="sensitivity of u to V")
+    c: Param = param(-65 * u.mV, doc="potential after a spike")
+    d: Param = param(8 * u.mV / u.ms, doc="rise of u at a spike")
+    V_th: Param = param(30 * u.mV, doc="potential at which the upswing is cut off")
 
-    V: Tensor = state(-65 * u.mV)
-    u: Tensor = state(-13 * u.mV / u.ms)
+    V: State = state(default=-65 * u.mV, alias="V_initializer")
+    u: State = state(default=-13 * u.mV / u.ms, alias="u_initializer")
 
     @property
     def V_reset(self) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import param, state
+from ..fields import Param, State, param, state
 from .base import Leaky, integrate
 
 
@@ -30,11 +30,11 @@ class LIF(Leaky):
         tensor([0., 3.])
     """
 
-    V_th: Tensor = param(1 * u.mV)
-    V_reset: Tensor = param(0 * u.mV)
-    V_rest: Tensor = param(0 * u.mV)
+    V_th: Param = param(1 * u.mV, doc="threshold")
+    V_reset: Param = param(0 * u.mV, doc="potential after a reset")
+    V_rest: Param = param(0 * u.mV, doc="resting potential")
 
-    V: Tensor = state(0 * u.mV)
+    V: State = state(default=0 * u.mV, alias="V_initializer")
 
     def step(self, I: Tensor | Current, V: Tensor, delta: Tensor | None = None) -> tuple[Tensor, Tensor]:
         V = integrate(V, I, V_rest=self.V_rest, R=self.R, tau=self.tau, dt=self.dt)

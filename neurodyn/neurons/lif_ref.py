@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import nonnegative, param, state
+from ..fields import Param, State, nonnegative, param, state
 from ..solve import whole_steps
 from ..surrogate import straight_through
 from .base import Leaky, integrate
@@ -40,22 +40,24 @@ class LIFRef(Leaky):
         tensor([26.,  5.])
     """
 
-    tau_ref: Tensor = param(5 * u.ms, domain=nonnegative, learnable=False)
-    V_th: Tensor = param(1 * u.mV)
-    V_reset: Tensor = param(0 * u.mV)
-    V_rest: Tensor = param(0 * u.mV)
+    tau_ref: Param = param(5 * u.ms, doc="refractory period, a number of steps", domain=nonnegative, learnable=False)
+    V_th: Param = param(1 * u.mV, doc="threshold")
+    V_reset: Param = param(0 * u.mV, doc="potential after a reset")
+    V_rest: Param = param(0 * u.mV, doc="resting potential")
 
-    V: Tensor = state(0 * u.mV)
-    held: Tensor = state(0.0, learnable=False)
+    V: State = state(default=0 * u.mV, alias="V_initializer")
+    held: State = state(default=0.0, alias="held_initializer", learnable=False)
 
-    def __init__(self, size: int | tuple[int, ...], **values: Any):
-        super().__init__(size, **values)
-        limit = 1 / torch.finfo(self.tau_ref.dtype).eps
-        if bool((self.hold > limit).any()):
-            raise ValueError(
-                f"{self._label()}: tau_ref / dt is more than {limit:g} steps, which {self.tau_ref.dtype} cannot count; "
-                "use a larger dt or dtype=torch.float64"
-            )
+    if not TYPE_CHECKING:  # which reads the declarations instead
+
+        def __init__(self, size: int | tuple[int, ...], **values: Any):
+            super().__init__(size, **values)
+            limit = 1 / torch.finfo(self.tau_ref.dtype).eps
+            if bool((self.hold > limit).any()):
+                raise ValueError(
+                    f"{self._label()}: tau_ref / dt is more than {limit:g} steps, which {self.tau_ref.dtype} cannot "
+                    "count; use a larger dt or dtype=torch.float64"
+                )
 
     @property
     def hold(self) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..current import Current
-from ..fields import nonnegative, param, positive, state
+from ..fields import Param, State, nonnegative, param, positive, state
 from ..solve import exp_euler, gate
 from .base import RUNAWAY, Firing, bounded, current
 
@@ -37,22 +37,22 @@ class MorrisLecar(Firing):
         tensor([0., 6.])
     """
 
-    C: Tensor = param(20 * u.pF, domain=positive)
-    g_Ca: Tensor = param(4.4 * u.nS, domain=nonnegative)
-    g_K: Tensor = param(8 * u.nS, domain=nonnegative)
-    g_L: Tensor = param(2 * u.nS, domain=nonnegative)
-    V_Ca: Tensor = param(120 * u.mV)
-    V_K: Tensor = param(-84 * u.mV)
-    V_L: Tensor = param(-60 * u.mV)
-    V1: Tensor = param(-1.2 * u.mV)
-    V2: Tensor = param(18 * u.mV, domain=positive)
-    V3: Tensor = param(2 * u.mV)
-    V4: Tensor = param(30 * u.mV, domain=positive)
-    phi: Tensor = param(0.04 / u.ms, domain=positive)
-    V_th: Tensor = param(10 * u.mV)
+    C: Param = param(20 * u.pF, doc="capacitance of the membrane", domain=positive)
+    g_Ca: Param = param(4.4 * u.nS, doc="calcium conductance", domain=nonnegative)
+    g_K: Param = param(8 * u.nS, doc="potassium conductance", domain=nonnegative)
+    g_L: Param = param(2 * u.nS, doc="leak conductance", domain=nonnegative)
+    V_Ca: Param = param(120 * u.mV, doc="reversal potential of calcium")
+    V_K: Param = param(-84 * u.mV, doc="reversal potential of potassium")
+    V_L: Param = param(-60 * u.mV, doc="reversal potential of the leak")
+    V1: Param = param(-1.2 * u.mV, doc="potential at which half of the calcium channels are open")
+    V2: Param = param(18 * u.mV, doc="width of their opening in V", domain=positive)
+    V3: Param = param(2 * u.mV, doc="potential at which half of the potassium channels are open")
+    V4: Param = param(30 * u.mV, doc="width of their opening in V", domain=positive)
+    phi: Param = param(0.04 / u.ms, doc="rate of the potassium channels", domain=positive)
+    V_th: Param = param(10 * u.mV, doc="potential whose upward crossing is a spike")
 
-    V: Tensor = state(-60 * u.mV)
-    w: Tensor = state(0.015)
+    V: State = state(default=-60 * u.mV, alias="V_initializer")
+    w: State = state(default=0.015, alias="w_initializer")
 
     @property
     def V_reset(self) -> Tensor:

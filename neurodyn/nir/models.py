@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .. import units as u
 from ..current import Current
 from ..dynamics import Dynamics
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..neurons.base import Spiking, current
 from ..solve import relax
 
@@ -24,11 +24,11 @@ class PerfectIF(Spiking):
         [0.0, 0.0, 0.0, 1.0]
     """
 
-    R: Tensor = param(1 * u.Gohm / u.ms, domain=positive)
-    V_th: Tensor = param(1 * u.mV)
-    V_reset: Tensor = param(0 * u.mV)
+    R: Param = param(1 * u.Gohm / u.ms, doc="resistance", domain=positive)
+    V_th: Param = param(1 * u.mV, doc="threshold")
+    V_reset: Param = param(0 * u.mV, doc="potential after a reset")
 
-    V: Tensor = state(0 * u.mV)
+    V: State = state(default=0 * u.mV, alias="V_initializer")
 
     def step(self, I: Tensor | Current, V: Tensor) -> tuple[Tensor, Tensor]:
         V = V + self.dt * self.R * current(I, V)
@@ -47,11 +47,11 @@ class LI(Dynamics):
         [0.5, 0.75, 0.875]
     """
 
-    R: Tensor = param(1 * u.Gohm, domain=positive)
-    tau: Tensor = param(5 * u.ms, domain=positive)
-    V_rest: Tensor = param(0 * u.mV)
+    R: Param = param(1 * u.Gohm, doc="resistance", domain=positive)
+    tau: Param = param(5 * u.ms, doc="time constant", domain=positive)
+    V_rest: Param = param(0 * u.mV, doc="resting potential")
 
-    V: Tensor = state(0 * u.mV)
+    V: State = state(default=0 * u.mV, alias="V_initializer")
 
     def step(self, I: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
         V = relax(V, self.V_rest + self.R * I, self.tau, self.dt)

@@ -144,6 +144,8 @@ class _Writer:
         """Modules one after the other; a synapse and the neuron behind it are one node."""
         rest = iter([*itertools.pairwise(parts), *((part, ("", None)) for part in parts[-1:])])
         for (path, part), (path_behind, behind) in rest:
+            if getattr(part, "exact", False):
+                self.refuse(part, path, "exact=True has no field in NIR; build it without")
             if type(part) is Expon and type(behind) in (LIF, IF) and part.size == behind.size:  # type: ignore[union-attr]
                 sources = self.add(behind, path_behind, neurons.write(part, behind), sources)  # type: ignore[arg-type]
                 next(rest, None)
@@ -197,6 +199,8 @@ class _Writer:
     def node(self, m: Any, path: str) -> Any:
         """The node of a module without inner structure; None if there is none."""
         nir = self.nir
+        if getattr(m, "exact", False):
+            self.refuse(m, path, "exact=True has no field in NIR; build it without")
         if type(m) in neurons.WRITERS:
             return neurons.write(m)
         if isinstance(m, CUBA):

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
 from .. import units as u
 from ..dynamics import Dynamics
-from ..fields import fraction, param, positive, state
+from ..fields import Param, State, fraction, param, positive, state
 from ..solve import relax
 
 Rule = Literal["tsodyks-markram", "brainstate"]
 
 
 class ShortTermPlasticity(Dynamics):
-    """Base of STP and STD: `rule` says which variant of the update is meant, see the classes."""
+    """Base of STP and STD: `rule` says which variant of the update is meant.
+
+    Args:
+        rule: variant of the update, "tsodyks-markram" or "brainstate".
+    """
+
+    if TYPE_CHECKING:
+        rule: Rule = "tsodyks-markram"
 
     def __init__(self, size: int | tuple[int, ...], *, rule: Rule = "tsodyks-markram", **values: Any):
         super().__init__(size, **values)
@@ -36,12 +43,6 @@ class STP(ShortTermPlasticity):
 
     Input: spikes, ``(*batch, *size)``, graded ones scale the jump. Output: release, same shape. States: u and x.
 
-    Args:
-        U: use of resources at the first spike, between 0 and 1 (0.15).
-        tau_f: time constant of u (1500 ms).
-        tau_d: time constant of x (200 ms).
-        rule: "tsodyks-markram" or "brainstate".
-
     Example:
         >>> stp = nd.STP(1, U=0.5, tau_d=1 * u.s)
         >>> [round(stp(torch.ones(1)).item(), 3) for _ in range(3)]  # a spike in each of three steps
@@ -50,17 +51,19 @@ class STP(ShortTermPlasticity):
     Source: Tsodyks, Pawelzik and Markram (1998), Neural networks with dynamic synapses, Neural Computation 10.
     """
 
-    U: Tensor = param(0.15, domain=fraction)
-    tau_f: Tensor = param(1500 * u.ms, domain=positive)
-    tau_d: Tensor = param(200 * u.ms, domain=positive)
+    U: Param = param(0.15, doc="use of resources at a spike", domain=fraction)
+    tau_f: Param = param(1500 * u.ms, doc="time constant of the facilitation u", domain=positive)
+    tau_d: Param = param(200 * u.ms, doc="time constant of the resources x", domain=positive)
 
-    u: Tensor = state(0.0)
-    x: Tensor = state(1.0)
+    u: State = state(default=0.0, alias="u_initializer")
+    x: State = state(default=1.0, alias="x_initializer")
 
-    def __init__(self, size: int | tuple[int, ...], *, rule: Rule = "tsodyks-markram", **values: Any):
-        if rule == "brainstate":
-            values.setdefault("u_initializer", values.get("U", self.params["U"].default))
-        super().__init__(size, rule=rule, **values)
+    if not TYPE_CHECKING:  # which reads the declarations instead
+
+        def __init__(self, size: int | tuple[int, ...], *, rule: Rule = "tsodyks-markram", **values: Any):
+            if rule == "brainstate":
+                values.setdefault("u_initializer", values.get("U", self.params["U"].default))
+            super().__init__(size, rule=rule, **values)
 
     def step(self, spike: Tensor, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         u_rest, x_rest = relax(u, 0.0, self.tau_f, self.dt), relax(x, 1.0, self.tau_d, self.dt)
@@ -81,11 +84,6 @@ class STD(ShortTermPlasticity):
 
     Input: spikes, ``(*batch, *size)``, graded ones scale the release. Output: release, same shape. State: x.
 
-    Args:
-        U: use of resources, between 0 and 1 (0.07).
-        tau: time constant of x (200 ms).
-        rule: "tsodyks-markram" or "brainstate".
-
     Example:
         >>> std = nd.STD(1, U=0.5, tau=1 * u.s)
         >>> [round(std(torch.ones(1)).item(), 3) for _ in range(3)]
@@ -94,10 +92,10 @@ class STD(ShortTermPlasticity):
     Source: Abbott, Varela, Sen and Nelson (1997), Synaptic depression and cortical gain control, Science 275.
     """
 
-    U: Tensor = param(0.07, domain=fraction)
-    tau: Tensor = param(200 * u.ms, domain=positive)
+    U: Param = param(0.07, doc="use of resources at a spike", domain=fraction)
+    tau: Param = param(200 * u.ms, doc="time constant of the resources x", domain=positive)
 
-    x: Tensor = state(1.0)
+    x: State = state(default=1.0, alias="x_initializer")
 
     def step(self, spike: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         x_rest = relax(x, 1.0, self.tau, self.dt)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .. import units as u
 from ..dynamics import Dynamics
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..neurons.base import Spiking
 from ..solve import relax
 from ..surrogate import DEFAULT
@@ -22,9 +22,9 @@ class LeakyIntegrator(Dynamics):
     Input and output: ``(*batch, *size)``, dimensionless.
     """
 
-    tau: Tensor = param(5 * u.ms, domain=positive)
+    tau: Param = param(5 * u.ms, doc="time constant", domain=positive)
 
-    r: Tensor = state(0.0)
+    r: State = state(default=0.0, alias="r_initializer")
 
     def step(self, x: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
         r = relax(r, 0.0, self.tau, self.dt) + x
@@ -61,11 +61,11 @@ class LeakySpike(Spiking):
     Source: Gerstner, Kistler, Naud and Paninski (2014), Neuronal Dynamics, ch. 1.3.
     """
 
-    tau: Tensor = param(5 * u.ms, domain=positive)
-    V_th: Tensor = param(1 * u.mV, domain=positive)
+    tau: Param = param(5 * u.ms, doc="time constant", domain=positive)
+    V_th: Param = param(1 * u.mV, doc="threshold", domain=positive)
     V_reset = 0.0
 
-    V: Tensor = state(0 * u.mV)
+    V: State = state(default=0 * u.mV, alias="V_initializer")
 
     def step(self, x: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
         V = relax(V, x, self.tau, self.dt)

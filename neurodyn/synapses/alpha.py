@@ -5,22 +5,25 @@ from __future__ import annotations
 from torch import Tensor
 
 from .. import units as u
-from ..dynamics import Dynamics
-from ..fields import param, positive, state
+from ..decaying import Decaying, Part
+from ..fields import Param, State, param, positive, state
 from ..solve import relax
+from .base import Linear
 
 
-class Alpha(Dynamics):
+class Alpha(Linear):
     r"""Alpha-function conductance: $\tau\,\dot g = h - g$ and $\tau\,\dot h = -h$; h jumps by the input.
 
     In a step g relaxes towards the h from before the step, then h decays and jumps. So the response starts one step
     after the jump. k steps after a unit jump, at $t = k\,dt$, it is $(t/\tau)\,e^{-t/\tau}$ times the constant
     $(e^x - 1)/x$ with $x = dt/\tau$; the function itself peaks at 1/e at $t = \tau$ (scale weights by e for peak 1).
+    With ``exact=True`` both equations are solved together, without the constant: $g \gets (g + h\,x)\,e^{-x}$.
 
     Input: jump of h in nS, ``(*batch, *size)``. Output: g in nS, same shape.
 
     Args:
-        tau: time constant (8 ms).
+        exact: whether g is the alpha function itself, and changes within the step; see
+            `neurodyn.synapses.base.Linear`.
 
     Example:
         >>> syn = nd.Alpha(1)
@@ -30,12 +33,19 @@ class Alpha(Dynamics):
     Source: Rall (1967), Distinguishing theoretical synaptic potentials, Journal of Neurophysiology 30.
     """
 
-    tau: Tensor = param(8 * u.ms, domain=positive)
+    tau: Param = param(8 * u.ms, doc="time from a jump to the peak", domain=positive)
 
-    g: Tensor = state(0 * u.nS)
-    h: Tensor = state(0 * u.nS)
+    g: State = state(default=0 * u.nS, alias="g_initializer")
+    h: State = state(default=0 * u.nS, alias="h_initializer")
 
-    def step(self, jump: Tensor, g: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        g = relax(g, h, self.tau, self.dt)
+    def step(self, jump: Tensor, g: Tensor, h: Tensor) -> tuple[Tensor | Decaying, Tensor, Tensor]:
+        if self.exact:
+            g = relax(g + h * (self.dt / self.tau), 0.0, self.tau, self.dt)
+        else:
+            g = relax(g, h, self.tau, self.dt)
         h = relax(h, 0.0, self.tau, self.dt) + jump
-        return g, g, h
+        return self.output(g, h), g, h
+
+    def output(self, g: Tensor, h: Tensor) -> Tensor | Decaying:
+        """g, or its course from g and h on."""
+        return Decaying([Part(g, self.tau, h)], self.dt) if self.exact else g

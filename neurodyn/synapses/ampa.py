@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..dynamics import Dynamics
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..solve import gate, whole_steps
 from ..surrogate import straight_through
 
@@ -17,7 +17,8 @@ class AMPA(Dynamics):
 
     A spike, any input other than 0, opens a pulse of transmitter: $[T]$ = T in the step of the spike and after it for
     T_dur in total, else 0. The pulse is counted in whole steps, T_dur = n dt lasts n of them (a fraction counts as
-    one more), and a spike inside a pulse starts it anew. The equation is solved exactly for each step.
+    one more), so that T_dur cannot be learned; a spike inside a pulse starts it anew. The equation is solved exactly
+    for each step.
 
     Backward, a spike s is taken to mix the counts with and without it, n s + (1 - s) rest, and $[T]$ to be T times the
     count over n; so a gradient reaches the spikes.
@@ -26,12 +27,6 @@ class AMPA(Dynamics):
 
     Input: spikes, ``(*batch, *size)``. Output: g between 0 and 1, dimensionless, same shape.
     States: g, and ``pulse``, the number of steps for which transmitter is present, this one included.
-
-    Args:
-        alpha: binding rate (0.98 / (ms mM)).
-        beta: unbinding rate (0.18 / ms).
-        T: concentration of the pulse (0.5 mM).
-        T_dur: its duration (0.5 ms); it cannot be learned, as it is a number of steps.
 
     Example:
         >>> syn = nd.AMPA(1, dt=0.1 * u.ms)
@@ -43,13 +38,18 @@ class AMPA(Dynamics):
     kinetic model of receptor binding, Neural Computation 6.
     """
 
-    alpha: Tensor = param(0.98 / (u.ms * u.mM), domain=positive)
-    beta: Tensor = param(0.18 / u.ms, domain=positive)
-    T: Tensor = param(0.5 * u.mM, domain=positive)
-    T_dur: Tensor = param(0.5 * u.ms, domain=positive, learnable=False)
+    alpha: Param = param(0.98 / (u.ms * u.mM), doc="binding rate", domain=positive)
+    beta: Param = param(0.18 / u.ms, doc="unbinding rate", domain=positive)
+    T: Param = param(0.5 * u.mM, doc="concentration of the pulse", domain=positive)
+    T_dur: Param = param(0.5 * u.ms, doc="duration of the pulse, whole steps", domain=positive, learnable=False)
 
-    g: Tensor = state(0.0)
-    pulse: Tensor = state(0.0, counts=True)
+    g: State = state(default=0.0, alias="g_initializer")
+    pulse: State = state(default=0.0, alias="pulse_initializer", counts=True)
+
+    @property
+    def time_scale(self) -> Tensor:
+        """The duration of the pulse, which a longer step would make longer."""
+        return self.T_dur
 
     def step(self, spike: Tensor, g: Tensor, pulse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         steps = whole_steps(self.T_dur, self.dt)
@@ -66,12 +66,6 @@ class GABAa(AMPA):
     Input: spikes, ``(*batch, *size)``. Output: g between 0 and 1, dimensionless, same shape. Pair it with a `COBA`
     whose reversal potential is below rest.
 
-    Args:
-        alpha: binding rate (0.53 / (ms mM)).
-        beta: unbinding rate (0.18 / ms).
-        T: concentration of the pulse (1 mM).
-        T_dur: its duration (1 ms), see `AMPA`.
-
     Example:
         >>> syn = nd.GABAa(1, dt=0.5 * u.ms)
         >>> [round(syn(torch.tensor([spike])).item(), 3) for spike in (1.0, 0.0, 0.0)]
@@ -80,6 +74,6 @@ class GABAa(AMPA):
     Source: Destexhe, Mainen and Sejnowski (1994), Neural Computation 6.
     """
 
-    alpha: Tensor = param(0.53 / (u.ms * u.mM), domain=positive)
-    T: Tensor = param(1.0 * u.mM, domain=positive)
-    T_dur: Tensor = param(1.0 * u.ms, domain=positive, learnable=False)
+    alpha: Param = param(0.53 / (u.ms * u.mM), doc="binding rate", domain=positive)
+    T: Param = param(1.0 * u.mM, doc="concentration of the pulse", domain=positive)
+    T_dur: Param = param(1.0 * u.ms, doc="duration of the pulse, whole steps", domain=positive, learnable=False)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from .. import units as u
-from ..dynamics import Dynamics
-from ..fields import Param, Parametrised, param, positive, show, state
+from ..decaying import Decaying, Part
+from ..fields import Param, Parametrised, State, param, positive, show, state
 from ..solve import relax
+from .base import Linear
 
 
 def peak_factor(tau_rise: Tensor, tau_decay: Tensor) -> Tensor:
@@ -37,7 +38,7 @@ class _Amplitude(Param):
         super().write(module, value)
 
 
-class DualExpon(Dynamics):
+class DualExpon(Linear):
     r"""Difference of two exponentials: conductance $g = A\,(g_{decay} - g_{rise})$.
 
     $\tau_{decay}\,\dot g_{decay} = -g_{decay}$ and $\tau_{rise}\,\dot g_{rise} = -g_{rise}$; the input is added to both
@@ -51,9 +52,8 @@ class DualExpon(Dynamics):
     Input: jump in nS, ``(*batch, *size)``. Output: g in nS, same shape.
 
     Args:
-        tau_decay: (10 ms).
-        tau_rise: (1 ms).
-        A: factor, dimensionless (normalised to peak 1).
+        exact: whether g changes within the step, or is held; see
+            `neurodyn.synapses.base.Linear`.
 
     Example:
         >>> syn = nd.DualExpon(1, dt=0.1 * u.ms)
@@ -64,28 +64,38 @@ class DualExpon(Dynamics):
     Source: Roth and van Rossum (2009), Modeling synapses, in Computational Modeling Methods for Neuroscientists.
     """
 
-    tau_decay: Tensor = param(10 * u.ms, domain=positive)
-    tau_rise: Tensor = param(1 * u.ms, domain=positive)
-    A: Tensor = _Amplitude(1.0)  # type: ignore[assignment]
+    time_constants = ("tau_rise", "tau_decay")
 
-    g_rise: Tensor = state(0 * u.nS)
-    g_decay: Tensor = state(0 * u.nS)
+    tau_decay: Param = param(10 * u.ms, doc="time constant of the decay", domain=positive)
+    tau_rise: Param = param(1 * u.ms, doc="time constant of the rise", domain=positive)
+    A: Param = _Amplitude(1.0, doc="factor", computed="for a peak of 1")
 
-    def __init__(self, size: int | tuple[int, ...], *, A: Any = None, learn: Iterable[str] = (), **values: Any):
-        super().__init__(size, A=1.0 if A is None else A, learn=learn, **values)
-        rise, decay = self.tau_rise.detach(), self.tau_decay.detach()
-        if bool(((rise - decay).abs() <= torch.finfo(decay.dtype).eps ** 0.5 * decay).any()):
-            raise ValueError(
-                f"{self._label()}: tau_rise and tau_decay must differ, got {show(rise, u.ms)} and {show(decay, u.ms)}; "
-                "for equal time constants use Alpha(size, tau=...)"
-            )
-        self.normalised = A is None and "A" not in self._parameters
-        if self.normalised:
-            del self._buffers["A"]
-        elif A is None:  # learned from the normalised value on
-            self.A = nn.Parameter(peak_factor(rise, decay))
+    g_rise: State = state(default=0 * u.nS, alias="g_rise_initializer")
+    g_decay: State = state(default=0 * u.nS, alias="g_decay_initializer")
 
-    def step(self, jump: Tensor, g_rise: Tensor, g_decay: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    if not TYPE_CHECKING:  # which reads the declarations instead
+
+        def __init__(self, size: int | tuple[int, ...], *, A: Any = None, learn: Iterable[str] = (), **values: Any):
+            super().__init__(size, A=1.0 if A is None else A, learn=learn, **values)
+            rise, decay = self.tau_rise.detach(), self.tau_decay.detach()
+            if bool(((rise - decay).abs() <= torch.finfo(decay.dtype).eps ** 0.5 * decay).any()):
+                raise ValueError(
+                    f"{self._label()}: tau_rise and tau_decay must differ, got {show(rise, u.ms)} and "
+                    f"{show(decay, u.ms)}; for equal time constants use Alpha(size, tau=...)"
+                )
+            self.normalised = A is None and "A" not in self._parameters
+            if self.normalised:
+                del self._buffers["A"]
+            elif A is None:  # learned from the normalised value on
+                self.A = nn.Parameter(peak_factor(rise, decay))
+
+    def step(self, jump: Tensor, g_rise: Tensor, g_decay: Tensor) -> tuple[Tensor | Decaying, Tensor, Tensor]:
         g_rise = relax(g_rise, 0.0, self.tau_rise, self.dt) + jump
         g_decay = relax(g_decay, 0.0, self.tau_decay, self.dt) + jump
-        return self.A * (g_decay - g_rise), g_rise, g_decay
+        return self.output(g_rise, g_decay), g_rise, g_decay
+
+    def output(self, g_rise: Tensor, g_decay: Tensor) -> Tensor | Decaying:
+        """g, or its course from the two states on."""
+        if self.exact:
+            return Decaying([Part(self.A * g_decay, self.tau_decay), Part(-self.A * g_rise, self.tau_rise)], self.dt)
+        return self.A * (g_decay - g_rise)

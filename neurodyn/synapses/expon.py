@@ -5,12 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from .. import units as u
-from ..dynamics import Dynamics
-from ..fields import param, positive, state
+from ..decaying import Decaying, Part
+from ..fields import Param, State, param, positive, state
 from ..solve import relax
+from .base import Linear
 
 
-class Expon(Dynamics):
+class Expon(Linear):
     r"""Exponentially decaying conductance: $\tau\,\dot g = -g$, and g jumps by the input.
 
     The jump comes after the decay and is part of the same step's output.
@@ -18,7 +19,8 @@ class Expon(Dynamics):
     Input: jump of g in nS, ``(*batch, *size)``. Output: g in nS, same shape.
 
     Args:
-        tau: time constant (8 ms).
+        exact: whether g decays within the step, or is held; see
+            `neurodyn.synapses.base.Linear`.
 
     Example:
         >>> syn = nd.Expon(1, tau=2 * u.ms)
@@ -28,10 +30,14 @@ class Expon(Dynamics):
     Source: Dayan and Abbott (2001), Theoretical Neuroscience, ch. 5.8.
     """
 
-    tau: Tensor = param(8 * u.ms, domain=positive)
+    tau: Param = param(8 * u.ms, doc="time constant", domain=positive)
 
-    g: Tensor = state(0 * u.nS)
+    g: State = state(default=0 * u.nS, alias="g_initializer")
 
-    def step(self, jump: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, jump: Tensor, g: Tensor) -> tuple[Tensor | Decaying, Tensor]:
         g = relax(g, 0.0, self.tau, self.dt) + jump
-        return g, g
+        return self.output(g), g
+
+    def output(self, g: Tensor) -> Tensor | Decaying:
+        """g, or its decay from g on."""
+        return Decaying([Part(g, self.tau)], self.dt) if self.exact else g

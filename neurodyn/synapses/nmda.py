@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..dynamics import Dynamics
-from ..fields import param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..solve import gate, relax
 
 
@@ -24,11 +24,6 @@ class NMDA(Dynamics):
     Input: spikes, ``(*batch, *size)``, graded ones scale the jump. Output: g between 0 and 1, dimensionless, same
     shape. States: g and x.
 
-    Args:
-        tau_rise: time constant of x (2 ms).
-        tau_decay: time constant of g (100 ms).
-        alpha: rate of opening (0.5 / ms).
-
     Example:
         >>> syn = nd.NMDA(1)
         >>> g = torch.stack([syn(torch.tensor([float(i == 0)])) for i in range(100)])
@@ -39,12 +34,12 @@ class NMDA(Dynamics):
     those of Brunel and Wang (2001), Journal of Computational Neuroscience 11.
     """
 
-    tau_rise: Tensor = param(2 * u.ms, domain=positive)
-    tau_decay: Tensor = param(100 * u.ms, domain=positive)
-    alpha: Tensor = param(0.5 / u.ms, domain=positive)
+    tau_rise: Param = param(2 * u.ms, doc="time constant of x", domain=positive)
+    tau_decay: Param = param(100 * u.ms, doc="time constant of g", domain=positive)
+    alpha: Param = param(0.5 / u.ms, doc="rate of opening", domain=positive)
 
-    g: Tensor = state(0.0)
-    x: Tensor = state(0.0)
+    g: State = state(default=0.0, alias="g_initializer")
+    x: State = state(default=0.0, alias="x_initializer")
 
     def step(self, spike: Tensor, g: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean = x * self.tau_rise / self.dt * -torch.expm1(-self.dt / self.tau_rise)

@@ -58,7 +58,7 @@ COPIES = {
     "deepcopy": copy.deepcopy,
     "pickle": lambda net: pickle.loads(pickle.dumps(net)),
     "torch.save": saved_and_loaded,
-    "AveragedModel": lambda net: nd.AveragedModel(net).module,
+    "AveragedModel": lambda net: swa_utils.AveragedModel(net).module,
 }
 
 
@@ -75,7 +75,7 @@ def test_copies_in_mid_sequence_hold_detached_values(copied):
 
 def test_averages_leave_the_states_alone():
     net = composed()
-    average = nd.AveragedModel(net, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(0.5))
+    average = swa_utils.AveragedModel(net, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(0.5))
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
     wanted = [p.detach().clone() for p in net.parameters()]
     for i in range(3):

@@ -83,11 +83,17 @@ def ddp_gradients(_: Path) -> None:
 
 @check
 def ddp_states_stay_local(_: Path) -> None:
+    """Also with torch's own class, called as it is."""
+    for wrapped in (nd.distributed.ddp, nn.parallel.DistributedDataParallel):
+        states_stay_local(wrapped)
+
+
+def states_stay_local(wrapped: Callable[[nn.Module], nn.Module]) -> None:
     whole, local = Windows(), Windows()
     first, second = data(7), data(7, seed=1)  # 4 and 3 sequences
     whole(first)
     local(mine(first))  # the states are set before DDP sees the network
-    net = nd.distributed.ddp(local)
+    net = wrapped(local)
     wanted = whole(second, nd.get_states(whole.layers))
     found = net(mine(second), nd.get_states(local.layers))
     assert torch.equal(found, mine(wanted))
@@ -193,7 +199,7 @@ class Driven(nn.Module):
             synapse=nd.Expon(31, tau=nd.init.Uniform(2 * u.ms, 9 * u.ms, random)),
             output=nd.COBA(31, E=torch.linspace(3, 5, 31) * u.mV),
         )
-        self.EI = nd.Projection(nn.Linear(31, 9), synapse=nd.AMPA(31), align="pre")
+        self.EI = nd.Projection(nn.Linear(31, 9), synapse=nd.AMPA(31, T_dur=1 * u.ms), align="pre")
         self.IE = nd.FixedNum(9, 31, 5, weight=-0.1 * u.nS, generator=random)
         self.register_buffer("drive", torch.linspace(0.9, 1.2, 31))
 

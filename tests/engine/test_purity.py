@@ -237,3 +237,31 @@ def test_a_profile_function_of_the_user_goes_on():
         sys.setprofile(before)
     assert kept is see
     assert seen
+
+
+CALLS: list[int] = []
+
+
+def test_an_operator_of_the_user_is_seen(no_programs):
+    """Its code runs inside torch's dispatcher, where torch's own operators are not looked into."""
+
+    @torch.library.custom_op("neurodyn_test::halve", mutates_args=())
+    def halve(x: Tensor) -> Tensor:
+        return x / 2
+
+    @halve.register_fake
+    def _(x: Tensor) -> Tensor:
+        CALLS.append(1)
+        return torch.empty_like(x)
+
+    class Halving(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lif = nd.LIF(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.lif(torch.ops.neurodyn_test.halve(x))
+
+    CALLS.clear()
+    fallback(Halving(), torch.rand(5, 2, 4), "CALLS")
+    assert CALLS == []

@@ -190,3 +190,46 @@ def test_a_tensor_without_a_path_to_the_loss_has_no_gradient_and_its_hook_does_n
         assert net.first.raw_tau.grad is None
         grads.append(net.second.raw_tau.grad)
     assert_same([grads[1]], [grads[0]])
+
+
+class TwoHeads(nn.Module):
+    """Two outputs that share nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Sequential(nn.Linear(3, 4), nd.Expon(4, learn="tau"))
+        self.second = nn.Sequential(nn.Linear(3, 4), nd.Expon(4, learn="tau"))
+
+    def forward(self, x):
+        return self.first(x), self.second(x)
+
+
+LOSSES = {
+    "one output": lambda net, ys: ys[0].sum(),
+    "the other": lambda net, ys: ys[1].square().sum(),
+    "both": lambda net, ys: (ys[0] * ys[1]).sum(),
+    "a final state": lambda net, states: states["second.1.g"].sum(),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_the_loss_does_not_depend_on_has_no_gradient(name):
+    net, xs, found = TwoHeads(), torch.rand(5, 2, 3), []
+    for compile in (True, False):
+        net.zero_grad()
+        results = nd.unroll(net, xs, compile=compile, return_states=True)
+        LOSSES[name](net, results[name == "a final state"]).backward()
+        found.append({key: p.grad for key, p in net.named_parameters()})
+    compiled, wanted = found
+    assert {key for key, grad in compiled.items() if grad is None} == {k for k, g in wanted.items() if g is None}
+    for key, grad in wanted.items():
+        if grad is not None:
+            torch.testing.assert_close(compiled[key], grad)
+
+
+def test_a_hook_is_given_a_tensor():
+    net, seen = TwoHeads(), []
+    for p in net.parameters():
+        p.register_hook(lambda grad: seen.append(grad.clamp(-1, 1)))
+    nd.unroll(net, torch.rand(5, 2, 3))[0].sum().backward()
+    assert len(seen) == 6

@@ -127,7 +127,7 @@ def test_errors(build, error, words) -> None:
 
 
 def test_weights_that_fit() -> None:
-    nd.Projection(sparse(4, 5, 1 * u.nS), synapse=nd.AMPA(4), align="pre", output=nd.COBA(E=0 * u.mV))
+    nd.Projection(sparse(4, 5, 1 * u.nS), synapse=nd.AMPA(4, T_dur=1 * u.ms), align="pre", output=nd.COBA(E=0 * u.mV))
     nd.Projection(sparse(4, 5, 1 * u.nS), output=nd.COBA(E=0 * u.mV))
     nd.Projection(sparse(4, 5, 1 * u.mV), plasticity=nd.STD(4))
     nd.Projection(sparse(4, 5, 1 * u.pA), delay=nd.Delay(4, 1 * u.ms))

@@ -33,6 +33,7 @@ def check(neuron, x, current=lambda x: x, steps=4):
     assert all(grad is None or grad.isfinite().all() for grad in grads)
 
 
+@pytest.mark.filterwarnings("ignore::neurodyn.TimeStepWarning")
 @pytest.mark.parametrize("dtype", DTYPES, ids=DTYPES.get)
 @pytest.mark.parametrize("dt", [0.01, 0.1, 1.0])
 @pytest.mark.parametrize("cls", NEURONS)

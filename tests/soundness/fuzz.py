@@ -301,7 +301,7 @@ def left(net: nn.Module, program: types.ModuleType) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path, module in net.named_modules():
         states = module.states if isinstance(module, nd.Dynamics) else ()
-        for name, value in module._buffers.items():
+        for name, value in dict(module._buffers).items():
             found[f"{'state' if name in states else 'buffer'} {path}.{name}"] = plain(value)
         for name, value in module._parameters.items():
             found[f"parameter {path}.{name}"] = plain(value)

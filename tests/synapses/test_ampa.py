@@ -30,6 +30,7 @@ def test_pulse_of_n_dt_lasts_n_steps(cls, dtype, n):
     assert found == [0] + n * [1] + (15 - n) * [0]
 
 
+@pytest.mark.filterwarnings("ignore::neurodyn.TimeStepWarning")
 def test_a_fraction_of_a_step_counts_as_one():
     assert pulses(nd.AMPA(1, T_dur=0.55 * u.ms, dt=0.1 * u.ms), [1.0] + 8 * [0.0]) == 6 * [1] + 3 * [0]
     assert pulses(nd.AMPA(1, T_dur=1e-9 * u.ms, dt=0.1 * u.ms), [1.0, 0.0]) == [1, 0]
@@ -63,7 +64,7 @@ def test_fraction_stays_between_0_and_1():
 
 def test_reset_keeps_the_batch():
     """Resetting with a batch size gave unbatched states."""
-    model = nd.AMPA(5)
+    model = nd.AMPA(5, dt=0.5 * u.ms)
     model(torch.ones(3, 5))
     model.reset_state(3)
     assert model.g.shape == model.pulse.shape == (3, 5)

@@ -1,0 +1,162 @@
+"""What `help` and editors show of a model: its signature and a table of its keywords, from what the class declares."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from inspect import Parameter, Signature
+from typing import Any
+
+from torch import nn
+
+#: Keywords that every model takes; their descriptions are those of `Dynamics`.
+_COMMON = ("size", "dt", "learn", "device", "dtype")
+#: Where the table goes: before the first of these headings of a docstring, which are for later reading.
+_LATER = re.compile(r"^(Args|Raises|Examples?|Source)\b.*:", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Default:
+    """The default of a keyword in a signature, which shows a quantity as ``5 ms``."""
+
+    value: Any
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def written(value: Any) -> str:
+    """A default as one reads it: ``5 ms``, ``0.02 / ms``."""
+    if callable(value) and hasattr(value, "__name__"):
+        return value.__name__
+    if callable(value) or value is None or isinstance(value, (str, bool, tuple)):
+        return repr(value)
+    try:
+        return f"{value:g~}".strip() if hasattr(value, "magnitude") else f"{value:g}"
+    except (TypeError, ValueError):  # an array
+        return "..."
+
+
+def signature(cls: type) -> Signature:
+    """The arguments that ``cls(...)`` takes: those of its ``__init__``, then the parameters that it declares."""
+    positional: list[Parameter] = []
+    options: dict[str, Parameter] = {}
+    passes_on = False
+    for i, (_, own) in enumerate(_constructors(cls)):
+        passes_on = any(p.kind is Parameter.VAR_KEYWORD for p in own)
+        for p in own:
+            if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) and i == 0:
+                positional.append(p)
+            elif p.kind is Parameter.KEYWORD_ONLY:
+                options.setdefault(p.name, p)
+    declared = getattr(cls, "params", {}) if passes_on else {}
+    taken = {p.name for p in positional}
+    fields = sorted(declared, key=lambda name: name.endswith("_initializer"))  # a stable sort: the order of the class
+    keywords = [options.pop(name, None) or _keyword(name, declared[name]) for name in fields if name not in taken]
+    keywords += [options.pop(name) for name in list(options) if name not in (*taken, *_COMMON)]
+    keywords += [options.pop(name) for name in _COMMON if name in options]
+    return Signature([_bare(p) for p in (*positional, *keywords)])
+
+
+def described(cls: type) -> str | None:
+    """The docstring of a model with the table of its keywords."""
+    doc, lines = inspect.cleandoc(cls.__doc__ or ""), table(cls)
+    if not lines:
+        return cls.__doc__
+    later = _LATER.search(doc)
+    place = later.start() if later else len(doc)
+    parts = (doc[:place].rstrip(), "Keywords:\n" + "\n".join(f"    {line}" for line in lines), doc[place:])
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def table(cls: type) -> list[str]:
+    """The lines of the table: each keyword with its default, the values that it may take, and its meaning."""
+    found, taken = rows(cls), signature(cls).parameters
+    starts = [f"{name}={taken[name].default!r}" for name in taken if name.endswith("_initializer")]
+    if not found and not starts:
+        return []
+    widths = [max([len(row[i]) for row in found], default=0) for i in range(3)]
+    lines = ["  ".join([*(f"{row[i]:<{widths[i]}}" for i in range(3)), row[3]]).rstrip() for row in found]
+    common = [name for name in _COMMON if name in taken]
+    lines += (
+        textwrap.wrap(f"States at the start: {', '.join(starts)}.", 110, subsequent_indent="    ") if starts else []
+    )
+    return [*lines, f"Also {', '.join(common)}: see `neurodyn.Dynamics`."]
+
+
+def rows(cls: type) -> list[tuple[str, str, str, str]]:
+    """Keyword, default, allowed values and meaning; without initial values and what the docstring itself explains."""
+    declared, explained = getattr(cls, "params", {}), arguments(cls.__doc__)
+    found: list[tuple[str, str, str, str]] = []
+    for name, p in signature(cls).parameters.items():
+        if name in explained or name in _COMMON:
+            continue
+        field = declared.get(name)
+        if field is None:
+            default = "required" if p.default is Parameter.empty else repr(p.default)
+            found.append((name, re.sub(r"\(.+\)$", "(...)", default), "", _meaning(cls, name)))
+        elif field.doc or not name.endswith("_initializer"):
+            found.append((name, _default(field), field.domain.name if field.domain else "", field.doc))
+    return found
+
+
+@functools.lru_cache(256)
+def arguments(doc: str | None) -> dict[str, str]:
+    """What the section ``Args:`` of a docstring says of each name."""
+    section = re.search(r"^Args:\n((?:[ ]+.*\n|\n)*)", inspect.cleandoc(doc or "") + "\n", re.MULTILINE)
+    found: dict[str, str] = {}
+    for names, text in re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n     .*)*)", section[1] if section else "", re.M):
+        found |= dict.fromkeys(names.split(", "), re.sub(r"\s+", " ", text))
+    return found
+
+
+def _meaning(cls: type, name: str) -> str:
+    """The first sentence on a keyword in the docstring of the class whose constructor takes it, and its choices."""
+    for _, own in _constructors(cls):
+        for p in own:
+            if p.name == name and p.kind is not Parameter.VAR_KEYWORD:
+                *others, last = re.findall(r"'[^']*'|\"[^\"]*\"", str(p.annotation)) or [""]
+                choices = " or ".join(part for part in (", ".join(others), last) if part)
+                return "; ".join(part for part in (_sentence(cls, name), choices) if part)
+    return ""
+
+
+def _sentence(cls: type, name: str) -> str:
+    texts = [arguments(owner.__doc__).get(name, "") for owner, _ in _constructors(cls)]
+    return next((re.split(r"[.;:](?:\s|$)", text)[0] for text in texts if text and not text.startswith("see ")), "")
+
+
+def _bare(p: Parameter) -> Parameter:
+    """Without its annotation, and a function as a default by its name: what fits a screen."""
+    named = inspect.isroutine(p.default)
+    return p.replace(annotation=Parameter.empty, default=Default(p.default, written(p.default)) if named else p.default)
+
+
+def _keyword(name: str, field: Any) -> Parameter:
+    default = Parameter.empty
+    if field.default is not None or field.computed:
+        default = Default(field.default, "..." if field.computed else written(field.default))
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default)
+
+
+def _default(field: Any) -> str:
+    if field.computed:
+        return field.computed
+    return f"required, {field.unit:~}" if field.default is None else written(field.default)
+
+
+def _constructors(cls: type) -> Iterator[tuple[type, list[Parameter]]]:
+    """Each class whose ``__init__`` gets arguments of ``cls(...)``, with these: up to one that passes nothing on."""
+    for owner in cls.__mro__:
+        if owner is nn.Module:
+            return
+        if "__init__" in vars(owner):
+            own = list(inspect.signature(vars(owner)["__init__"]).parameters.values())[1:]
+            yield owner, own
+            if not any(p.kind is Parameter.VAR_KEYWORD for p in own):
+                return

@@ -1,0 +1,119 @@
+"""What is not supported is said, with what to do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import neurodyn as nd
+from neurodyn import units as u
+
+
+def test_a_convolution_has_no_trace_for_each_weight():
+    net = nn.Sequential(nn.Conv1d(1, 2, 3), nd.LIF((2, 4)))
+    with pytest.raises(NotImplementedError, match=r"DRTRL: 0 is a Conv1d.*nd\.online\.ESDRTRL"):
+        nd.online.DRTRL(net)
+    net[0].requires_grad_(False)
+    nd.online.DRTRL(net)(torch.rand(3, 1, 6))
+
+
+@pytest.mark.parametrize("rule", [nd.online.DRTRL, nd.online.ESDRTRL, nd.online.EProp])
+def test_what_mixes_neurons_between_a_map_and_them(rule):
+    net = nn.Sequential(nn.Linear(4, 6), nn.Softmax(-1), nd.LIF(6))
+    with pytest.raises(NotImplementedError, match=r"2\.V \(3, 6\) of Sequential does not depend on 0 .* by neuron"):
+        rule(net)(torch.rand(3, 4))
+
+
+def test_a_parameter_in_time_without_a_trace():
+    net = nn.Sequential(nn.Linear(4, 6), nn.PReLU(), nd.LIF(6))
+    with pytest.raises(NotImplementedError, match=r"1\.weight of Sequential acts on the state 2\.V"):
+        nd.online.DRTRL(net)(torch.rand(3, 4))
+    net[1].requires_grad_(False)
+    nd.online.DRTRL(net)(torch.rand(3, 4))
+
+
+@pytest.mark.parametrize("rule", [lambda net: nd.online.OTTT(net, decay=0.8), nd.online.SLTT])
+def test_a_delay_hides_a_layer_from_rules_within_a_step(rule):
+    net = nn.Sequential(nn.Linear(4, 6), nd.LIF(6), nd.Delay(6, 2 * u.ms), nn.Linear(6, 2))
+    with pytest.raises(NotImplementedError, match=r"0 of Sequential does not act on the output within a step"):
+        rule(net)(torch.rand(3, 4))
+
+
+class Ring(nn.Module):
+    """Two populations that excite each other, one of which gets the input, and the other is the output."""
+
+    def __init__(self):
+        super().__init__()
+        self.enter, self.there, self.back = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 6)
+        self.one, self.two = nd.Delay(6, 1 * u.ms), nd.Delay(6, 1 * u.ms)
+
+    def forward(self, x):
+        one, two = self.one.read(), self.two.read()
+        self.one(torch.tanh(self.back(two) + self.enter(x)))
+        y = torch.tanh(self.there(one))
+        self.two(y)
+        return y
+
+
+def test_a_loop_that_is_the_only_way_to_the_output():
+    net = Ring()
+    nd.reset_states(net, 3)
+    learner = nd.online.DRTRL(net)
+    with pytest.raises(NotImplementedError, match=r"(back|enter) of Ring acts on the output only by way of a loop"):
+        learner(torch.rand(3, 4))
+    net.enter.requires_grad_(False)
+    net.back.requires_grad_(False)
+    nd.online.DRTRL(net)(torch.rand(3, 4))
+
+
+def test_ottt_names_neurons_without_one_leak():
+    net = nn.Sequential(nn.Linear(4, 6), nd.AdEx(6), nn.Linear(6, 2))
+    learner = nd.online.OTTT(net)
+    loss = learner(torch.rand(3, 4)).sum()
+    with pytest.raises(ValueError, match=r"OTTT: 0 feeds AdEx\(6\).*decay=\{'0': 0\.9\}"):
+        learner.backward(loss)
+    learner = nd.online.OTTT(net, decay={"0": 0.9})
+    learner.backward(learner(torch.rand(3, 4)).sum())
+    net[1] = nd.LIF(6, tau=torch.linspace(3, 9, 6) * u.ms)
+    learner = nd.online.OTTT(net)
+    loss = learner(torch.rand(3, 4)).sum()
+    with pytest.raises(ValueError, match=r"tau differs from neuron to neuron, from 3 to 9 ms"):
+        learner.backward(loss)
+    with pytest.raises(KeyError, match="no linear map 'first'; the network has 0, 2"):
+        nd.online.OTTT(net, decay={"first": 0.9})
+    with pytest.raises(ValueError, match=r"decay must be from 0 to 1, got 1\.5 for 0"):
+        nd.online.OTTT(net, decay={"0": 1.5})
+
+
+def test_wrong_arguments():
+    net = nn.Sequential(nn.Linear(4, 6), nd.LIF(6))
+    with pytest.raises(ValueError, match="decay must be at least 0 and below 1, got 1"):
+        nd.online.ESDRTRL(net, decay=1)
+    with pytest.raises(ValueError, match="feedback must be 'symmetric', 'random', 'adaptive' or B by name, got 'rand'"):
+        nd.online.EProp(net, "rand")
+    with pytest.raises(ValueError, match="no linear map 'out'; the network has 0"):
+        nd.online.EProp(net, {"out": torch.ones(2, 6)})
+    with pytest.raises(ValueError, match=r"feedback of 0 has shape \(4, 6\), wanted \(6, 4\)"):
+        nd.online.EProp(net, {"0": torch.ones(4, 6)})
+    with pytest.raises(ValueError, match="no neurodyn layer"):
+        nd.online.DRTRL(nn.Linear(3, 3))
+    with pytest.raises(ValueError, match="same number of time steps"):
+        nd.online.unroll(nd.online.DRTRL(net), torch.zeros(0, 3, 4), lambda y, t: y.sum())
+
+
+def test_a_readout_with_two_time_constants_has_no_filter_for_traces():
+    net = nn.Sequential(nn.Linear(4, 6), nd.LIF(6), nd.LeakyRateReadout(6, 2, tau=torch.tensor([5.0, 9.0]) * u.ms))
+    learner = nd.online.EProp(net)
+    with pytest.raises(ValueError, match=r"2\.leak\.r behind 2\.linear decays by factors from 0\.81.* to 0\.89"):
+        learner.backward(learner(torch.rand(3, 4)).sum())
+
+
+def test_backward_wants_the_loss_of_the_last_step():
+    learner = nd.online.DRTRL(nn.Sequential(nn.Linear(4, 6), nd.LIF(6)))
+    with pytest.raises(RuntimeError, match="no step has been made yet"):
+        learner.backward(torch.zeros((), requires_grad=True))
+    old = learner(torch.rand(3, 4)).sum()
+    learner(torch.rand(3, 4))
+    with pytest.raises(RuntimeError, match="does not depend on what the learner returned in its last step"):
+        learner.backward(old)

@@ -1,0 +1,237 @@
+"""What a wrong call says: the model, the parameter, what came, what was wanted, and the call that is right."""
+
+import dataclasses
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import rnn
+
+import neurodyn as nd
+from neurodyn import units as u
+
+
+@pytest.mark.parametrize("learn", [True, False, None, 3, [1], {"tau": True}], ids=str)
+def test_learn_takes_names(learn):
+    with pytest.raises(
+        TypeError, match=r"LIF\(3\): learn must name the parameters to train, got .*learn=\('R', 'tau'\)"
+    ):
+        nd.LIF(3, learn=learn)
+    with pytest.raises(TypeError, match=r"Expon\(3\): learn must name .* for example learn=\"tau\""):
+        nd.Expon(3, learn=learn)
+
+
+def test_learn_takes_any_iterable_of_names():
+    assert set(dict(nd.LIF(3, learn=(name for name in ("tau", "R"))).named_parameters())) == {"raw_tau", "raw_R"}
+
+
+def test_learn_of_a_connection_takes_names():
+    with pytest.raises(TypeError, match=r"learn takes .*got True"):
+        nd.FixedProb(3, 3, 0.5, weight=1.0 * u.mV, learn=True)
+
+
+@pytest.mark.parametrize("layer", [nd.LIF, lambda n, **k: nd.LeakySpikeReadout(2, n, **k)], ids=["LIF", "readout"])
+@pytest.mark.parametrize(
+    ("given", "got", "example"),
+    [
+        ("arctan", "'arctan'", "Arctan"),
+        ("piecewise_exp", "'piecewise_exp'", "PiecewiseExp"),
+        ("fast", "'fast'", "Arctan"),
+        (nd.surrogate.Sigmoid, "the class Sigmoid", "Sigmoid"),
+        (None, "None", "Arctan"),
+        (2.0, "2.0", "Arctan"),
+    ],
+    ids=str,
+)
+def test_a_surrogate_is_an_instance(layer, given, got, example):
+    with pytest.raises(
+        TypeError, match=rf"\(3\): surrogate must .* got {got}; write surrogate=nd.surrogate.{example}\(\)"
+    ):
+        layer(3, surrogate=given)
+
+
+def test_a_surrogate_may_be_any_function():
+    assert nd.LIF(3, surrogate=lambda x: nd.surrogate.Arctan()(x))(torch.full((3,), 2.0)).sum() == 3
+
+
+@dataclasses.dataclass
+class Pair:
+    y: torch.Tensor
+    r: torch.Tensor
+
+
+class Returning(nd.Dynamics):
+    """Its step returns what it is told to."""
+
+    r = nd.state(0.0)
+
+    def __init__(self, f):
+        super().__init__(3)
+        self.f = f
+
+    def step(self, x, r):
+        return self.f(x, r)
+
+
+TUPLE = r"Returning\(3\): Returning.step must return the tuple \(output, r\), .* got {}; end it with `return output, r`"
+STATE = (
+    r"Returning.step returned {} for the state r, wanted a tensor of shape \(2, 3\); a constant is torch.full_like\(r"
+)
+OUTPUT = r"Returning.step returned {} as its output or in it; wanted a tensor, or a tuple, list or dict of tensors"
+STEPS = {
+    "a tensor": (lambda x, r: x + r, TUPLE.format(r"one tensor of shape \(2, 3\)")),
+    "one value": (lambda x, r: (x,), TUPLE.format("1 value")),
+    "three values": (lambda x, r: (x, r, r), TUPLE.format("3 values")),
+    "None": (lambda x, r: None, TUPLE.format("None")),
+    "a dict": (lambda x, r: {"y": x, "r": r}, TUPLE.format("a dict")),
+    "a dataclass": (lambda x, r: Pair(x, r), TUPLE.format("a Pair")),
+    "a float as state": (lambda x, r: (x, 2.0), STATE.format("2.0, a float,")),
+    "None as state": (lambda x, r: (x, None), STATE.format("None")),
+    "a float as output": (lambda x, r: (1.0, r + x), OUTPUT.format("1.0, a float,")),
+    "None in the output": (lambda x, r: ((x, None), r + x), OUTPUT.format("None")),
+    "a dataclass as output": (lambda x, r: (Pair(x, r), r + x), OUTPUT.format("a Pair")),
+}
+
+
+@pytest.mark.parametrize(("step", "wanted"), STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize("how", ["call", "eager", "compiled"])
+def test_what_a_step_returns(how, step, wanted):
+    layer, x = Returning(step), torch.rand(2, 3)  # a batch of 2, as many as there are values
+    with pytest.raises(TypeError, match=wanted):
+        layer(x) if how == "call" else nd.unroll(layer, x.expand(4, 2, 3), compile=how == "compiled")
+
+
+def test_a_dynamics_without_states():
+    class Scale(nd.Dynamics):
+        gain = nd.param(1.0)
+
+        def step(self, x):
+            return (self.gain * x,)
+
+    with pytest.raises(
+        TypeError, match=r"Scale\(3\): Scale declares no state.*V = nd.state\(0.0\), or derive Scale from nn"
+    ):
+        Scale(3)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_smaller_last_batch(compile):
+    net = nn.Sequential(nn.Linear(5, 3), nd.LIF(3))
+    _, states = nd.unroll(net, torch.rand(4, 8, 5), compile=False, return_states=True)
+    xs = torch.rand(4, 6, 5)
+    wanted = r"LIF\(3\): V holds batch \(8,\) .* batch \(6,\).*states=\{name: value\[:6\] for .*drop_last=True"
+    with pytest.raises(ValueError, match=wanted):
+        nd.unroll(net, xs, states=states, compile=compile)
+    ys = nd.unroll(net, xs, states={name: value[:6] for name, value in states.items()}, compile=False)
+    assert ys.shape == (4, 6, 3)
+
+
+SEQUENCES = [torch.ones(4, 5), torch.ones(3, 5)]
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize(
+    ("xs", "error", "wanted"),
+    [
+        (rnn.pack_sequence(SEQUENCES), TypeError, r"xs is packed .*pad_packed_sequence\(xs\).*nd.last.*nd.step_mask"),
+        ("strided", TypeError, r"xs is nested.*pad_sequence\(xs.unbind\(\)\).*nd.last.*nd.step_mask"),
+        ("jagged", TypeError, r"xs is nested.*pad_sequence\(xs.unbind\(\)\).*nd.last.*nd.step_mask"),
+        (SEQUENCES, ValueError, r"xs holds tensors with 4 and 3 time steps.*pad_sequence\(sequences\)"),
+        (torch.ones(4, 5).numpy(), TypeError, r"xs is a ndarray, wanted a tensor .*torch.as_tensor\(xs\)"),
+        ({"x": torch.ones(4, 5)}, TypeError, "xs is a dict, wanted a tensor"),
+        ((torch.ones(4, 5), 1.0), TypeError, "xs holds a float"),
+        ((), ValueError, "xs holds no tensor"),
+        (torch.tensor(1.0), ValueError, "xs holds a single number"),
+        (torch.ones(0, 5), ValueError, r"xs has no time step, its shape is \(0, 5\)"),
+    ],
+    ids=["packed", "nested", "jagged", "list", "array", "dict", "float", "empty", "number", "no step"],
+)
+def test_inputs_of_unroll(xs, error, wanted):
+    if isinstance(xs, str):
+        xs = torch.nested.nested_tensor(SEQUENCES, layout=getattr(torch, xs))
+    with pytest.raises(error, match=f"unroll: {wanted}"):
+        nd.unroll(nn.Sequential(nn.Linear(5, 3), nd.LIF(3)), xs, compile=False)
+
+
+def test_batch_in_front():
+    net = nn.Sequential(nn.Linear(5, 3), nd.LIF(3))
+    _, states = nd.unroll(net, torch.rand(4, 8, 5), compile=False, return_states=True)
+    last = r"\(8, 5, 20\), perhaps \(batch, 5, time\): use xs.permute\(2, 0, 1\)"
+    with pytest.raises(RuntimeError, match=last):
+        nd.unroll(net, torch.rand(8, 5, 20), compile=False)
+    with pytest.raises(ValueError, match=last):
+        nd.unroll(nd.LIF(5), torch.rand(8, 5, 20), compile=False)
+    with pytest.raises(ValueError, match=r"as the states have batch \(8,\): use xs.transpose\(0, 1\)"):
+        nd.unroll(net, torch.rand(8, 20, 5), states=states, compile=False)
+    with pytest.raises(ValueError, match="holds batch") as other:  # nothing to tell it by
+        nd.unroll(net, torch.rand(9, 20, 5), states=states, compile=False)
+    assert not hasattr(other.value, "__notes__")
+    with pytest.raises(ValueError, match=r"last: .*ys has its batch in front, use ys.transpose\(0, 1\)"):
+        nd.last(torch.rand(2, 20, 3), torch.tensor([1, 2]))
+
+
+def test_batch_in_front_of_a_loss():
+    labels = torch.randint(3, (8,))
+    with pytest.raises(
+        ValueError, match=r"spike_count: labels .* shape \(20,\).*got .* \(8,\); .* use .transpose\(0, 1\)"
+    ):
+        nd.losses.spike_count(torch.rand(8, 20, 3), labels, true=4, false=0)
+    with pytest.raises(ValueError, match=r"got .* \(7,\)$"):
+        nd.losses.spike_count(torch.rand(8, 20, 3), labels[:7], true=4, false=0)
+
+
+@pytest.mark.parametrize("cell", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
+def test_cells_of_torch(cell):
+    with pytest.raises(TypeError, match=rf"{cell.__name__} in an nn.Sequential forgets .* use nd.{cell.__name__}"):
+        nd.unroll(nn.Sequential(cell(3, 3)), torch.rand(4, 2, 3))
+
+
+def test_another_size_names_the_layer_for_any_shape():
+    any_shape = r"LIF\(3\): the input has shape \(2, 5\), wanted \(\*batch, 3\); LIF\(\(\), ...\), .* takes any shape"
+    with pytest.raises(ValueError, match=any_shape):
+        nd.unroll(nd.LIF(3), torch.rand(4, 2, 5), compile=False)
+    xs = torch.rand(4, 2, 5)
+    assert torch.equal(nd.unroll(nd.LIF(()), xs, compile=False), nd.unroll(nd.LIF(5), xs, compile=False))
+    for layer in (nd.GRUCell(3, 3), nd.Recurrent(nd.LIF(3), nn.Identity())):  # which have no such size
+        with pytest.raises(ValueError, match="wanted") as other:
+            layer(torch.rand(2, 5))
+        assert "any shape" not in str(other.value)
+
+
+def slow(tau, dtype, how):
+    if how == "dtype=":
+        return nd.LIF(3, R=1 * u.Gohm, tau=tau * u.ms, dtype=dtype)
+    return nn.Sequential(nd.LIF(3, R=1 * u.Gohm, tau=tau * u.ms)).to(dtype)[0]
+
+
+@pytest.mark.parametrize("how", ["dtype=", "to"])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.bfloat16, 512), (torch.float16, 4096)])
+def test_a_time_constant_that_is_lost_in_rounding(dtype, bound, how):
+    kind = str(dtype).removeprefix("torch.")
+    text = rf"LIF\(3\): tau=\d+ ms is too slow for {kind} at dt=1 ms.*above {bound} ms.*layer.float\(\).*torch.autocast"
+    with pytest.warns(UserWarning, match=text) as said:
+        layer = slow(1.1 * bound, dtype, how)
+    assert len(said) == 1
+    with warnings.catch_warnings(action="error"):
+        moving = slow(0.5 * bound, dtype, how)
+        layer.to("cpu"), layer.eval()
+        slow(1.1 * bound, torch.float32, how)
+    xs = torch.zeros(50, 3, dtype=dtype)
+
+    def last(layer):
+        layer.reset_state()
+        layer.V += 0.7
+        nd.unroll(layer, xs, states=nd.get_states(layer), compile=False)
+        return layer.V
+
+    start = torch.full((3,), 0.7, dtype=dtype)
+    assert torch.equal(last(layer), start)  # it does stand still
+    assert (last(moving) < start).all()
+    assert (last(layer.float()) < start).all()  # and no longer does
+
+
+def test_what_only_counts_is_not_lost():
+    with warnings.catch_warnings(action="error"):
+        nd.LIFRef(3, tau_ref=2000 * u.ms, dtype=torch.bfloat16)
+        nd.Delay(3, 600 * u.ms, dtype=torch.bfloat16)

@@ -1,0 +1,72 @@
+"""What is said when a state becomes NaN in a simulation."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import neurodyn as nd
+from neurodyn import units as u
+
+
+class Network(nn.Module):
+    def __init__(self, noisy=False):
+        super().__init__()
+        self.first, self.second, self.noisy = nd.LIF(4), nd.LIF(4), noisy
+
+    def forward(self, x):
+        x = x + 0 * torch.rand(4) if self.noisy else x
+        return self.second(self.first(x).cumsum(-1))
+
+
+def drawn(i, n, random):
+    x = torch.rand(n, 4, generator=random)
+    if i <= 37 < i + n:
+        x[37 - i, 2] = torch.nan
+    return x
+
+
+@pytest.mark.parametrize(("compile", "given"), [(False, False), (False, True), (True, True)])
+def test_the_layer_the_state_and_the_step(compile, given):
+    net, rows = Network(), drawn(0, 60, None) if given else drawn
+    before = torch.get_rng_state()
+    with pytest.warns(nd.NaNWarning) as said:
+        recording = nd.simulate(net, 60 * u.ms, rows, ["first.V"], compile=compile)
+    assert [str(w.message) for w in said] == [
+        "simulate: V of LIF(4) 'first' is NaN from step 37 on, at 38 ms, in 1 of 4 places; "
+        "look at its input in that step, and at dt"
+    ]
+    assert said[0].filename == __file__
+    assert torch.equal(torch.get_rng_state(), before)
+    V = recording["first.V"].values
+    assert V[:37].isfinite().all()
+    assert V[37:].isnan().sum(-1).eq(1).all()
+    assert torch.equal(nd.get_states(net)["first.V"].isnan(), V[-1].isnan())
+
+
+def test_a_network_without_input_and_one_that_draws_numbers():
+    class Alone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.n = nd.LIF(2, reset="hard", V_initializer=0.5 * u.mV)
+
+        def forward(self):
+            return self.n(torch.log(0.9 - self.n.V.abs()) * 0 - 1.0)
+
+    with pytest.warns(nd.NaNWarning, match=r"V of LIF\(2\) 'n' is NaN from step \d+ on, at \d+ ms, in 2 of 2 places"):
+        nd.simulate(Alone(), 50 * u.ms, compile=False)
+    xs = torch.ones(50, 4)
+    xs[7] = torch.nan
+    with pytest.warns(nd.NaNWarning, match="V of LIF.* 'first' is NaN from step 107 on"):
+        nd.simulate(Network(noisy=True), 50 * u.ms, xs, compile=False, start=100)
+
+
+def test_nothing_is_said_without_reason():
+    net = Network()
+    nd.reset_states(net)
+    marked = nd.get_states(net) | {"second.V": torch.full((4,), torch.nan)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nd.simulate(net, 20 * u.ms, torch.rand(20, 4), compile=False)
+        nd.simulate(net, 20 * u.ms, torch.rand(20, 4), compile=False, states=marked)  # NaN from the start
