@@ -117,10 +117,11 @@ def charge_of(kind: type, ratio: float, exact: bool) -> float:
 def potential_of(output: str, dt: float, exact: bool) -> float:
     """The relative error of V 10 ms after a spike through `Expon` (5 ms) into `LIF` (20 ms)."""
     coba = output == "COBA"
-    out = nd.COBA(E=60 * u.mV) if coba else nd.CUBA(scale=60 * u.mV)
-    synapse = nd.Expon((), tau=5 * u.ms, dt=dt * u.ms, exact=exact)
-    neuron = nd.LIF((), tau=20 * u.ms, R=0.1 * u.Gohm, V_th=1e3 * u.mV, dt=dt * u.ms)
-    net = torch.nn.Sequential(synapse, out, neuron).double()
+    double = {"dtype": torch.float64}
+    out = nd.COBA(E=60 * u.mV, **double) if coba else nd.CUBA(scale=60 * u.mV, **double)
+    synapse = nd.Expon((), tau=5 * u.ms, dt=dt * u.ms, exact=exact, **double)
+    neuron = nd.LIF((), tau=20 * u.ms, R=0.1 * u.Gohm, V_th=1e3 * u.mV, dt=dt * u.ms, **double)
+    net = torch.nn.Sequential(synapse, out, neuron)
     with torch.no_grad():
         for step in range(round(10 / dt)):
             net(torch.full((), 5.0 * (step == 0), dtype=torch.float64))  # nS

@@ -28,6 +28,7 @@ from .delay import Delay
 from .delayed import narrow_delays
 from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .engine import EagerWarning, Unroll, unroll
+from .eventprop import spike_times
 from .explain import Explanation, explain
 from .fields import Param, State, fraction, nonnegative, param, positive, state
 from .inputs import OU, DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
@@ -185,6 +186,7 @@ __all__ = [
     "set_default_dt",
     "set_states",
     "simulate",
+    "spike_times",
     "state",
     "step_mask",
     "surrogate",

@@ -39,8 +39,8 @@ class Decaying(Current):
     """
 
     def __init__(self, parts: Sequence[Part], dt: float, rest: Tensor | Current | None = None):
-        super().__init__(self.__call__, parts[0].x)
-        self.parts, self.dt, self.rest = tuple(parts), dt, rest
+        # no super().__init__, whose f would hold this object and all its tensors until the garbage collector comes
+        self.parts, self.dt, self.rest, self.like = tuple(parts), dt, rest, parts[0].x
 
     def felt(self, leak: Tensor | float) -> Any:
         r"""The constant that moves a membrane with this leak over the step as far as the decaying one does.
@@ -57,7 +57,9 @@ class Decaying(Current):
         total: Any = self.rest
         for x, tau, y in self.parts:
             kind = precise(x.dtype)
-            of_x, of_y = _weights(self.dt / tau.to(kind), torch.as_tensor(leak * self.dt, dtype=kind, device=x.device))
+            a = self.dt / tau.to(kind)
+            b = leak.to(kind) * self.dt if isinstance(leak, Tensor) else torch.full_like(a, leak * self.dt)
+            of_x, of_y = _weights(a, b)
             felt = of_x.to(x.dtype) * x if y is None else of_x.to(x.dtype) * x + of_y.to(x.dtype) * y
             total = felt if total is None else total + felt
         return total

@@ -173,3 +173,12 @@ def test_random_numbers_go_on_as_if_nothing_had_run():
             nd.explain(Noisy(), torch.rand(5, 2, 3, generator=torch.Generator()))
         found.append(drawn())
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_activity_behind_a_current(exact):
+    """A watched neuron stays in one step with what gives it a current."""
+    projection = nd.Projection(nn.Linear(4, 3), synapse=nd.Expon(3, exact=exact), output=nd.CUBA())
+    text = str(nd.explain(nn.Sequential(projection, nd.LIF(3)), torch.rand(6, 2, 4)))
+    assert "1: LIF(3)\n    " in text
+    assert "% of the neurons silent" in text

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..dynamics import Dynamics
-from ..states import check_dt, detach_states, held_states, named_dynamics, reset_states, set_states
+from ..states import check_dt, held_states, named_dynamics, reset_states, set_states
+from .checks import check_within_step
 from .local import Key, Step, run
 from .maps import add_grad, is_dense, named_maps, split
-from .plan import Plan, check_within_step, make_plan
+from .own import expanded, own_parameters, start_slopes, start_unset
+from .plan import Plan, make_plan
 
 
 class Learner:
@@ -50,7 +51,7 @@ class Learner:
         check_dt(net)
         self.net = net
         self.maps = {module: name or type(module).__name__ for name, module in named_maps(net)}
-        self.own = _own_parameters(net) if self.traced else {}
+        self.own = own_parameters(net) if self.traced else {}
         inside = {id(p) for module in self.maps for p in module.parameters()} | {id(p) for _, p in self.own.values()}
         self.others = {name: p for name, p in net.named_parameters() if p.requires_grad and id(p) not in inside}
         for module, name in self.maps.items():
@@ -62,19 +63,21 @@ class Learner:
         self.plan: Plan | None = None
         self.step: Step | None = None
         self.checks, self.fresh = 2, False
+        self.left: dict[str, Tensor] = {}  # the states after the last step
+        self.order: list[nn.Module] | None = None
         self.forget()
 
     def reset(self, *batch: int) -> None:
         """Start anew, as before a sequence: initial states for a batch of shape `batch`, and no traces."""
         reset_states(self.net, *batch)
-        self.step, self.fresh = None, True
+        self.step, self.fresh, self.left = None, True, {}
         self.forget()
 
     def restart(self) -> None:
         """Start anew; the batch is that of the next input."""
         for _, module in named_dynamics(self.net):
             module.unset_state()
-        self.step = None
+        self.step, self.left = None, {}
         self.forget()
 
     def __call__(self, *inputs: Any) -> Any:
@@ -83,9 +86,15 @@ class Learner:
             with torch.no_grad():
                 self.advance(self.step)
             self.step = None
-        self._start(inputs)
+        if not self.left:
+            self.fresh |= start_unset(self.net, inputs)
+        elif any(value is not self.left.get(name) for name, value in held_states(self.net).items()):
+            raise RuntimeError(
+                f"{type(self).__name__}: states of {type(self.net).__name__} have been set since the last step, and "
+                "the traces are of the old ones; call learner.reset(*batch) to start a sequence, or learner.restart()"
+            )
         with torch.enable_grad():
-            own = {name: _expanded(module, p) for name, (module, p) in self.own.items()}
+            own = {name: expanded(module, p) for name, (module, p) in self.own.items()}
             y, step = run(self.net, self.maps, held_states(self.net), own, inputs)
             if self.plan is None and self.traced:
                 self.plan = make_plan(self.net, step, self.others, start_slopes(self.net, self.own))
@@ -101,7 +110,9 @@ class Learner:
         if self.fresh and self.traced:
             self.begin(start_slopes(self.net, self.own))
         self.fresh = False
+        self._check_order(step)
         set_states(self.net, {name: value.detach() for name, value in step.states.items()})
+        self.left = held_states(self.net)
         self.step = step
         return y
 
@@ -150,6 +161,17 @@ class Learner:
                 if ("own", name) in pulls:
                     add_grad(parameter, pulls["own", name].sum_to_size(parameter.shape))
 
+    def _check_order(self, step: Step) -> None:
+        """See that the maps are called as in the first step, since traces are by call."""
+        called = [call.map for call in step.calls]
+        self.order = called if self.order is None else self.order
+        if called != self.order:
+            now, before = (", ".join(self.maps[map] for map in row) for row in (called, self.order))
+            raise RuntimeError(
+                f"{type(self).__name__}: in this step {type(self.net).__name__} has called the linear maps "
+                f"{now or '-'}, in the first {before or '-'}; traces need the same calls in each step"
+            )
+
     # What a rule defines.
 
     def forget(self) -> None:
@@ -175,65 +197,9 @@ class Learner:
     def collect(self, step: Step, signals: list[Tensor | None], pulls: dict[Key, Tensor]) -> None:
         """Add what the traces give: `pulls` holds the gradients by states, each with its sum over paths of a step."""
 
-    def _start(self, inputs: Any) -> None:
-        """Set states that are not set, for the batch of the input of their layer."""
-        unset = [module for _, module in named_dynamics(self.net) if not module.is_set]
-        if not unset:
-            return
-        self.fresh = True
-        with torch.no_grad():
-            self.net(*inputs)
-        for _, module in named_dynamics(self.net):
-            if module.states and module.is_set:
-                module.reset_state(*module.batch)
-        detach_states(self.net)
-
 
 def _taken(leaf: Tensor) -> Tensor:
     """The gradient of a leaf, which has none afterwards."""
     grad, leaf.grad = leaf.grad, None
     assert grad is not None
     return grad
-
-
-def _own_parameters(net: nn.Module) -> dict[str, tuple[Dynamics, nn.Parameter]]:
-    """Trained parameters that a neuron or synapse has by itself, one value for each neuron or for all."""
-    found: dict[str, tuple[Dynamics, nn.Parameter]] = {}
-    for path, module in named_dynamics(net):
-        for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad or any(parameter is other for _, other in found.values()):
-                continue
-            full = f"{path}.{name}" if path else name
-            fits = zip(parameter.shape[::-1], module.size[::-1], strict=False)
-            if name.removeprefix("raw_") in module.params and all(n in (1, m) for n, m in fits):
-                found[full] = module, parameter
-    return found
-
-
-def start_slopes(net: nn.Module, own: dict[str, tuple[Dynamics, nn.Parameter]]) -> dict[tuple[Key, Key], Tensor]:
-    """The derivatives of initial states by parameters, by the keys of both: 1 for a learned initial state."""
-    found: dict[tuple[Key, Key], Tensor] = {}
-    for path, module in named_dynamics(net):
-        for full, (owner, parameter) in own.items():
-            name = full.rpartition(".")[2]
-            if owner is not module:
-                continue
-            for state, field in module.states.items():
-                with torch.enable_grad():
-                    leaf = _expanded(module, parameter)
-                    module._parameters[name] = leaf  # type: ignore[assignment]
-                    try:
-                        value = getattr(module, field.initializer)
-                    finally:
-                        module._parameters[name] = parameter
-                    if value.requires_grad and value.shape == leaf.shape:
-                        (slope,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
-                        if slope is not None:
-                            found[("own", full), ("state", f"{path}.{state}".removeprefix("."))] = slope
-    return found
-
-
-def _expanded(module: Dynamics, parameter: Tensor) -> Tensor:
-    """One value of a parameter for each sample and neuron, so that each has a derivative of its own."""
-    shape = (*module.batch, *module.size)
-    return parameter.detach().expand(shape).clone().requires_grad_()

@@ -104,3 +104,20 @@ def slopes(outputs: list[Tensor], keys: list[Key], step: Step, seed: Callable[[T
     seeds = [seed(value) for value in outputs]
     leaves = [step.leaves[key] for key in keys]
     return list(torch.autograd.grad(outputs, leaves, seeds, retain_graph=True, allow_unused=True))
+
+
+def connected(values: list[Tensor], keys: list[Key], step: Step) -> set[Key]:
+    """The leaves that any of the values depends on."""
+    values = [value for value in values if value.requires_grad]
+    if not values:
+        return set()
+    found = slopes(values, keys, step, torch.ones_like)
+    return {key for key, g in zip(keys, found, strict=True) if g is not None}
+
+
+def value_of(key: Key, step: Step) -> Tensor:
+    """The tensor of a row: a state after the step, or the input of a map."""
+    kind, name = key
+    value = step.states[name] if kind == "state" else step.calls[name].exit
+    assert value is not None
+    return value

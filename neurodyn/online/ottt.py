@@ -36,7 +36,7 @@ class OTTT(Learner):
     Args:
         net: see `Learner`.
         decay: $\lambda$ by the name of a linear map, for maps behind which other neurons stand than `IF`, `LIF`,
-            `ALIF`, `LIFRef` and the readouts; or one number for all.
+            `ALIF`, `AdLIF`, `LIFRef` and the readouts; or one number for all.
 
     Raises:
         ValueError: at the first step, neurons without one leak; name it by `decay`.

@@ -122,9 +122,9 @@ class Plasticity(Dynamics):
         wanted = (*self.batch, *self.size)
         if tuple(post.shape) != wanted:
             raise ValueError(f"{self._label()}: learn: post has shape {tuple(post.shape)}, wanted {wanted}")
-        self._stepped(self._learned, post.to(self._buffers["arrived"].dtype), **signals)  # type: ignore[union-attr]
+        self._stepped(self._changed, post.to(self._buffers["arrived"].dtype), **signals)  # type: ignore[union-attr]
 
-    def _learned(self, post: Tensor, weight: Tensor, arrived: Tensor, *traces: Tensor, **signals: Any) -> Any:
+    def _changed(self, post: Tensor, weight: Tensor, arrived: Tensor, *traces: Tensor, **signals: Any) -> Any:
         found = self.change(arrived, post, weight, *traces, **signals)
         found = found if isinstance(found, tuple) else (found,)
         _, new = self._checked((post, found[0], arrived, *found[1:]), (weight, arrived, *traces))

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
 from .. import units as u
-from ..fields import Param, State, nonnegative, param, positive, state
+from ..fields import Param, State, param, positive, state
 from ..solve import relax
 from .base import Plasticity
 
 Pairing = Literal["all", "nearest"]
 
 
-def fraction_left(weight: Tensor, bound: Tensor, mu: Tensor) -> Tensor:
-    r"""$(1 - w/w_{max})^\mu$, the factor of a potentiation; 1 for $\mu$ = 0."""
-    return (1 - weight / bound).clamp(min=0.0) ** mu
-
-
-def fraction_held(weight: Tensor, bound: Tensor, mu: Tensor) -> Tensor:
-    r"""$(w/w_{max})^\mu$, the factor of a depression; 1 for $\mu$ = 0."""
-    return (weight / bound).clamp(min=0.0) ** mu
+def power(share: Tensor, mu: float) -> Tensor | float:
+    r"""$z^\mu$ of a share of the bound; 1 for $\mu$ = 0."""
+    if mu == 0:
+        return 1.0
+    share = share.clamp(min=0.0)
+    return share if mu == 1 else share**mu
 
 
 def traced(trace: Tensor, spike: Tensor, pairing: Pairing) -> Tensor:
@@ -57,7 +56,7 @@ class STDP(Plasticity):
         w_max: the bound of the weights, in their unit; required.
         A_plus, A_minus: changes by one pair, in parts of `w_max` (0.005 and 0.00525).
         tau_plus, tau_minus: time constants of x and y (20 ms).
-        mu_plus, mu_minus: exponents (0).
+        mu_plus, mu_minus: exponents, two plain numbers (0).
         pairing: "all" or "nearest".
 
     Example:
@@ -78,25 +77,40 @@ class STDP(Plasticity):
     A_minus: Param = param(0.00525)
     tau_plus: Param = param(20 * u.ms, domain=positive)
     tau_minus: Param = param(20 * u.ms, domain=positive)
-    mu_plus: Param = param(0.0, domain=nonnegative)
-    mu_minus: Param = param(0.0, domain=nonnegative)
 
     x: State = state(default=0.0, alias="x_initializer", shape="pre_size")
     y: State = state(default=0.0, alias="y_initializer", shape="size")
 
     if TYPE_CHECKING:
+        mu_plus: float = 0.0
+        mu_minus: float = 0.0
         pairing: Pairing = "all"
 
-    def __init__(self, connection: nn.Module, *, pairing: Pairing = "all", **values: Any):
+    def __init__(
+        self,
+        connection: nn.Module,
+        *,
+        mu_plus: float = 0.0,
+        mu_minus: float = 0.0,
+        pairing: Pairing = "all",
+        **values: Any,
+    ):
         if pairing not in ("all", "nearest"):
             raise ValueError(f"{type(self).__name__}: pairing must be 'all' or 'nearest', got {pairing!r}")
+        for name, mu in (("mu_plus", mu_plus), ("mu_minus", mu_minus)):
+            if not isinstance(mu, (int, float)) or not 0 <= mu < math.inf:
+                raise ValueError(f"{type(self).__name__}: {name} must be a number, 0 or positive, got {mu!r}")
         super().__init__(connection, **values)
+        self.mu_plus, self.mu_minus = float(mu_plus), float(mu_minus)
         self.pairing: Pairing = pairing
 
     def change(self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         x, y = relax(x, 0.0, self.tau_plus, self.dt), relax(y, 0.0, self.tau_minus, self.dt)
-        up = self.A_plus * self.w_max * fraction_left(weight, self.w_max, self.mu_plus)
+        up = self.A_plus * self.w_max * power(1 - weight / self.w_max, self.mu_plus)
         weight = self.bounded(weight + up * self.outer(post, x))
-        down = self.A_minus * self.w_max * fraction_held(weight, self.w_max, self.mu_minus)
+        down = self.A_minus * self.w_max * power(weight / self.w_max, self.mu_minus)
         weight = self.bounded(weight - down * self.outer(y, pre))
         return weight, traced(x, pre, self.pairing), traced(y, post, self.pairing)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, mu_plus={self.mu_plus:g}, mu_minus={self.mu_minus:g}, pairing={self.pairing!r}"

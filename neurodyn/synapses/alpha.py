@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .. import units as u
@@ -40,7 +41,8 @@ class Alpha(Linear):
 
     def step(self, jump: Tensor, g: Tensor, h: Tensor) -> tuple[Tensor | Decaying, Tensor, Tensor]:
         if self.exact:
-            g = relax(g + h * (self.dt / self.tau), 0.0, self.tau, self.dt)
+            z = self.dt / self.tau
+            g = relax(g, 0.0, self.tau, self.dt) + h * (z * torch.exp(-z))
         else:
             g = relax(g, h, self.tau, self.dt)
         h = relax(h, 0.0, self.tau, self.dt) + jump

@@ -42,7 +42,7 @@ class NMDA(Dynamics):
     x: State = state(default=0.0, alias="x_initializer")
 
     def step(self, spike: Tensor, g: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean = x * self.tau_rise / self.dt * -torch.expm1(-self.dt / self.tau_rise)
+        mean = x * (self.tau_rise / self.dt * -torch.expm1(-self.dt / self.tau_rise))
         closing = 1 / self.tau_decay
         opening = torch.maximum(self.alpha * mean, -0.5 * closing)  # however negative the transmitter, g stays finite
         g = gate(g, opening, closing, self.dt)

@@ -18,7 +18,7 @@ def test_every_model_learns_all_its_parameters_as_through_time(model):
     net = nn.Sequential(nn.Linear(5, 5), model(5, learn=learn), nn.Linear(5, 2))
     with torch.no_grad():
         net[0].weight.copy_(torch.eye(5) + 0.1 * torch.rand(5, 5))
-    wanted = assert_equal(net, model.input(24, 2, 5))
+    wanted = assert_equal(net, model.input(16, 2, 5))
     assert len(wanted) >= 4  # neither weights nor parameters of the model are missing
     assert bool(wanted["0.weight"].any())
 
@@ -156,3 +156,24 @@ def test_outputs_and_states_are_those_of_the_network():
 def test_float32():
     net = nn.Sequential(nn.Linear(4, 6), nd.LIF(6, dtype=torch.float32, learn="tau"), nn.Linear(6, 2)).float()
     assert_equal(net, 4 * torch.rand(20, 3, 4, dtype=torch.float32), tolerance=1e-5)
+
+
+def test_a_layer_that_is_not_called_does_not_disturb():
+    class Spare(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Linear(4, 6), nd.LIF(6), nn.Linear(6, 2))
+            self.__dict__["order"] = list(self)
+            self.spare = nd.LIF(3)
+
+        def forward(self, x):
+            for part in self.order:
+                x = part(x)
+            return x
+
+    net, xs = Spare(), 4 * torch.rand(10, 3, 4)
+    wanted = nd.unroll(nn.Sequential(*net.order), xs, compile=False).detach()
+    for part in net.order:
+        if isinstance(part, nd.Dynamics):
+            part.unset_state()
+    learner = nd.online.DRTRL(net)
+    assert torch.equal(torch.stack([learner(x) for x in xs]).detach(), wanted)

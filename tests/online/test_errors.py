@@ -109,6 +109,38 @@ def test_a_readout_with_two_time_constants_has_no_filter_for_traces():
         learner.backward(learner(torch.rand(3, 4)).sum())
 
 
+def test_states_that_somebody_else_has_set():
+    net = nn.Sequential(nn.Linear(4, 6), nd.LIF(6))
+    learner = nd.online.DRTRL(net)
+    learner(torch.rand(3, 4))
+    nd.reset_states(net, 3)
+    with pytest.raises(RuntimeError, match=r"states of Sequential have been set.* learner\.reset\(\*batch\)"):
+        learner(torch.rand(3, 4))
+    learner.reset(2)
+    learner(torch.rand(2, 4))
+    learner.restart()
+    learner(torch.rand(5, 4))
+
+
+def test_maps_that_are_called_in_some_steps_only():
+    class Sometimes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.neuron, self.steps = nn.Linear(4, 6), nn.Linear(4, 6), nd.LIF(6), 0
+
+        def forward(self, x):
+            self.steps += 1
+            return self.neuron((self.first if self.steps < 3 else self.second)(x))
+
+    net = Sometimes()
+    nd.reset_states(net, 3)
+    learner = nd.online.DRTRL(net)
+    learner(torch.rand(3, 4))
+    learner(torch.rand(3, 4))
+    with pytest.raises(RuntimeError, match="has called the linear maps second, in the first first"):
+        learner(torch.rand(3, 4))
+
+
 def test_backward_wants_the_loss_of_the_last_step():
     learner = nd.online.DRTRL(nn.Sequential(nn.Linear(4, 6), nd.LIF(6)))
     with pytest.raises(RuntimeError, match="no step has been made yet"):

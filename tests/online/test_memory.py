@@ -24,15 +24,15 @@ def _is_tensor(x: object) -> bool:
     return issubclass(type(x), torch.Tensor)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", [nd.online.ESDRTRL, nd.online.EProp], ids=lambda rule: rule.__name__)
 def test_no_tensor_stays_from_step_to_step(rule):
     cell = nd.LIF(24, reset_gradient="detached")
     net = nn.Sequential(nn.Linear(4, 24), nd.Recurrent(cell, nn.Linear(24, 24)), nd.LeakyRateReadout(24, 2))
     learner, x = rule(net), 4 * torch.rand(3, 4)
     sizes = []
-    for t in range(63):
+    for t in range(33):
         learner.backward(learner(x).square().mean())
-        if t in (2, 62):
+        if t in (2, 32):
             sizes.append(held())
     assert sizes[0] > 24 * 24 * 8
     assert sizes[1] == sizes[0]

@@ -138,8 +138,8 @@ def test_eprop_learns_a_recurrent_network():
     targets = torch.sin(torch.arange(40.0) / 6)[:, None, None].expand(40, 4, 1)
     learner, optimizer = nd.online.EProp(net, "random"), torch.optim.Adam(net.parameters(), 2e-2)
     losses = []
-    for _ in range(12):
+    for _ in range(8):
         optimizer.zero_grad()
         losses.append(nd.online.unroll(learner, xs, lambda y, t: (y - targets[t]).square().mean()).mean())
         optimizer.step()
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]

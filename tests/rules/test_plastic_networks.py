@@ -196,6 +196,8 @@ def test_what_is_refused():
         nd.STDP(one(), w_max=1.0, tau_plus=20.0)
     with pytest.raises(ValueError, match="tau_plus has 2 values, wanted one for all"):
         nd.STDP(one(), w_max=1.0, tau_plus=[20.0, 30.0] * u.ms)
+    with pytest.raises(ValueError, match="mu_plus must be a number, 0 or positive, got -1"):
+        nd.STDP(one(), w_max=1.0, mu_plus=-1)
     with pytest.raises(ValueError, match="pairing must be 'all' or 'nearest', got 'some'"):
         nd.STDP(one(), w_max=1.0, pairing="some")
     with pytest.raises(ValueError, match="weights must be 'lasting', 'restarting' or 'each', got 'kept'"):

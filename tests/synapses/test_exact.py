@@ -7,6 +7,7 @@ function is its peak, which is h / e, and NEST holds V for t_ref / dt steps wher
 
 import itertools
 import math
+import weakref
 from pathlib import Path
 
 import mpmath
@@ -210,6 +211,13 @@ def test_sums():
     assert isinstance((d + a).felt(0.1), torch.Tensor)
     with pytest.raises(ValueError, match=r"cannot add currents of shapes \(2,\) and \(3,\)"):
         torch.ones(3) + a
+
+
+def test_it_goes_when_nobody_holds_it():
+    g = nd.Expon(2, exact=True)(torch.ones(2))
+    gone = weakref.ref(g)
+    del g
+    assert gone() is None
 
 
 class NeuronsFirst(nn.Module):
