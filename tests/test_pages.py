@@ -17,7 +17,7 @@ import torch
 import neurodyn as nd
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
 OWN_TEST = ("projections.md",)  # networks/test_page.py
 
 

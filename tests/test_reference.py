@@ -62,8 +62,8 @@ def test_public_names_have_docstrings() -> None:
 
 
 def test_every_page_is_in_the_menu() -> None:
-    menu = re.findall(r"^  - (?:.*: )?([\w]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
-    assert sorted(menu) == sorted(page.name for page in DOCS.glob("*.md"))
+    menu = re.findall(r"^ +- (?:.*: )?([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(menu) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     for name in set(nd.__all__) - set(NAMESPACES):
         assert re.search(rf'id="neurodyn\.(\w+\.)*{name}"', reference), name
     assert "time constant of the membrane" in reference
-    for page in tmp_path.glob("*.html"):
+    for page in tmp_path.rglob("*.html"):
         text = page.read_text()
         assert 'class="arithmatex"' not in text, page.name
         assert not re.search(r'(?:src|href)="https?://[^"]*\.(?:js|css)"', text), page.name

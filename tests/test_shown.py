@@ -25,11 +25,11 @@ def shown(page: Path) -> list[ast.expr]:
     return [net for net, names in zip(nets, named, strict=True) if names <= {"torch", "nn", "nd", "u"}]
 
 
-CASES = [(page, k) for page in (ROOT / "README.md", *ROOT.glob("docs/*.md")) for k in range(len(shown(page)))]
+CASES = [(page, k) for page in (ROOT / "README.md", *ROOT.glob("docs/**/*.md")) for k in range(len(shown(page)))]
 
 
 def test_they_are_found():
-    assert len(CASES) == 8  # those that name other layers of the page are not counted
+    assert len(CASES) == 12  # those that name other layers of the page are not counted
 
 
 @pytest.mark.parametrize(("page", "k"), CASES, ids=[f"{page.name}-{k}" for page, k in CASES])
