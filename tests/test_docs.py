@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 import neurodyn as nd
 from neurodyn import units as u
 
+ROOT = Path(__file__).parents[1]
 LEFT_OUT = (".__main__", ".event_triton")  # the latter cannot be imported without Triton
 MODULES = [info.name for info in pkgutil.walk_packages(nd.__path__, "neurodyn.") if not info.name.endswith(LEFT_OUT)]
 
@@ -42,22 +42,42 @@ def test_every_public_class_has_an_example(name: str) -> None:
     assert any(test.name.endswith(f".{name}") and test.examples for test in examples(public.__module__))
 
 
-def test_the_code_of_the_readme_runs(capsys) -> None:
+def learning(text: str) -> list[tuple[str, ...]]:
+    """Step, loss and accuracy of each line that the README's network prints."""
+    return re.findall(r"^step +(\d+): loss (\d\.\d\d), (\d+)% of the test images right$", text, re.MULTILINE)
+
+
+def test_the_code_of_the_readme_runs_and_learns(capsys) -> None:
     torch.set_default_dtype(torch.float32)
-    text = (Path(__file__).parents[1] / "README.md").read_text()
+    text = (ROOT / "README.md").read_text()
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(compile(block, "README.md", "exec"), names)
-    assert names["ys"].shape == (100, 16, 4)
-    assert names["loss"] < 0.5 * nn.functional.cross_entropy(torch.zeros(16, 4), names["labels"])
-    assert names["spikes"].sum() > 0
-    assert "LIF(10): tau, got 20 millivolt; for example tau=1.0 * u.ms" in capsys.readouterr().out
+    assert names["ys"].shape == (8, 1442, 10)
+    printed = capsys.readouterr().out
+    assert "LIF(10): tau, got 20 millivolt; for example tau=1.0 * u.ms" in printed
+
+    ours, shown = learning(printed), learning(text)
+    assert [line[0] for line in ours] == [line[0] for line in shown] == ["0", "20", "40", "60", "80", "100"]
+    losses = [float(line[1]) for line in ours]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.2 * losses[0]
+    assert losses == pytest.approx([float(line[1]) for line in shown], abs=0.1)  # rounding moves single spikes
+    assert [int(line[2]) for line in ours] == pytest.approx([int(line[2]) for line in shown], abs=5)
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150
+
+
+def test_the_citation_names_this_version() -> None:
+    assert f"\nversion: {nd.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 @pytest.mark.filterwarnings("ignore")  # torch.export's own
 def test_the_code_of_the_page_on_torch_runs(capsys) -> None:
     torch.set_default_dtype(torch.float32)
-    text = (Path(__file__).parents[1] / "docs" / "torch.md").read_text()
+    text = (ROOT / "docs" / "torch.md").read_text()
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(compile(block, "torch.md", "exec"), names)

@@ -3,7 +3,7 @@
 8 x 8 digits, each image shown for 25 steps; Linear - neuron - Linear - neuron, the same with two hidden layers, and a
 convolution; cross entropy of the output's spike counts; Adam 1e-3, batch 64. Test accuracy after 1, 3 and 10 epochs:
 nothing is chosen, and nothing held out. snnTorch needs a beta: 0.9, that of its tutorials. SpikingJelly as it comes. In
-neurodyn `nd.init.fluctuation_driven_`, with its defaults, draws the weights of the network with ten hidden layers; there
+neurodyn `nd.init.fluctuation_driven_`, with its defaults, draws the weights of the net with ten hidden layers; there
 the surrogate `Arctan(alpha=2)` is measured as well.
 """
 

@@ -6,6 +6,10 @@ import torch
 import neurodyn as nd
 from neurodyn import units as u
 
+pytestmark = [  # which is what these dt are for
+    pytest.mark.filterwarnings("ignore:.* is too slow for .*float16"),
+    pytest.mark.filterwarnings("ignore::neurodyn.TimeStepWarning"),
+]
 DTYPES = {
     dtype: str(dtype).removeprefix("torch.") for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 }

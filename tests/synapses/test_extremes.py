@@ -7,6 +7,7 @@ from torch import nn
 import neurodyn as nd
 from neurodyn import units as u
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* is too slow for .*float16")
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 
