@@ -14,12 +14,16 @@ def check(seed: int) -> None:
     assert compared
 
 
-@pytest.mark.parametrize("seed", range(14))
+#: Some 200 comparisons.
+SEEDS = [0, 1, *range(3, 15)]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_the_three_loops_agree(seed):
     check(seed)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [*range(14, 45), *range(1000, 2100)])
+@pytest.mark.parametrize("seed", [2, *range(15, 45), *range(1000, 2100)])
 def test_the_three_loops_agree_in_many_programs(seed):
     check(seed)
