@@ -69,12 +69,16 @@ def compiling(after: float = 2.0) -> Iterator[None]:
 
 
 def _is_watched() -> bool:
-    in_notebook = "ipykernel" in sys.modules
-    return sys.stderr is not None and (in_notebook or (hasattr(sys.stderr, "isatty") and sys.stderr.isatty()))
+    return _in_notebook() or (hasattr(sys.stderr, "isatty") and sys.stderr.isatty())
+
+
+def _in_notebook() -> bool:
+    return "ipykernel" in sys.modules
 
 
 def _say() -> None:
     global _last_line
     if time.monotonic() - _last_line >= _QUIET_FOR:
         _last_line = time.monotonic()
-        print("neurodyn compiles the time loop, once for each kind of layer; later runs find it", file=sys.stderr)
+        stream = sys.stdout if _in_notebook() else sys.stderr  # what is written to stderr looks like an error there
+        print("neurodyn compiles the time loop, once for each kind of layer; later runs find it", file=stream)

@@ -117,6 +117,15 @@ def test_a_line_while_something_is_compiled(terminal, monkeypatch, seconds, line
     assert len([line for line in terminal() if "neurodyn compiles the time loop" in line]) == lines
 
 
+def test_in_a_notebook_it_is_no_error(monkeypatch):
+    monkeypatch.setattr(progress, "_last_line", -100.0)
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    monkeypatch.setattr(sys, "stdout", stream := io.StringIO())
+    with progress.compiling(after=0.01):
+        time.sleep(0.1)
+    assert stream.getvalue().count("\n") == 1
+
+
 def test_no_line_where_nobody_watches(monkeypatch):
     monkeypatch.setattr(progress, "_last_line", -100.0)
     monkeypatch.setattr(sys, "stderr", stream := io.StringIO())

@@ -153,6 +153,7 @@ def test_a_batch_for_unbatched_states_is_an_error(model: Model):  # silently wro
         neuron(torch.zeros(2, 3))
 
 
+@pytest.mark.filterwarnings("ignore::neurodyn.TimeStepWarning")  # of HH
 @neurons
 def test_a_current_that_ignores_the_potential_is_a_tensor(model: Model):
     spikes, states = [], []
