@@ -23,8 +23,8 @@ def simulate(
 ) -> Tensor:
     """The spike times (batch, N, M), from one input spike to the next, and between them from spike to spike."""
     batch, _, K = times.shape
-    order = times.flatten(1).argsort(1)
-    at = times.flatten(1).gather(1, order).clamp(max=until)
+    given, order = times.flatten(1).sort(1)
+    at = given.clamp(max=until)
     V = g = torch.zeros(batch, len(weight), dtype=weight.dtype, device=weight.device)
     now, spikes = torch.zeros_like(V[:, :1]), []
     for k in range(at.shape[1] + 1):
@@ -41,8 +41,7 @@ def simulate(
             g, start, left = g * torch.exp(-s / tau_s), start + s, left - s
         V, g = V * torch.exp(-left / tau) + g * kernel(left, tau, tau_s, R), g * torch.exp(-left / tau_s)
         if k < at.shape[1]:
-            real = (times.flatten(1).gather(1, order[:, k, None]) <= until).to(g.dtype)
-            g = g + weight.T[order[:, k] // K] * real
+            g = g + weight.T[order[:, k] // K] * (given[:, k, None] <= until).to(g.dtype)
         now = end
     if not spikes:
         return torch.full((*V.shape, 1), math.inf, dtype=V.dtype, device=V.device)
@@ -59,9 +58,9 @@ def _crossing(V: Tensor, g: Tensor, left: Tensor, tau: Tensor, tau_s: Tensor, R:
     rate = 1 / tau - 1 / tau_s
     drive = torch.where(rising, R * g, 1.0)
     # At the peak dV/dt = 0, that is R g e^(-s/tau_s) = V(s).
-    x = (1 - torch.where(rising, V, 0.0) / drive) * rate * tau
-    peak = torch.where(rate.abs() * tau > 1e-9, torch.log1p((x * tau_s / tau).clamp(min=-1)) / rate, x.new_zeros(()))
-    peak = torch.where(rate.abs() * tau > 1e-9, peak, tau * (1 - torch.where(rising, V, 0.0) / drive))
+    share = 1 - torch.where(rising, V, 0.0) / drive
+    at_peak = torch.log1p((share * rate * tau * tau_s / tau).clamp(min=-1)) / rate
+    peak = torch.where(rate.abs() * tau > 1e-9, at_peak, tau * share)
     end = torch.minimum(peak.nan_to_num(nan=0.0), left).clamp(min=0)
 
     def potential(s: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ class Buffers(dict[str, Any]):
     batch, and has another shape with the next one; whoever pairs up the buffers of two networks (an average of the
     weights) or of two processes (DDP) must not see it. By name states are buffers as any other: for ``module.V``,
     ``torch.func.functional_call``, ``in`` and iteration. `Precise._apply` moves them with the module. torch.export,
-    which makes what it finds here part of the program, finds them.
+    which makes what it finds here part of the program, finds them. ``dict.items(buffers)`` has all.
 
     Attributes:
         states: names that are left out.

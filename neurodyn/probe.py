@@ -38,7 +38,7 @@ class _Seen:
         silent = (spikes.reshape(-1, *layer.size).sum(0) == 0).double().mean().item()
         yield f"  {1e3 / layer.dt * spikes.mean().item():.3g} Hz, {100 * silent:.3g} % of the neurons silent"
         if self.V:
-            V, unit = torch.stack(self.V), layer.params[layer.states["V"].initializer].unit
+            V, unit = torch.stack(self.V), layer.state_unit("V")
             threshold = f", threshold {show(layer.V_th.detach(), unit)}" if "V_th" in layer.params else ""
             yield f"  V: mean {V.mean().item():.3g} {unit:~}, at most {V.max().item():.3g} {unit:~}{threshold}"
         if self.squares:

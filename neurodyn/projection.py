@@ -207,7 +207,7 @@ def _check_units(connection: nn.Module, synapse: Dynamics | None, align: str, ou
     weight = getattr(connection, "unit", None)
     if weight is None or weight.dimensionless:
         return
-    held = None if synapse is None else synapse.params[next(iter(synapse.states.values())).initializer].unit
+    held = None if synapse is None else synapse.state_unit(next(iter(synapse.states)))
     if align == "post" and held is not None:
         wanted, taker = held, f"{_name(synapse)} with align='post' takes jumps in"
     elif output is not None:

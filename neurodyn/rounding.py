@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 
 from . import units
 from .fields import Parametrised, positive, show
 from .torch_private import is_fake
+from .user_warning import warn_user
 
 
 def warn_of_standstill(layer: Parametrised, dt: float) -> None:
@@ -31,10 +30,10 @@ def warn_of_standstill(layer: Parametrised, dt: float) -> None:
         smallest = torch.finfo(tau.dtype).eps / 4
         if bool((tau.double() * smallest > dt).any()):
             kind = str(tau.dtype).removeprefix("torch.")
-            warnings.warn(
+            warn_user(
                 f"{layer._label()}: {name}={show(tau, milliseconds)} is too slow for {kind} at dt={dt:g} ms: a state "
                 f"that decays changes in a step by less than what is rounded, so that above {dt / smallest:g} ms it "
                 f"stands still. Keep this layer in float32, layer.float() after net.to(torch.{kind}), which takes "
                 f"{kind} inputs too; or keep the network in float32 and use torch.autocast",
-                stacklevel=2,
+                UserWarning,
             )

@@ -97,7 +97,7 @@ def _message(net: nn.Module, last: nn.Module) -> str:
     path = next((path for path, module in net.named_modules() if module is neuron), "")
     name, potential = f"{neuron._label()} {path!r}".replace(" ''", ""), ""
     if (V := neuron._buffers.get("V")) is not None:
-        unit = neuron.params[neuron.states["V"].initializer].unit
+        unit = neuron.state_unit("V")
         threshold = f" and its threshold {show(neuron.V_th.detach(), unit)}" if "V_th" in neuron.params else ""
         potential = f" Its potential at the end of this call is at most {show(V.detach().amax(), unit)}{threshold}."
     return (

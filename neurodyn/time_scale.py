@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .torch_private import inside_transform, is_fake
+from .user_warning import warn_user
 
 
 class TimeStepWarning(UserWarning):
@@ -35,7 +34,4 @@ def unresolved(model: Any) -> str:
 def warn_if_unresolved(model: Any) -> None:
     """Say it where the model is built."""
     if message := unresolved(model):
-        frame, level = sys._getframe(1), 2
-        while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("neurodyn."):
-            frame, level = frame.f_back, level + 1
-        warnings.warn(f"{model._label()}: {message}", TimeStepWarning, stacklevel=level)
+        warn_user(f"{model._label()}: {message}", TimeStepWarning)

@@ -132,6 +132,11 @@ def stands_for_many(grads: Sequence[Tensor]) -> bool:
     return is_batched is None or inside_transform() is not False or any(is_batched(grad) for grad in grads)
 
 
+def has_hooks(tensor: Tensor) -> bool:
+    """Whether hooks wait for the gradient of a tensor (True if this torch cannot tell)."""
+    return bool(getattr(tensor, "_backward_hooks", True))
+
+
 def has_saved_tensor_hooks() -> bool:
     """Whether hooks, such as torch.utils.checkpoint's, see what is saved for a backward pass (True if unknown)."""
     top = find("top_saved_tensor_hooks")

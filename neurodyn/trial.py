@@ -15,9 +15,7 @@ from .states import get_states, pure
 
 def copy_of(net: nn.Module) -> nn.Module:
     """A copy for one step, without hooks, so that what the step does besides returning is done to the copy."""
-    tensors = [
-        x for m in net.modules() for x in (*dict(m._buffers).values(), *vars(m).values()) if isinstance(x, Tensor)
-    ]
+    tensors = [x for m in net.modules() for x in (*dict.values(m._buffers), *vars(m).values()) if isinstance(x, Tensor)]
     memo = {id(x): x.detach().clone() for x in tensors if not x.is_leaf}  # deepcopy refuses tensors with a graph
     twin = copy.deepcopy(net, memo)
     for module in twin.modules():

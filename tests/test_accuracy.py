@@ -88,16 +88,14 @@ def test_people_of_the_validation_are_not_in_the_training(recordings: Path) -> N
     assert sum(a != b for a, b in itertools.pairwise(held)) <= 2 * ecg.BLOCKS
 
 
-def test_a_running_mean_takes_the_place_of_the_weights_and_gives_it_back() -> None:
-    mean = training.Mean(net := torch.nn.Linear(1, 1, bias=False), 0.5)
+def test_a_running_mean_leaves_the_weights() -> None:
+    mean = training.running_mean(net := torch.nn.Linear(1, 1, bias=False), 0.5)
     seen = []
     for value in (1.0, 2.0, 4.0):
         with torch.no_grad():
             net.weight.fill_(value)
-        mean.update()
-        mean.swap()
-        seen.append(net.weight.item())
-        mean.swap()
+        mean.update_parameters(net)
+        seen.append(mean.module.weight.item())
         assert net.weight.item() == value
     assert seen == [1.0, 1.5, 2.75]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 import neurodyn as nd
 
@@ -47,28 +48,9 @@ def accuracy(net: nn.Module, task: Task, part: Part) -> float:
     return 100 * (scores.argmax(1) == labels).float().mean().item()
 
 
-class Mean:
-    """A running mean of the weights, which can take their place for a while."""
-
-    def __init__(self, net: nn.Module, decay: float):
-        self.weights, self.decay, self.count = list(net.parameters()), decay, 0
-        self.values = [weight.detach().clone() for weight in self.weights]
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Take one more step into the mean; the first ones count alike."""
-        self.count += 1
-        part = max(1 - self.decay, 1 / self.count)
-        for value, weight in zip(self.values, self.weights, strict=True):
-            value.lerp_(weight, part)
-
-    @torch.no_grad()
-    def swap(self) -> None:
-        """Exchange the mean and the weights."""
-        for value, weight in zip(self.values, self.weights, strict=True):
-            kept = weight.clone()
-            weight.copy_(value)
-            value.copy_(kept)
+def running_mean(net: nn.Module, decay: float) -> AveragedModel:
+    """A copy of `net` for the running mean of its weights, in which the first steps count alike."""
+    return AveragedModel(net, avg_fn=lambda mean, weight, n: mean.lerp(weight, max(1 - decay, 1 / (int(n) + 1))))
 
 
 def share(step: int, steps: int) -> float:
@@ -85,7 +67,7 @@ def train(task: Task, parts: Parts, seed: int, epochs: int) -> Outcome:
     optimizer = torch.optim.AdamW(groups, task.lr)
     steps = epochs * math.ceil(len(parts.train.x) / task.batch)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: share(step, steps))
-    mean = Mean(net, task.average)
+    mean = running_mean(net, task.average)
     best, epoch_of_best, kept = -1.0, 0, {}
     for epoch in range(1, epochs + 1):
         for index in torch.randperm(len(parts.train.x)).split(task.batch):
@@ -93,11 +75,9 @@ def train(task: Task, parts: Parts, seed: int, epochs: int) -> Outcome:
             loss_of(net, task, taken(parts.train, index)).backward()
             optimizer.step()
             scheduler.step()
-            mean.update()
-        mean.swap()
-        if (found := accuracy(net, task, parts.validation)) >= best:
+            mean.update_parameters(net)
+        if (found := accuracy(mean.module, task, parts.validation)) >= best:
             best, epoch_of_best = found, epoch
-            kept = {name: value.clone() for name, value in net.state_dict().items()}
-        mean.swap()
+            kept = {name: value.clone() for name, value in mean.module.state_dict().items()}
     net.load_state_dict(kept)
     return Outcome(accuracy(net, task, parts.test), best, epoch_of_best, time.perf_counter() - start)

@@ -143,7 +143,7 @@ def _cut(part: nn.Module, sizes: set[int]) -> None:
     """Keep the own neurons' values of parameters and buffers that have one for each."""
     states = getattr(part, "states", ())
     for holder in (part._parameters, part._buffers):
-        for name, value in dict(holder).items():
+        for name, value in dict.items(holder):
             if name in states:
                 holder[name] = None
             elif value is not None and value.dim() and value.shape[-1] in sizes:

@@ -57,7 +57,10 @@ def arguments_of(xs: Any) -> tuple[tuple[Any, ...], list[Tensor]]:
                 f"tensor: xs = torch.nn.utils.rnn.pad_sequence(sequences), {_PADDED}"
             )
     if T == 0:
-        raise ValueError(f"unroll: xs has no time step, its shape is {tuple(leaves[0].shape)}")
+        raise ValueError(
+            f"unroll: xs has no time step, its shape is {tuple(leaves[0].shape)}; wanted tensors with the same "
+            "number of time steps in front, one or more"
+        )
     return arguments, leaves
 
 

@@ -59,7 +59,7 @@ class Program:
         except SizeSpecialised:  # of sizes that are no free ones
             self.products = []
         self.single = step.output_spec == _SINGLE
-        self._reached: dict[tuple[int, ...], list[bool]] = {}
+        self._unreached: dict[tuple[int, ...], list[int]] = {}
         self.positions = self._positions()
         self.floating = floating_states(step.signature.states)
         self._pieces: dict[tuple[int, int], list[Piece]] = {}
@@ -73,10 +73,11 @@ class Program:
         places = {i: i for i in range(n)} | {n + i: n + k for k, i in enumerate(learned)}
         return [places.get(i, i - m + n + len(learned)) for i in signature.sources]
 
-    def reached(self, results: tuple[int, ...]) -> list[bool]:
-        """Which sources have a gradient, if these outs and final states have one."""
-        if (found := self._reached.get(results)) is None:
-            found = self._reached[results] = self.parts.reached(results)
+    def unreached(self, results: tuple[int, ...]) -> list[int]:
+        """The positions of sources that have no gradient if only these outs and final states have one."""
+        if (found := self._unreached.get(results)) is None:
+            reached = zip(self.positions, self.parts.reached(results), strict=True)
+            found = self._unreached[results] = [i for i, reaches in reached if not reaches]
         return found
 
     @property

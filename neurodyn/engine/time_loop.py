@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ..torch_private import can_overwrite_saved_tensors, in_forward_mode, stands_for_many
+from ..torch_private import can_overwrite_saved_tensors, has_hooks, in_forward_mode, stands_for_many
 from .chunk_graphs import BACKWARD
 from .compiled_chunk import Stretch
 from .cuda_graphs import in_a_graph, is_worth
@@ -190,13 +190,16 @@ class TimeLoop(torch.autograd.Function):
             first += length
         constants, xs, history, products = parts
         used = tuple([i for i in program.step.differentiable if i < len(grads) and grads[i] is not None])
-        n, sizes = len(program.step.outs), program.sizes((*[rows[0] for rows in history], *constants, *xs))
+        n, T = len(program.step.outs), len(xs[0])
 
         def grad(i: int) -> Tensor:
             """That of an out or a final state; zeros for one that the loss does not depend on."""
             if i in used:
                 return grads[i]  # type: ignore[return-value]
-            return torch.zeros_like(history[i - n][0] if i >= n else program.step.outs[i].empty(sizes, len(xs[0])))
+            if i >= n:
+                return torch.zeros_like(history[i - n][0])
+            sizes = program.sizes((*[rows[0] for rows in history], *constants, *xs))
+            return program.step.outs[i].empty(sizes, T).zero_()
 
         grad_outs = [grad(i) for i in program.step.differentiable if i < n]
         grad_states = [grad(n + i) for i in program.floating]
@@ -208,9 +211,11 @@ class TimeLoop(torch.autograd.Function):
             changing = (xs, history, products, plain(grad_outs), plain(grad_states))
             found = _backward(program, constants, changing, ctx.call.in_place and can_overwrite_saved_tensors())
         gradients: list[Tensor | None] = [None] * len(ctx.call.tensors)
-        for i, own, reached in zip(program.positions, found, program.reached(used), strict=True):
-            if reached or ctx.call.tensors[i]._backward_hooks:  # hooks expect a tensor
-                gradients[i] = own
+        for i, own in zip(program.positions, found, strict=True):
+            gradients[i] = own
+        for i in program.unreached(used):
+            if not has_hooks(ctx.call.tensors[i]):  # which expect a tensor
+                gradients[i] = None
         return None, *gradients
 
 
@@ -248,9 +253,8 @@ def run_program(
     constants = [constant.detach() for constant in constants]
     tensors = [*states, *learned, *xs]
     n, m = len(program.step.outs), len(program.step.outs) + len(states) * attached
-    for i, reached in zip(program.positions, program.reached(tuple(range(m))), strict=True):
-        if not reached:  # such a tensor has no gradient, not one of zeros, and its hooks do not run
-            tensors[i] = tensors[i].detach()
+    for i in program.unreached(tuple(range(m))):  # it has no gradient, not one of zeros, and its hooks do not run
+        tensors[i] = tensors[i].detach()
     results = TimeLoop.apply(Call(program, constants, tensors, progress, final, in_place), *tensors)
     return results[:n], results[n:] if final is None else final
 

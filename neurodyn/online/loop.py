@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..torch_private import tree_leaves, tree_map
+from ..engine.given import arguments_of
+from ..torch_private import tree_map
 from .learner import Learner
 
 
@@ -25,7 +26,7 @@ def unroll(learner: Learner, xs: Any, loss: Callable[[Any, int], Tensor | None],
         The losses, ``(T,)``, detached; 0 where there was none.
 
     Raises:
-        ValueError: no time step.
+        TypeError, ValueError: what `neurodyn.unroll` does not take either.
 
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Linear(3, 5), nd.LIF(5), torch.nn.Linear(5, 2))
@@ -34,13 +35,7 @@ def unroll(learner: Learner, xs: Any, loss: Callable[[Any, int], Tensor | None],
         >>> losses.shape
         torch.Size([20])
     """
-    arguments = (xs,) if isinstance(xs, Tensor) else tuple(xs)
-    leaves = tree_leaves(arguments)
-    if not leaves or any(x.shape[:1] != leaves[0].shape[:1] for x in leaves) or not len(leaves[0]):
-        shapes = ", ".join(str(tuple(x.shape)) for x in leaves)
-        raise ValueError(
-            f"nd.online.unroll: xs must be tensors with the same number of time steps in front, got {shapes}"
-        )
+    arguments, leaves = arguments_of(xs)
     if reset:
         learner.restart()
     losses = torch.zeros(len(leaves[0]), dtype=leaves[0].dtype, device=leaves[0].device)

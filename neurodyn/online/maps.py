@@ -55,11 +55,7 @@ def add_matrix_grad(map: nn.Module, grad: Tensor) -> None:
     if type(map) is nn.Linear and weights == [map.weight]:
         add_grad(map.weight, grad)
         return
-    with torch.enable_grad():
-        columns = map(torch.eye(grad.shape[1], dtype=grad.dtype, device=grad.device))
-        found = torch.autograd.grad(columns, weights, grad.T, allow_unused=True)
-    for parameter, value in zip(weights, found, strict=True):
-        add_grad(parameter, value)
+    add_weight_grads_at(map, torch.eye(grad.shape[1], dtype=grad.dtype, device=grad.device), grad.T)
 
 
 def add_weight_grads_at(map: nn.Module, x: Tensor, grad_output: Tensor) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 from ..dynamics import Dynamics
@@ -12,7 +11,7 @@ from ..neurons.base import Leaky
 from ..readouts.leaky import LeakyIntegrator, LeakySpike
 from ..recurrent import Recurrent
 from .learner import Learner
-from .local import Key, Step
+from .local import Key, Step, connected
 from .maps import add_bias_grad, add_weight_grads_at
 
 
@@ -117,12 +116,7 @@ class OTTT(Learner):
 def _behind(step: Step) -> dict[int, list[str]]:
     """For each call of a map the states that it acts on directly; none for one after all states."""
     found: dict[int, list[str]] = {k: [] for k in range(len(step.calls))}
-    leaves = [call.leaf for call in step.calls]
     for name, value in step.states.items():
-        if not value.requires_grad or not leaves:
-            continue
-        slopes = torch.autograd.grad(value, leaves, torch.ones_like(value), retain_graph=True, allow_unused=True)
-        for k, slope in enumerate(slopes):
-            if slope is not None:
-                found[k].append(name)
+        for _, k in connected([value], [("map", k) for k in found], step):
+            found[k].append(name)
     return found

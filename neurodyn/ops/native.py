@@ -38,7 +38,7 @@ def load(path: Path, *flags: str) -> ctypes.CDLL:
     Raises:
         NotAvailable: no compiler, one that fails, or a library that cannot be loaded.
     """
-    compiler = shlex.split(os.environ.get("CXX", "")) or ["g++"]
+    compiler = _compiler()
     command = [*compiler, *_FLAGS, *_of_torch(), *flags, *shlex.split(os.environ.get("NEURODYN_CXXFLAGS", ""))]
     try:
         source = path.read_text()
@@ -67,9 +67,8 @@ def has_vectors() -> bool:
     Inductor would find out by compiling a file with torch's headers for each set of them, which takes 6 s.
     """
     macro = {"AVX512": "__AVX512F__", "AVX2": "__AVX2__"}.get(torch.backends.cpu.get_cpu_capability())
-    compiler = shlex.split(os.environ.get("CXX", "")) or ["g++"]
     try:
-        macros = _run([*compiler, *"-march=native -dM -E -x c++ /dev/null".split()])
+        macros = _run([*_compiler(), *"-march=native -dM -E -x c++ /dev/null".split()])
     except (OSError, subprocess.CalledProcessError):
         return False
     return f"#define {macro} " in macros
@@ -123,6 +122,10 @@ def _open(path: Path, library: Path) -> ctypes.CDLL:
         raise NotAvailable(
             f"{path.name} was compiled and cannot be loaded ({error}); set CXX to the compiler of this system"
         ) from error
+
+
+def _compiler() -> list[str]:
+    return shlex.split(os.environ.get("CXX", "")) or ["g++"]
 
 
 def _run(command: list[str]) -> str:

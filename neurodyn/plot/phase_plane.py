@@ -47,7 +47,7 @@ def phase_plane(
         names = ", ".join(neuron.states)
         raise ValueError(f"phase_plane: wanted a model with two states, {neuron._label()} has {names}")
     names = list(neuron.states)
-    units = [neuron.params[field.initializer].unit for field in neuron.states.values()]
+    units = [neuron.state_unit(name) for name in names]
     lines = None if trajectory is None else [array(_line(trajectory, name, index)) for name in names]
     limits = [
         _limits(given, name, unit, None if lines is None else lines[k])

@@ -9,6 +9,7 @@ from ..dynamics import Dynamics
 from ..fields import Param, State, param, positive, state
 from ..solve import relax
 from .base import Plasticity
+from .synapses import mean_over_batch
 
 
 class SynapticScaling(Plasticity):
@@ -42,7 +43,7 @@ class SynapticScaling(Plasticity):
 
     def change(self, pre: Tensor, post: Tensor, weight: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         growth = (self.dt * (self.rate - r) / (self.rate * self.tau)).exp()
-        r = relax(r, 0.0, self.tau_r, self.dt) + post.reshape(-1, *self.size).mean(0) / self.tau_r
+        r = relax(r, 0.0, self.tau_r, self.dt) + mean_over_batch(post, self.size) / self.tau_r
         return self.bounded(weight * self.layout.of_post(growth)), r
 
 
@@ -89,5 +90,5 @@ class ThresholdAdaptation(Dynamics):
         return self.theta
 
     def step(self, spike: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-        theta = theta + self.eta * (spike.reshape(-1, *self.size).mean(0) - self.rate * self.dt)
+        theta = theta + self.eta * (mean_over_batch(spike, self.size) - self.rate * self.dt)
         return theta, theta * 1.0

@@ -8,6 +8,7 @@ from .. import units as u
 from ..fields import Param, State, nonnegative, param, positive, state
 from ..solve import relax
 from .base import Plasticity
+from .synapses import mean_over_batch
 
 
 class Oja(Plasticity):
@@ -68,5 +69,5 @@ class BCM(Plasticity):
 
     def change(self, pre: Tensor, post: Tensor, weight: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         weight = self.bounded(weight + self.eta * self.outer(post * (post - theta), pre))
-        squares = (post * post / self.y_0).reshape(-1, *self.size).mean(0)
+        squares = mean_over_batch(post * post / self.y_0, self.size)
         return weight, relax(theta, squares, self.tau, self.dt)

@@ -97,8 +97,7 @@ class Synapses(nn.Module):
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the batch of values ``(*batch, *size)``."""
-        lead = values.dim() - len(self.size)
-        return values if lead == 0 else values.mean(tuple(range(lead)))
+        return mean_over_batch(values, self.size)
 
     def real(self, values: Tensor) -> Tensor:
         """`values`, with 0 where a dense matrix has no synapse."""
@@ -114,6 +113,12 @@ class Synapses(nn.Module):
             zeros = values.new_zeros((*values.shape[:-1], math.prod(self.post)))
             found = zeros.index_add(-1, self.post_index, values)
         return found.unflatten(-1, self.post) if len(self.post) > 1 else found
+
+
+def mean_over_batch(values: Tensor, size: tuple[int, ...]) -> Tensor:
+    """The mean of values ``(*batch, *size)`` over the batch, if there is one."""
+    lead = values.dim() - len(size)
+    return values if lead == 0 else values.mean(tuple(range(lead)))
 
 
 def _size(connection: Any, side: str) -> tuple[int, ...]:
