@@ -14,7 +14,7 @@ from typing import Any
 import griffe
 from latex2mathml.converter import convert
 
-from neurodyn.signature import rows
+from neurodyn.core.signature import rows
 
 
 class Models(griffe.Extension):

@@ -5,7 +5,6 @@ are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
 from . import analysis, bitwise, distributed, init, losses, nir, online, plot, surrogate, units
-from .activity import SpikeStatistics, scale_weights
 from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
@@ -22,30 +21,33 @@ from .connections import (
     SignedLinear,
     Sparse,
 )
-from .count import count_parameters
-from .current import COBA, CUBA, Current, MgBlock, SynapticOutput
-from .delay import Delay
-from .delayed import narrow_delays
-from .dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
+from .core.current import COBA, CUBA, Current, MgBlock, SynapticOutput
+from .core.dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
+from .core.fields import Param, State, fraction, nonnegative, param, positive, state
+from .core.silence import SilenceWarning
+from .core.solve import exp_euler, phi, relax
+from .core.states import detach_states, get_states, reset_states, set_states
+from .core.time_scale import TimeStepWarning
+from .delays.delay import Delay
+from .delays.delayed import narrow_delays
 from .engine import EagerWarning, Unroll, unroll
-from .eventprop import spike_times
-from .explain import Explanation, explain
-from .fields import Param, State, fraction, nonnegative, param, positive, state
+from .eventprop.eventprop import spike_times
 from .inputs import OU, DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
+from .inspection.activity import SpikeStatistics, scale_weights
+from .inspection.explain import Explanation, explain
+from .networks.count import count_parameters
+from .networks.padded import last, step_mask
+from .networks.parameter_groups import parameter_groups
+from .networks.projection import Projection, Receptor
+from .networks.recurrent import Recurrent
+from .networks.rnn import GRUCell, LSTMCell, MGUCell, RNNCell, URLSTMCell
 from .neurons import ALIF, BRF, GIF, HH, IF, LIF, AdEx, AdLIF, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
 from .nir import from_nir, to_nir
-from .not_a_number import NaNWarning
-from .padded import last, step_mask
-from .parameter_groups import parameter_groups
-from .plasticity import STD, STP
-from .projection import Projection, Receptor
-from .readouts import LeakyRateReadout, LeakySpikeReadout
-from .record import Events, Recording, Trace
-from .recurrent import Recurrent
-from .rnn import GRUCell, LSTMCell, MGUCell, RNNCell, URLSTMCell
-from .rules import (
+from .plasticity import (
     BCM,
+    STD,
     STDP,
+    STP,
     CalciumPlasticity,
     Oja,
     Plasticity,
@@ -56,14 +58,13 @@ from .rules import (
     VogelsSprekeler,
     VoltageSTDP,
 )
-from .series import constant, series
-from .silence import SilenceWarning
-from .simulate import simulate
-from .solve import exp_euler, phi, relax
-from .states import detach_states, get_states, reset_states, set_states
-from .stream import Stream
+from .readouts import LeakyRateReadout, LeakySpikeReadout
+from .record import Events, Recording, Trace
+from .run.not_a_number import NaNWarning
+from .run.series import constant, series
+from .run.simulate import simulate
+from .run.stream import Stream
 from .synapses import AMPA, NMDA, Alpha, DualExpon, Expon, GABAa
-from .time_scale import TimeStepWarning
 
 __version__ = "0.1.0"
 

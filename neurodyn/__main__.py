@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from .extras import MissingExtra, needed
-from .options import Wrong, device, duration, folder, number, picture, whole
+from .cli.options import Wrong, device, duration, folder, number, picture, whole
+from .tools.extras import MissingExtra, needed
 
 NETWORKS = ("coba", "cuba", "brunel", "memory")
 
@@ -180,14 +180,14 @@ def _check_memory(synapses: float) -> None:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from .bench import bench
+    from .cli.bench import bench
 
     print(bench(options.device))
     return 0
 
 
 def _info(options: argparse.Namespace) -> int:
-    from .info import info
+    from .cli.info import info
 
     print(info())
     return 0

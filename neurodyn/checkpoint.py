@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .extras import needed
+from .tools.extras import needed
 
 FORMAT, VERSION = "neurodyn", 1
 

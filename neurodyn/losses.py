@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import units as u
-from .dynamics import as_dt, get_default_dt
-from .fields import check
+from .core.dynamics import as_dt, get_default_dt
+from .core.fields import check
 
 
 def spike_count(spikes: Tensor, labels: Tensor, *, true: float, false: float) -> Tensor:

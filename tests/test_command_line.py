@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import neurodyn
-from neurodyn import bench, unroll
+from neurodyn import unroll
 from neurodyn.__main__ import NETWORKS, main
+from neurodyn.cli import bench
 from neurodyn.examples import NETWORKS as KNOWN
 
 
@@ -94,7 +95,7 @@ def test_info_tells_the_rest_when_a_fact_cannot_be_told(capsys, monkeypatch, tmp
     def broken():
         raise RuntimeError("driver too old\nand more")
 
-    monkeypatch.setattr("neurodyn.info.gpu", broken)
+    monkeypatch.setattr("neurodyn.cli.info.gpu", broken)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "cache"))
     assert main(["info"]) == 0

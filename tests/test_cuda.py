@@ -14,11 +14,11 @@ from catalogue import BESIDE, Model
 from torch import Tensor, nn
 
 import neurodyn as nd
-from neurodyn import input_rows
 from neurodyn import units as u
 from neurodyn.engine import cuda_graphs
 from neurodyn.engine.kernel_loop import Recording
 from neurodyn.examples import vogels_abbott
+from neurodyn.run import input_rows
 
 #: A generator of the CPU and one of the GPU draw different masks.
 REPEATABLE = [model for model in BESIDE if model.name != "FixedDropout"]

@@ -59,7 +59,7 @@ def test_nonsense_is_refused_in_one_line_that_names_the_option(
         raise AssertionError("it went to work")
 
     monkeypatch.setattr("neurodyn.train.train", ran)
-    monkeypatch.setattr("neurodyn.bench.bench", ran)
+    monkeypatch.setattr("neurodyn.cli.bench.bench", ran)
     monkeypatch.setattr(examples, "NETWORKS", {"coba": examples.Network(ran, ran, "", lambda _: 1.0)})
     before = sorted(here.rglob("*"))
     for value in BAD[command, option]:

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import neurodyn as nd
-from neurodyn import progress
 from neurodyn import units as u
+from neurodyn.tools import progress
 
 
 class Terminal(io.StringIO):

@@ -17,8 +17,8 @@ from torch import nn
 
 import neurodyn as nd
 from neurodyn import units as u
-from neurodyn.recipe import Recipe
-from neurodyn.signature import Default, rows
+from neurodyn.core.recipe import Recipe
+from neurodyn.core.signature import Default, rows
 
 CLASSES = {model.build: None for model in (*MODELS, *BESIDE) if isinstance(model.build, type)}
 CLASSES |= dict.fromkeys((nd.COBA, nd.CUBA, nd.MgBlock, nd.Delay, nd.GRUCell, nd.LSTMCell, nd.nir.PerfectIF, nd.nir.LI))
@@ -27,7 +27,7 @@ OUTPUTS = [cls for cls in CLASSES if issubclass(cls, nd.SynapticOutput)]
 
 
 @pytest.mark.parametrize("cls", [*DYNAMICS, *OUTPUTS], ids=lambda cls: cls.__name__)
-@pytest.mark.filterwarnings("ignore::neurodyn.time_scale.TimeStepWarning")
+@pytest.mark.filterwarnings("ignore::neurodyn.TimeStepWarning")
 def test_the_signature_is_the_declarations(cls: type[nd.Dynamics]) -> None:
     taken = inspect.signature(cls).parameters
     for name, field in cls.params.items():

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import neurodyn as nd
-from neurodyn import silence
 from neurodyn import units as u
+from neurodyn.core import silence
 
 #: No gradient 1 mV away from the threshold, nor farther.
 WINDOW = {"R": 1 * u.Gohm, "surrogate": nd.surrogate.ReluGrad()}

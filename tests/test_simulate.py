@@ -135,9 +135,7 @@ def test_stopped_and_resumed(stop: int, tmp_path) -> None:
 
 
 def test_the_random_input_does_not_depend_on_what_is_recorded(monkeypatch) -> None:
-    import sys
-
-    monkeypatch.setattr(sys.modules["neurodyn.input_rows"], "_BLOCK_BYTES", 4000)  # 25 rows of input, fewer of records
+    monkeypatch.setattr("neurodyn.run.input_rows._BLOCK_BYTES", 4000)  # 25 rows of input, fewer of records
     few, many = (
         simulate(Net(), 120 * u.ms, noise, record, seed=5, compile=False)["spikes"]
         for record in (("spikes",), ("spikes", "N.V", "output"))

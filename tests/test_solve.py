@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from neurodyn import exp_euler, phi, relax
-from neurodyn.solve import gate
+from neurodyn.core.solve import gate
 
 Z = [-700, -88, -50, -10, -1, -0.5, -0.11, -0.1, -0.0999, -1e-2, -1e-4, -1e-8, -1e-30, 0, 1e-30, 1e-8, 1e-3, 0.05, 0.1]
 Z += [0.1001, 0.3, 1, 5, 50]

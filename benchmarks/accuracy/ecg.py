@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import neurodyn as nd
 from neurodyn import units as u
-from neurodyn.extras import needed
+from neurodyn.tools.extras import needed
 
 from .task import SPLIT_SEED, Part, Parts, Published, Task, taken
 

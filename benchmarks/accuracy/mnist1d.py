@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import neurodyn as nd
 from neurodyn import units as u
-from neurodyn.extras import needed
+from neurodyn.tools.extras import needed
 
 from .task import Part, Parts, Published, Task, hold_out
 

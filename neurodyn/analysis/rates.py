@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import units as u
-from ..dynamics import as_dt
+from ..core.dynamics import as_dt
 from ..record import Events
 
 

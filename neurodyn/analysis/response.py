@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from .. import units as u
-from ..fields import check
+from ..core.fields import check
 from ..neurons.base import Firing
 from ..record import Events
-from ..simulate import simulate
+from ..run.simulate import simulate
 
 
 def f_I_curve(

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import units
-from ..fields import check
-from ..loading import broadcasts, take_shape
-from ..recipe import Rebuildable
+from ..core.fields import check
+from ..core.loading import broadcasts, take_shape
+from ..core.recipe import Rebuildable
 
 
 def evaluated(value: Any, shape: tuple[int, ...]) -> Any:

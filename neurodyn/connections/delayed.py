@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..delayed import Delayed
-from ..dynamics import Dynamics
-from ..fields import State, state
+from ..core.dynamics import Dynamics
+from ..core.fields import State, state
+from ..delays.delayed import Delayed
 from ..ops import event
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..dynamics import Dynamics
-from ..fields import State, state
+from ..core.dynamics import Dynamics
+from ..core.fields import State, state
 
 
 class FixedDropout(Dynamics):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..loading import take_shape
-from ..recipe import Rebuildable
+from ..core.loading import take_shape
+from ..core.recipe import Rebuildable
 from .base import as_float, evaluated, make_weight, unit_of
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..loading import take_shape
+from ..core.loading import take_shape
 from ..ops.event_plain import check_matrix
 
 if TYPE_CHECKING:

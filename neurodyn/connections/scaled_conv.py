@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import units
+from ..core.recipe import Rebuildable
 from ..engine.layers import ITEM_DIMENSIONS
-from ..recipe import Rebuildable
 from .base import evaluated, make_weight, unit_of
 from .scaled import standardised
 
@@ -68,7 +68,7 @@ class _ScaledWSConv(Rebuildable):
         return _CONVOLUTIONS[self.dimensions](x, self.kernel(), self.bias, *settings)
 
     def reset_parameters(self) -> None:
-        """See `neurodyn.recipe.Rebuildable`."""
+        """See `neurodyn.core.recipe.Rebuildable`."""
         if "_recipe" in vars(self):
             super().reset_parameters()
         else:  # torch's constructor is at work

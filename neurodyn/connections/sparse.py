@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from .. import units as u
-from ..delayed import Interpolation
-from ..dynamics import UnsetState, get_default_dt
-from ..fields import as_size, check, show
+from ..core.dynamics import UnsetState, get_default_dt
+from ..core.fields import as_size, check, show
+from ..delays.delayed import Interpolation
 from ..ops import event
 from . import restored
 from .csr import CSR, from_matrix, from_pairs

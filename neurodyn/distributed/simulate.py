@@ -9,14 +9,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..block_run import Run
-from ..input_rows import Rows
+from ..core.states import get_states, held_states, named_dynamics, pure, set_states
 from ..neurons.base import Firing
 from ..ops import event
-from ..reading import read_inputs
 from ..record import Events, Recording, Trace
-from ..simulate import Probe, events_of, is_events, prepare, unit_of
-from ..states import get_states, held_states, named_dynamics, pure, set_states
+from ..run.block_run import Run
+from ..run.input_rows import Rows
+from ..run.reading import read_inputs
+from ..run.simulate import Probe, events_of, is_events, prepare, unit_of
 from .data_parallel import _check_initialised
 from .split import Exchange, mine, split, unfold
 

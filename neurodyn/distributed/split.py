@@ -11,10 +11,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..connections import Sparse
-from ..delay import Delay
-from ..dynamics import Dynamics
-from ..fields import Parametrised
-from ..projection import Projection
+from ..core.dynamics import Dynamics
+from ..core.fields import Parametrised
+from ..delays.delay import Delay
+from ..networks.projection import Projection
 
 
 def mine(n: int) -> slice:

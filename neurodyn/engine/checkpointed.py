@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
-from ..generators import generators_kept
-from ..progress import Quiet
-from ..states import get_states, named_dynamics, pure, set_states
+from ..core.states import get_states, named_dynamics, pure, set_states
+from ..tools.generators import generators_kept
+from ..tools.progress import Quiet
 from ..torch_private import tree_flatten, tree_leaves, tree_map, tree_unflatten
 from .layers import NORMS, layers, runs_on_all_steps
 from .memory import GiveBack

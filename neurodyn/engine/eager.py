@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..states import constants, get_states, pure, set_states
+from ..core.states import constants, get_states, pure, set_states
 from ..torch_private import scan, tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..dynamics import Dynamics
-from ..states import constants, named_modules
+from ..core.dynamics import Dynamics
+from ..core.states import constants, named_modules
 from .snapshot import REMEMBERED, from_trusted_module, is_constant
 
 _SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written", REMEMBERED}

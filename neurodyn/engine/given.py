@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from ..dynamics import Dynamics
-from ..states import named_dynamics
+from ..core.dynamics import Dynamics
+from ..core.states import named_dynamics
 from ..torch_private import tree_leaves
 from .layers import stages
 

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ..current import SynapticOutput
-from ..dynamics import Dynamics
+from ..core.current import SynapticOutput
+from ..core.dynamics import Dynamics
+from ..core.states import named_dynamics
 from ..ops.spike_products import linear
-from ..states import named_dynamics
 from ..torch_private import has_module_hooks
 from .program_cache import has_hooks
 

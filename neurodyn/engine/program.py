@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..progress import compiling
+from ..tools.progress import compiling
 from ..torch_private import tree_flatten, without_saved_tensor_hooks
 from .chunk_graphs import FORWARD, Place, StepParts, backward_graph, floating_states, forward_graph
 from .compiled_chunk import COMPILING, CompiledChunk

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..progress import compiling
-from ..states import batched, constants, held_states, named_dynamics, named_modules, same_tensors
+from ..core.states import batched, constants, held_states, named_dynamics, named_modules, same_tensors
+from ..tools.progress import compiling
 from ..torch_private import Missing, TreeSpec, has_module_hooks, load_compiler, tree_flatten, tree_unflatten
 from .compiled_chunk import COMPILING
 from .errors import NotCompilable, SizeSpecialised

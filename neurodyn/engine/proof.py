@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..states import constants, held_states, pure, same_tensors
+from ..core.states import constants, held_states, pure, same_tensors
 from ..torch_private import TreeSpec, tree_leaves, tree_unflatten, without_saved_tensor_hooks
 from .program import Program
 from .time_loop import NoForwardDerivative, run_program

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..generators import generator_states, restore_generators
+from ..tools.generators import generator_states, restore_generators
 from ..torch_private import around_operators
 from .errors import NotCompilable
 from .snapshot import Snapshot, from_trusted_module, is_hidden, is_trusted_name

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import units as u
+from ..core.states import check_dt, named_dynamics
 from ..record import Recording, Trace
-from ..states import check_dt, named_dynamics
 from .layers import runs_on_all_steps, stages
 
 

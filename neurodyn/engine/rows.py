@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ..dynamics import exporting
-from ..states import detach_states, held_states, named_modules, state_places
+from ..core.dynamics import exporting
+from ..core.states import detach_states, held_states, named_modules, state_places
 from ..torch_private import has_saved_tensor_hooks, tree_unflatten
 from .eager import check_output, exported_loop, plain_loop
 from .errors import NotCompilable, warn_once

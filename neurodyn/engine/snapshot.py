@@ -24,8 +24,8 @@ import pint
 import torch
 from torch import Tensor, nn
 
-from ..dynamics import Dynamics
-from ..recipe import Recipe
+from ..core.dynamics import Dynamics
+from ..core.recipe import Recipe
 from .errors import NotCompilable
 
 _MOST = 50_000  # objects

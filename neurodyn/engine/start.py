@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from ..dynamics import Dynamics, UnsetState, exporting
-from ..states import held_states, named_dynamics, same_tensors
+from ..core.dynamics import Dynamics, UnsetState, exporting
+from ..core.states import held_states, named_dynamics, same_tensors
 from ..torch_private import tree_leaves, tree_map
 from .purity import Watching
 from .snapshot import Snapshot

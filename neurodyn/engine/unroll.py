@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..dynamics import exporting
-from ..progress import Quiet
-from ..progress import bar as progress_bar
-from ..silence import look
-from ..states import check_dt, detach_states, held_states, hold_states, named_dynamics, set_states
+from ..core.dynamics import exporting
+from ..core.silence import look
+from ..core.states import check_dt, detach_states, held_states, hold_states, named_dynamics, set_states
+from ..tools.progress import Quiet
+from ..tools.progress import bar as progress_bar
 from ..torch_private import inside_transform, is_fake
 from .checkpointed import can_repeat, in_blocks, rows, start
 from .errors import NotCompilable, warn_once

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..activity import has_weights, sources
-from ..current import SynapticOutput
-from ..dynamics import Dynamics
+from ..core.current import SynapticOutput
+from ..core.dynamics import Dynamics
+from ..inspection.activity import has_weights, sources
+from ..networks.recurrent import Recurrent
 from ..neurons.base import Firing, Spiking
-from ..recurrent import Recurrent
 
 #: Modules whose weights are drawn anew; others keep their pattern of weights.
 DRAWN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

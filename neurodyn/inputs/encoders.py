@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from .. import surrogate as surrogates
 from .. import units as u
-from ..dynamics import Dynamics, as_dt, get_default_dt
-from ..fields import Param, State, check, param, positive, state
-from ..precise import precise
+from ..core.dynamics import Dynamics, as_dt, get_default_dt
+from ..core.fields import Param, State, check, param, positive, state
+from ..core.precise import precise
 
 
 class LatencyEncoder(nn.Module):

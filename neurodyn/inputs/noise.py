@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from .. import units as u
-from ..dynamics import Dynamics
-from ..fields import Param, State, nonnegative, param, positive, state
-from ..solve import relax
+from ..core.dynamics import Dynamics
+from ..core.fields import Param, State, nonnegative, param, positive, state
+from ..core.solve import relax
 
 
 class OU(Dynamics):

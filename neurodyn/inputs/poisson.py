@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from .. import units as u
-from ..fields import as_size, check, show
-from ..precise import precise
+from ..core.fields import as_size, check, show
+from ..core.precise import precise
 from .source import Source, probability, rate_of, seeded
 
 

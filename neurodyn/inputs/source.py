@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .. import units
-from ..dynamics import as_dt, get_default_dt
-from ..precise import Precise
+from ..core.dynamics import as_dt, get_default_dt
+from ..core.precise import Precise
 
 
 class Source(Precise):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import units as u
-from ..dynamics import as_dt, get_default_dt
-from ..fields import as_size, check
+from ..core.dynamics import as_dt, get_default_dt
+from ..core.fields import as_size, check
 
 
 class SpikeTime(nn.Module):

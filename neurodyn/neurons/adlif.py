@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from .. import units as u
-from ..current import Current
-from ..fields import Param, State, nonnegative, param, positive, state
-from ..precise import precise
-from ..solve import with_slope
+from ..core.current import Current
+from ..core.fields import Param, State, nonnegative, param, positive, state
+from ..core.precise import precise
+from ..core.solve import with_slope
 from .base import Leaky
 
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from .. import surrogate as surrogates
 from .. import units as u
-from ..current import Current
-from ..decaying import Decaying
-from ..dynamics import Dynamics
-from ..fields import Keyword, Param, check, keyword, param, positive
-from ..solve import exp_euler, relax
+from ..core.current import Current
+from ..core.decaying import Decaying
+from ..core.dynamics import Dynamics
+from ..core.fields import Keyword, Param, check, keyword, param, positive
+from ..core.solve import exp_euler, relax
 
 #: Bound on exponents that run away at a spike: e^30 mV is far past any threshold, and finite in float32.
 RUNAWAY = 30.0

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from .. import units as u
-from ..current import Current
-from ..fields import Domain, Param, State, nonnegative, param, positive, show, state
-from ..solve import relax
+from ..core.current import Current
+from ..core.fields import Domain, Param, State, nonnegative, param, positive, show, state
+from ..core.solve import relax
 from .base import Firing, current
 
 

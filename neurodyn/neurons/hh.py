@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from .. import units as u
-from ..current import Current
-from ..fields import Param, State, nonnegative, param, positive, state
-from ..solve import exp_euler, gate, phi
+from ..core.current import Current
+from ..core.fields import Param, State, nonnegative, param, positive, state
+from ..core.solve import exp_euler, gate, phi
 from .base import RUNAWAY, Firing, bounded, current
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from .. import units as u
-from ..current import Current
-from ..fields import Param, State, param, state
+from ..core.current import Current
+from ..core.fields import Param, State, param, state
 from .base import Leaky, integrate
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from .. import units as u
-from ..current import Current
-from ..fields import Param, State, nonnegative, param, state
-from ..solve import whole_steps
+from ..core.current import Current
+from ..core.fields import Param, State, nonnegative, param, state
+from ..core.solve import whole_steps
 from ..surrogate import straight_through
 from .base import Leaky, integrate
 

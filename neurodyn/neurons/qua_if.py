@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from .. import units as u
-from ..current import Current
-from ..fields import Param, State, param, positive, state
-from ..solve import exp_euler
+from ..core.current import Current
+from ..core.fields import Param, State, param, positive, state
+from ..core.solve import exp_euler
 from .base import RUNAWAY, Peaked, current
 
 

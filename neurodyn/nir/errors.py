@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..extras import needed
+from ..tools.extras import needed
 
 
 class NIRError(ValueError):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dynamics import as_dt
+from ..core.dynamics import as_dt
 from .errors import NIRError
 
 Edges = list[tuple[str, str]]

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from .. import units as u
-from ..current import Current
-from ..dynamics import Dynamics
-from ..fields import Param, State, param, positive, state
+from ..core.current import Current
+from ..core.dynamics import Dynamics
+from ..core.fields import Param, State, param, positive, state
+from ..core.solve import relax
 from ..neurons.base import Spiking, current
-from ..solve import relax
 
 
 class PerfectIF(Spiking):

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from .. import surrogate as surrogates
 from .. import units as u
-from ..delay import Delay
-from ..dynamics import Dynamics
+from ..core.dynamics import Dynamics
+from ..delays.delay import Delay
 from ..neurons import IF, LIF
 from ..readouts.leaky import LeakyIntegrator, LeakySpike
 from ..synapses import Expon

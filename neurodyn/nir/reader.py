@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from .. import units as u
-from ..delay import Delay
-from ..dynamics import Dynamics
-from ..recurrent import Recurrent
+from ..core.dynamics import Dynamics
+from ..delays.delay import Delay
+from ..networks.recurrent import Recurrent
 from .errors import NIRError, package
 from .flat import Edges, Flat, opened
 from .graph import Graph

@@ -13,11 +13,11 @@ from torch import Tensor, fx, nn
 
 from ..connections import OneToOne, ScaledWSConv1d, ScaledWSConv2d, Sparse
 from ..connections.base import Connection
-from ..current import CUBA
+from ..core.current import CUBA
+from ..core.states import check_dt, named_dynamics
+from ..networks.projection import Projection
+from ..networks.recurrent import Recurrent
 from ..neurons import IF, LIF
-from ..projection import Projection
-from ..recurrent import Recurrent
-from ..states import check_dt, named_dynamics
 from ..synapses import Expon
 from . import neurons
 from .errors import NIRError, package

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..states import check_dt, held_states, named_dynamics, reset_states, set_states
+from ..core.states import check_dt, held_states, named_dynamics, reset_states, set_states
 from .checks import check_within_step
 from .local import Key, Step, run
 from .maps import add_grad, is_dense, named_maps, split

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..states import pure
+from ..core.states import pure
 from ..torch_private import tree_flatten, tree_unflatten
 
 #: A leaf: ("state", name), ("own", name of a parameter) or ("map", number of the call).

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..connections import Connection, LoRA, Sparse
-from ..states import named_dynamics
+from ..core.states import named_dynamics
 
 #: Maps along the last dimension: their output is x A^T + b with a matrix A.
 _DENSE = (nn.Linear, Connection, LoRA, Sparse)

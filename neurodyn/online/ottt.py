@@ -6,10 +6,10 @@ import math
 
 from torch import Tensor, nn
 
-from ..dynamics import Dynamics
+from ..core.dynamics import Dynamics
+from ..networks.recurrent import Recurrent
 from ..neurons.base import Leaky
 from ..readouts.leaky import LeakyIntegrator, LeakySpike
-from ..recurrent import Recurrent
 from .learner import Learner
 from .local import Key, Step, connected
 from .maps import add_bias_grad, add_weight_grads_at

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..dynamics import Dynamics
-from ..states import hold_states, named_dynamics
+from ..core.dynamics import Dynamics
+from ..core.states import hold_states, named_dynamics
 from .local import Key
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor
 
 from .. import units as u
-from ..dynamics import Dynamics
-from ..fields import Param, State, fraction, param, positive, state
-from ..solve import relax
+from ..core.dynamics import Dynamics
+from ..core.fields import Param, State, fraction, param, positive, state
+from ..core.solve import relax
 
 Rule = Literal["tsodyks-markram", "brainstate"]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from .. import units as u
-from ..dynamics import Dynamics
-from ..fields import check
+from ..core.dynamics import Dynamics
+from ..core.fields import check
 from ..record import Recording
 from .style import COLORS, LEGEND, array, axes, label
 

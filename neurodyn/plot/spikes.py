@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from .. import analysis
-from ..dynamics import as_dt
+from ..core.dynamics import as_dt
 from ..record import Events
 from .style import COLORS, array, axes
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import units as u
-from ..extras import needed
+from ..tools.extras import needed
 
 #: Okabe and Ito's colours for lines, in the order of use; black is for spikes.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

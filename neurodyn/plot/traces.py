@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import units as u
-from ..dynamics import as_dt, get_default_dt
+from ..core.dynamics import as_dt, get_default_dt
 from ..record import Trace
 from .style import COLORS, LEGEND, array, axes, label
 

@@ -9,10 +9,10 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from .. import units as u
-from ..dynamics import Dynamics
-from ..fields import Param, State, param, positive, state
+from ..core.dynamics import Dynamics
+from ..core.fields import Param, State, param, positive, state
+from ..core.solve import relax
 from ..neurons.base import Spiking
-from ..solve import relax
 from ..surrogate import DEFAULT
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..extras import needed
+from ..tools.extras import needed
 
 if TYPE_CHECKING:
     from .events import Events

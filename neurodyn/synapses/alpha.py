@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from .. import units as u
-from ..decaying import Decaying, Part
-from ..fields import Param, State, param, positive, state
-from ..solve import relax
+from ..core.decaying import Decaying, Part
+from ..core.fields import Param, State, param, positive, state
+from ..core.solve import relax
 from .base import Linear
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..decaying import Decaying
-from ..dynamics import Dynamics, UnsetState
+from ..core.decaying import Decaying
+from ..core.dynamics import Dynamics, UnsetState
 
 
 class Linear(Dynamics):
@@ -18,7 +18,7 @@ class Linear(Dynamics):
         exact: False, the default, holds the conductance over the step at the value from its beginning, after the jump.
             The charge that arrives is then too large by about dt / (2 tau). True lets it decay within the step: exact
             with `CUBA` or without an output into `IF`, `LIF`, `LIFRef` or `ALIF`, and with its mean over the step in
-            `COBA`, `MgBlock` and other neurons, see `neurodyn.decaying.Decaying`. The output is then such a `Current`,
+            `COBA`, `MgBlock` and other neurons, see `neurodyn.core.decaying`. The output is then such a `Current`,
             which a connection cannot take: in a `Projection` it needs ``align="post"``.
     """
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from .. import units as u
-from ..decaying import Decaying, Part
-from ..fields import Param, Parametrised, State, param, positive, show, state
-from ..solve import relax
+from ..core.decaying import Decaying, Part
+from ..core.fields import Param, Parametrised, State, param, positive, show, state
+from ..core.solve import relax
 from .base import Linear
 
 

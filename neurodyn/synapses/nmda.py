@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from .. import units as u
-from ..dynamics import Dynamics
-from ..fields import Param, State, param, positive, state
-from ..solve import gate, relax
+from ..core.dynamics import Dynamics
+from ..core.fields import Param, State, param, positive, state
+from ..core.solve import gate, relax
 
 
 class NMDA(Dynamics):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from .. import checkpoint, data
-from ..extras import needed
-from ..progress import bar
+from ..tools.extras import needed
+from ..tools.progress import bar
 from . import pictures
 from .folder import PICTURES, RunFolder
 from .network import Classifier

@@ -19,8 +19,8 @@ from torch import nn
 
 import neurodyn as nd
 from neurodyn import units as u
-from neurodyn.decaying import Decaying, Part
-from neurodyn.solve import phi_slope
+from neurodyn.core.decaying import Decaying, Part
+from neurodyn.core.solve import phi_slope
 
 FOLDER = Path(__file__).parents[1] / "reference"
 

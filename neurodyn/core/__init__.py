@@ -1,0 +1,1 @@
+"""What a model is: declared fields, states, the step of a `Dynamics`, and the currents that models exchange."""

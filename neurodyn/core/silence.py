@@ -1,0 +1,107 @@
+"""A layer that stays silent in training, and through which no gradient passes, is said once."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..torch_private import stands_for_many
+from .dynamics import Dynamics
+from .fields import show
+
+#: A layer is said if it was stuck in so many backward passes, and looked at in so many calls at most.
+CALLS, LOOKS = 10, 20
+#: The gradient has vanished if its largest number is less than this share of the largest that came in.
+VANISHED = 1e-6
+#: What a backward pass has shown: the layer works, it is stuck, or no gradient came in, so that nothing is known.
+_WORKS, _STUCK, _UNKNOWN = 0.0, 1.0, 2.0
+
+
+class SilenceWarning(UserWarning):
+    """A layer sends no spikes and passes no gradient back, so that what is before it cannot learn."""
+
+
+class _Look:
+    """What has been seen of one layer: in how many calls, and what each backward pass has shown."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.seen: list[Tensor] = []
+
+
+#: None: nothing more to see; the layer works, or it has been said, or its output is no spikes.
+_looks: weakref.WeakKeyDictionary[nn.Module, _Look | None] = weakref.WeakKeyDictionary()
+_UNSEEN = _Look()
+
+
+def look(net: nn.Module, layer: nn.Module, xs: Any, ys: Any, stacklevel: int) -> None:
+    """Look at the input and output of a layer that has run over time: in the first calls of training, then no more.
+
+    It adds hooks to the two tensors and keeps neither; nothing of it is in the step. What the backward pass has shown
+    is read at the next call, so that no device waits.
+
+    Args:
+        net: names the layer.
+        layer: a layer, or several that run together, of which the last one is meant.
+        xs, ys: with time in front.
+        stacklevel: of the warning, counted from here.
+    """
+    found = _looks.get(layer, _UNSEEN)
+    if found is None:
+        return
+    last = layer[-1] if isinstance(layer, nn.Sequential) else layer
+    if found is _UNSEEN:
+        found = _looks[layer] = _Look() if isinstance(last, Dynamics) and last.emits_spikes else None
+    if found is None or not last.training:
+        return
+    xs = xs[0] if isinstance(xs, tuple) and len(xs) == 1 else xs
+    if not all(isinstance(x, Tensor) and x.grad_fn is not None and x.numel() for x in (xs, ys)):
+        return  # nothing before the layer learns
+    if ys.is_cuda and torch.cuda.is_current_stream_capturing():
+        return
+    seen = torch.stack(found.seen).tolist() if found.seen else []
+    stuck = seen.count(_STUCK)
+    if _WORKS in seen or stuck >= CALLS or found.calls >= LOOKS:
+        _looks[layer] = None
+        if _WORKS not in seen and stuck >= CALLS:
+            warnings.warn(_message(net, last), SilenceWarning, stacklevel=stacklevel + 1)
+        return
+    found.calls += 1
+    _follow(found, xs, ys)
+
+
+def _follow(found: _Look, xs: Tensor, ys: Tensor) -> None:
+    """Note in the backward pass whether `ys` has no spike and its gradient does not come through to `xs`."""
+    silent = ~ys.detach().any()
+    came: list[Tensor] = []
+
+    def out(grad: Tensor | None) -> None:
+        if grad is not None and not stands_for_many((grad,)):
+            came[:] = [grad.detach().abs().amax()]
+
+    def into(grad: Tensor | None) -> None:
+        if came and grad is not None and not stands_for_many((grad,)):
+            stuck = silent & (grad.detach().abs().amax() <= VANISHED * came[0])
+            found.seen.append(torch.where(came[0] > 0, torch.where(stuck, _STUCK, _WORKS), _UNKNOWN).float())
+
+    ys.register_hook(out)
+    xs.register_hook(into)
+
+
+def _message(net: nn.Module, last: nn.Module) -> str:
+    neuron: Any = getattr(last, "cell", last)
+    path = next((path for path, module in net.named_modules() if module is neuron), "")
+    name, potential = f"{neuron._label()} {path!r}".replace(" ''", ""), ""
+    if (V := neuron._buffers.get("V")) is not None:
+        unit = neuron.state_unit("V")
+        threshold = f" and its threshold {show(neuron.V_th.detach(), unit)}" if "V_th" in neuron.params else ""
+        potential = f" Its potential at the end of this call is at most {show(V.detach().amax(), unit)}{threshold}."
+    return (
+        f"{name} sent no spike in the first {CALLS} training calls and passed no gradient back, so that nothing before "
+        f"it learns.{potential} Make its input larger, as with nd.scale_weights(net, xs, 20 * u.Hz) or a larger R=, or "
+        "use surrogate=nd.surrogate.DEFAULT, whose slope has long tails. print(nd.explain(net, xs)) shows all layers"
+    )

@@ -1,0 +1,1 @@
+"""Inputs that arrive some steps later."""

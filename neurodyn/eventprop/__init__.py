@@ -1,0 +1,1 @@
+"""Spike times in continuous time and their exact gradients."""

@@ -1,0 +1,215 @@
+"""`Plasticity`: the base of rules by which the weights of a connection change with what passes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from .. import units as u
+from ..core.dynamics import Dynamics, UnsetState
+from ..core.fields import Keyword, State, check, keyword, state
+from ..core.loading import take_shape
+from .synapses import Synapses, kind_of
+
+Weights = Literal["lasting", "restarting", "each"]
+
+
+class Plasticity(Dynamics):
+    r"""Base of the rules: a connection whose weights are a state.
+
+    In each step ``y = rule(pre)`` sends the presynaptic spikes through the connection with the weights of now, and then
+    ``rule.learn(post)`` changes these by the postsynaptic spikes of the same step. ``rule(pre, post)`` does both, where
+    the postsynaptic spikes are known. A step in which `learn` is not called changes nothing but is lost for traces.
+
+    A rule of one's own declares traces as states, of the size of one side or of the synapses, and defines
+    ``change(pre, post, weight, *traces) -> (weight, *traces)``, a pure function like `Dynamics.step`:
+
+        >>> class Hebb(nd.Plasticity):
+        ...     rate = nd.param(0.1)
+        ...     tau = nd.param(20 * u.ms, domain=nd.positive)
+        ...     x = nd.state(0.0, shape="pre_size")
+        ...
+        ...     def change(self, pre, post, weight, x):
+        ...         x = nd.relax(x, 0.0, self.tau, self.dt) + pre
+        ...         return self.bounded(weight + self.rate * self.outer(post, x)), x
+        >>> hebb = Hebb(nd.OneToOne(2, weight=[0.5, 0.5]), w_max=1.0)
+        >>> _ = hebb(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 1.0]))
+        >>> hebb.weight
+        tensor([0.5000, 0.6000])
+
+    Further arguments of `change` are keywords of `learn`, such as a reward. Shapes for states: ``"pre_size"``,
+    ``"size"`` (postsynaptic) and ``"synapses"``. Where samples of a batch share the weights, changes are their mean.
+
+    Input: ``(*batch, *pre)``. Output: ``(*batch, *post)``, in the unit of the weight.
+
+    Args:
+        connection: ``nn.Linear``, `MaskedLinear`, `AllToAll`, `OneToOne`, `FixedProb`, `FixedNum` or `Sparse`. A single
+            weight for all becomes one for each synapse.
+        w_max: the bound of the weights, in their unit, which lie between 0 and `w_max`; negative for negative weights.
+            None for no bound, where the rule needs none.
+        weights: "lasting", shared by the batch; what is learned stays when states are reset, and ``state_dict`` holds
+            it. ``connection.weight`` is where it began, and is trained by no gradient from now on. "restarting",
+            shared, and each reset begins at ``connection.weight`` again, which a gradient may train through the rule.
+            "each", like that, with weights of its own for each sample.
+        values: parameters, ``learn`` and ``dt``, see `Dynamics`; one value for all synapses.
+
+    Raises:
+        TypeError: a connection whose weights cannot be changed, or no bound for a rule that needs one.
+        ValueError: weights outside 0 to `w_max`, a parameter with several values, spikes of the wrong shape.
+        pint.DimensionalityError: a bound in another unit than the weight.
+    """
+
+    needs_bound = False  # whether there is no rule without `w_max`
+    w_max: Any  # a tensor, or None
+    weight: State = state("initial_weight", shape="synapses", lasting=True)
+    arrived: State = state(default=0.0, alias="arrived_initializer", shape="pre_size")
+
+    if TYPE_CHECKING:
+        size: Keyword[Any, tuple[int, ...]] = keyword(init=False)
+        connection: nn.Module = keyword(kw_only=False)
+        w_max: Any = keyword(default=None)
+        weights: Weights = "lasting"
+
+    def __init__(self, connection: nn.Module, *, w_max: Any = None, weights: Weights = "lasting", **values: Any):
+        name = type(self).__name__
+        kind_of(connection, name)
+        if weights not in ("lasting", "restarting", "each"):
+            raise ValueError(f"{name}: weights must be 'lasting', 'restarting' or 'each', got {weights!r}")
+        if weights != "lasting":
+            own = State("initial_weight", shape="synapses", shared=weights == "restarting")
+            vars(self)["states"] = self.states | {"weight": own}
+        like: Any = connection.weight
+        layout = vars(self)["layout"] = Synapses(connection, name)  # which the shapes of states are taken from
+        super().__init__(layout.post, dtype=like.dtype, device=like.device, **values)
+        self.weights, self.layout, self.connection = weights, layout, connection
+        for key in self.params:
+            if getattr(self, key).numel() != 1:
+                raise ValueError(f"{self._label()}: {key} has {getattr(self, key).numel()} values, wanted one for all")
+        self._set_bound(w_max)
+        if weights == "lasting":
+            if isinstance(like, nn.Parameter):
+                del connection.weight
+                connection.register_buffer("weight", like.detach())
+            self._buffers["weight"] = self.initial_weight.clone()
+        self.register_load_state_dict_post_hook(_follow)
+
+    def change(self, pre: Tensor, post: Tensor, *states: Tensor, **signals: Any) -> Any:
+        """The rule: ``(pre, post, weight, *traces) -> (weight, *traces)``, a pure function."""
+        raise NotImplementedError(f"{type(self).__name__} defines no change()")
+
+    def forward(self, input: Tensor, post: Tensor | None = None, **signals: Any) -> Tensor:
+        output = super().forward(input)
+        if post is not None:
+            self.learn(post, **signals)
+        elif signals:
+            raise TypeError(f"{self._label()}: {', '.join(signals)} without post; call learn(post, ...)")
+        return output
+
+    def step(self, x: Tensor, weight: Tensor, arrived: Tensor, *traces: Tensor) -> tuple[Tensor, ...]:
+        return self.sent(x, weight), weight, x, *traces
+
+    def learn(self, post: Tensor, **signals: Any) -> None:
+        """Change the weights by the postsynaptic spikes ``(*batch, *post)`` of this step, and what the rule takes else.
+
+        Raises:
+            UnsetState: before the first presynaptic spikes.
+            ValueError: spikes of another shape.
+        """
+        if not self.is_set:
+            raise UnsetState(f"{self._label()}: learn() comes after the presynaptic spikes of a step; call rule(pre)")
+        wanted = (*self.batch, *self.size)
+        if tuple(post.shape) != wanted:
+            raise ValueError(f"{self._label()}: learn: post has shape {tuple(post.shape)}, wanted {wanted}")
+        self._stepped(self._changed, post.to(self._buffers["arrived"].dtype), **signals)  # type: ignore[union-attr]
+
+    def _changed(self, post: Tensor, weight: Tensor, arrived: Tensor, *traces: Tensor, **signals: Any) -> Any:
+        found = self.change(arrived, post, weight, *traces, **signals)
+        found = found if isinstance(found, tuple) else (found,)
+        _, new = self._checked((post, found[0], arrived, *found[1:]), (weight, arrived, *traces))
+        new = [value.clone() if value is post else value for value in new]
+        return post, *[value.to(old.dtype) for value, old in zip(new, (weight, arrived, *traces), strict=True)]
+
+    def sent(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The output of the connection with these weights."""
+        if self.weights != "each":
+            return functional_call(self.connection, {"weight": weight}, (x,))
+        mask = getattr(self.connection, "mask", None)
+        weight = weight if mask is None else weight * mask
+        y = self.layout.incoming(weight * self.layout.of_pre(x))
+        return y if self.connection.bias is None else y + self.connection.bias  # type: ignore[operator]
+
+    def outer(self, post: Tensor, pre: Tensor) -> Tensor:
+        """The product of the values of both sides at each synapse; for shared weights the mean over the batch."""
+        return self.mean(self.pairs(post, pre)) if self.weights == "each" else self.layout.outer(post, pre)
+
+    def pairs(self, post: Tensor, pre: Tensor) -> Tensor:
+        """The same for each sample, ``(*batch, *synapses)``."""
+        return self.layout.real(self.layout.of_post(post) * self.layout.of_pre(pre))
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Values of synapses, ``(*batch, *synapses)``, as a change of the weights: their mean if these are shared."""
+        return values if self.weights == "each" else self.layout.mean(values)
+
+    def bounded(self, weight: Tensor) -> Tensor:
+        """Between 0 and the bound."""
+        if self.w_max is None:
+            return weight
+        return weight.clamp(min=0.0).minimum(self.w_max) if self._up else weight.clamp(max=0.0).maximum(self.w_max)
+
+    @property
+    def pre_size(self) -> tuple[int, ...]:
+        """Shape of the presynaptic side."""
+        return self.layout.pre
+
+    input_size = pre_size  # type: ignore[assignment]
+
+    @property
+    def synapses(self) -> tuple[int, ...]:
+        """Shape of one value for each synapse."""
+        return self.layout.size
+
+    @property
+    def unit(self) -> Any:
+        """That of the weight."""
+        return getattr(self.connection, "unit", u.registry.dimensionless)
+
+    def state_unit(self, name: str) -> Any:
+        return self.unit if name == "weight" else super().state_unit(name)
+
+    @property
+    def initial_weight(self) -> Tensor:
+        """The connection's own weights, one for each synapse."""
+        return self.connection.weight.expand(self.synapses)  # type: ignore[operator]
+
+    def _set_bound(self, w_max: Any) -> None:
+        weight = self.initial_weight.detach()
+        if w_max is None:
+            if self.needs_bound:
+                example = f"{2 * float(weight.abs().max()) if weight.numel() else 1:.3g}"
+                example += "" if self.unit.dimensionless else f" * u.{self.unit:~}"
+                raise TypeError(f"{self._label()}: w_max is required, the bound of the weights: w_max={example}")
+            self.register_buffer("w_max", None)
+            return
+        bound = check(w_max, self.unit, (), f"{self._label()}: w_max", weight.device, weight.dtype)
+        if float(bound) == 0:
+            raise ValueError(f"{self._label()}: w_max must not be 0")
+        self._up = bool(bound > 0)
+        self.register_buffer("w_max", bound)
+        share = self.layout.real(weight) / bound
+        if weight.numel() and not bool(((share >= 0) & (share <= 1 + 1e-6)).all()):
+            low, high = (f"{float(x):g}" for x in self.layout.real(weight).aminmax())
+            raise ValueError(
+                f"{self._label()}: the weights lie from {low} to {high}, wanted 0 to w_max={float(bound):g}; "
+                "weights have the sign of w_max and lie within it, such as nd.init.Uniform"
+            )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        take_shape(self, "weight", state_dict.get(f"{prefix}weight"))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _follow(rule: nn.Module, _keys: Any) -> None:
+    """After loading: the synapses may be others. A function of a module, so that copies and pickles have it."""
+    rule.layout.follow(rule.connection)  # type: ignore[operator, union-attr]

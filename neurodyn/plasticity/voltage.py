@@ -1,0 +1,70 @@
+"""Plasticity that depends on the potential of the postsynaptic neuron."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .. import units as u
+from ..core.fields import Param, State, nonnegative, param, positive, state
+from ..core.solve import relax
+from .base import Plasticity
+
+
+class VoltageSTDP(Plasticity):
+    r"""The voltage-based rule of Clopath and others: the potential of the neuron decides, not its spikes.
+
+    Traces of the potential V of each output, $\tau_-\,\dot u_- = V - u_-$ and $\tau_+\,\dot u_+ = V - u_+$, and of each
+    input, $\tau_x\,\dot x = -x$ with $1/\tau_x$ more at a spike. With $[z]_+ = \max(z, 0)$
+
+    $\Delta w = -w_{max}\, A_{LTD}\,[u_- - \theta_-]_+$ at a spike of the input,
+
+    $\dot w = w_{max}\, A_{LTP}\, x\,[V - \theta_+]_+\,[u_+ - \theta_-]_+$,
+
+    where V is held over the step, and the traces are those of its beginning.
+
+    ``learn(spikes, V=neuron.V)``, V in mV, ``(*batch, *post)``: of a neuron whose potential rises at a spike, such as
+    `AdEx`, or the potential before its reset. The spikes are not used.
+
+    Args:
+        connection, weights, values: see `Plasticity`.
+        w_max: the bound of the weights, in their unit; required.
+        A_LTD: depression, in parts of `w_max` (14e-5 / mV).
+        A_LTP: potentiation, in parts of `w_max` (8e-5 / mV^2).
+        theta_minus, theta_plus: thresholds (-70.6 and -45.3 mV).
+        tau_x, tau_minus, tau_plus: time constants (15, 10 and 7 ms).
+
+    Example:
+        >>> rule = nd.VoltageSTDP(nd.OneToOne(2, weight=[0.5, 0.5]), w_max=1.0)
+        >>> for _ in range(30):  # the first neuron is a little above rest, the second far above
+        ...     _ = rule(torch.ones(2), torch.zeros(2), V=torch.tensor([-60.0, -30.0]))
+        >>> bool(rule.weight[0] < 0.5), bool(rule.weight[1] > 0.5)
+        (True, True)
+
+    Source: Clopath, Büsing, Vasilaki and Gerstner (2010), Connectivity reflects coding: a model of voltage-based STDP
+    with homeostasis, Nature Neuroscience 13.
+    """
+
+    needs_bound = True
+    A_LTD: Param = param(14e-5 / u.mV, domain=nonnegative)
+    A_LTP: Param = param(8e-5 / u.mV**2, domain=nonnegative)
+    theta_minus: Param = param(-70.6 * u.mV)
+    theta_plus: Param = param(-45.3 * u.mV)
+    tau_x: Param = param(15 * u.ms, domain=positive)
+    tau_minus: Param = param(10 * u.ms, domain=positive)
+    tau_plus: Param = param(7 * u.ms, domain=positive)
+
+    x: State = state(default=0.0, alias="x_initializer", shape="pre_size")
+    u_minus: State = state(default=-70.6 * u.mV, alias="u_minus_initializer", shape="size")
+    u_plus: State = state(default=-70.6 * u.mV, alias="u_plus_initializer", shape="size")
+
+    def change(  # type: ignore[override]
+        self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, u_minus: Tensor, u_plus: Tensor, *, V: Tensor
+    ) -> tuple[Tensor, ...]:
+        if V.shape != u_plus.shape:
+            raise ValueError(f"{self._label()}: V has shape {tuple(V.shape)}, wanted {tuple(u_plus.shape)}, in mV")
+        down = self.A_LTD * self.outer((u_minus - self.theta_minus).relu(), pre)
+        risen = (V - self.theta_plus).relu() * (u_plus - self.theta_minus).relu()
+        up = self.dt * self.A_LTP * self.outer(risen, x)
+        weight = self.bounded(weight + self.w_max * (up - down))
+        x = relax(x, 0.0, self.tau_x, self.dt) + pre / self.tau_x
+        return weight, x, relax(u_minus, V, self.tau_minus, self.dt), relax(u_plus, V, self.tau_plus, self.dt)

@@ -1,0 +1,1 @@
+"""Running a network without training it: `simulate` and `Stream`."""

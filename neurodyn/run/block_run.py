@@ -1,0 +1,100 @@
+"""The time loop without gradients, block by block, for simulations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..core.states import get_states, set_states
+from ..engine.errors import NotCompilable, warn_once
+from ..engine.program import Program
+from ..engine.program_cache import program_for
+from ..engine.proof import prove
+from ..engine.time_loop import forward_pass, plain
+from ..engine.tracing import Layout
+from ..torch_private import tree_flatten, tree_unflatten
+from .input_rows import block_length
+
+#: Steps in one compiled chunk, by the length of the chunks that `unroll` would use for the same network.
+CHUNK = {8: 20, 4: 20, 2: 10, 1: 5}
+
+
+class Run:
+    """A module under way whose output is a dict: a call runs some steps, at most `block`; `states` is where it is.
+
+    What the module has of constants is taken as it is at the start.
+
+    Args:
+        probe: the module, its states set.
+        sample: its inputs for one step, with time in front.
+        compile: False runs step by step in Python.
+    """
+
+    def __init__(self, probe: nn.Module, sample: tuple[Tensor, ...], compile: bool):
+        self.probe, self.states, self.sample = probe, get_states(probe), sample
+        self.program: Program | None = None
+        self.outs: dict[str, Tensor] = {}
+        kinds: dict[str, Layout] = {}
+        sizes: tuple[int, ...] = ()
+        if compile:
+            self._compile()
+        if self.program is not None:
+            step = self.program.step
+            sizes = self.program.sizes([*self.states.values(), *self.fixed, *self._xs(sample, 1)])
+            names = tree_unflatten([*range(len(step.outs))], step.output_spec)
+            kinds = {name: step.outs[i] for name, i in names.items()}
+        self.chunk = CHUNK.get(self.program.usual, 1) if self.program is not None else 1
+        times = 1 if all(x.device.type == "cpu" for x in self.states.values()) else 4  # a GPU waits between two blocks
+        nbytes = sum(x[0].nbytes for x in sample) + sum(kind.nbytes(sizes) for kind in kinds.values())
+        self.block = max(1, block_length(nbytes, times) // self.chunk) * self.chunk
+        self.outs = {name: kind.empty(sizes, self.block) for name, kind in kinds.items()}
+
+    def __call__(self, rows: tuple[Tensor, ...], n: int) -> dict[str, Tensor]:
+        """The outputs of `n` steps by name, which are overwritten by the next call."""
+        with torch.inference_mode():
+            if self.program is not None:
+                try:
+                    self._chunks(self.program, rows, n)
+                except NotCompilable as reason:  # what the compiler said, before the first step
+                    _say(self.probe, reason)
+                    self.program = None
+            if self.program is None:
+                self._plain(rows, n)
+        return {name: out[:n] for name, out in self.outs.items()}
+
+    def _compile(self) -> None:
+        xs = self._xs(self.sample, 1)
+        _, self.spec = tree_flatten(tuple(xs))
+        try:
+            with torch.no_grad():
+                self.program, fixed = program_for(self.probe, xs, self.spec)
+            self.fixed = plain(fixed)
+        except NotCompilable as reason:
+            _say(self.probe, reason)
+
+    def _xs(self, rows: tuple[Tensor, ...], n: int) -> list[Tensor]:
+        """The inputs of `n` steps; for a module that takes none a tensor that it does not read."""
+        return plain(rows) if rows else [next(iter(self.states.values())).new_zeros(n, 1)]
+
+    def _chunks(self, program: Program, rows: tuple[Tensor, ...], n: int) -> None:
+        states, xs = plain(self.states.values()), self._xs(rows, n)
+        outs = [out[:n] for out in self.outs.values()]
+        found = forward_pass(program, states, self.fixed, xs, steps=self.chunk, outs=outs)
+        if reason := prove(program, self.probe, states, xs, self.spec, self.chunk):
+            program.failure = reason
+            raise NotCompilable(reason)
+        self.states = dict(zip(self.states, found.states, strict=True))
+
+    def _plain(self, rows: tuple[Tensor, ...], n: int) -> None:
+        set_states(self.probe, self.states)
+        for t in range(n):
+            y = self.probe(*[x[t] for x in rows])
+            if not self.outs:
+                self.outs = {name: value.new_empty((self.block, *value.shape)) for name, value in y.items()}
+            for name, out in self.outs.items():
+                out[t] = y[name]
+        self.states = get_states(self.probe)
+
+
+def _say(probe: nn.Module, reason: NotCompilable) -> None:
+    warn_once(f"simulate runs step by step in Python: {reason}", stacklevel=5)

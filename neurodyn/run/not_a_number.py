@@ -1,0 +1,75 @@
+"""A state that becomes NaN in a simulation is said: which, of which model, and in which step."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..core.states import get_states, named_dynamics, set_states
+from ..tools.generators import generators_kept
+
+
+class NaNWarning(UserWarning):
+    """A state of a network has become NaN, and stays so."""
+
+
+class Watch:
+    """Looks at the states of a network after each block of steps, until one of them is NaN.
+
+    Args:
+        net: names the layers; its states are those to begin with.
+        dt: time step in ms.
+    """
+
+    def __init__(self, net: nn.Module, dt: float):
+        self.net, self.dt, self.over = net, dt, False
+        self.from_the_start = _nan(get_states(net))
+
+    def __call__(
+        self, before: Mapping[str, Tensor], after: Mapping[str, Tensor], rows: tuple[Tensor, ...], first: int, n: int
+    ) -> None:
+        """Say it, if a state is NaN `after` the `n` steps from `first` on, whose inputs are `rows`.
+
+        Which step it was is found by running them again, one by one.
+        """
+        if self.over or not self._new(after):
+            return
+        self.over = True
+        step, states = self._find(before, rows, n)
+        which = f"from step {first + step} on, at {(first + step + 1) * self.dt:g} ms,"
+        if step == n:  # it draws random numbers of its own, and has drawn others
+            which, states = f"after step {first + n - 1}, at {(first + n) * self.dt:g} ms,", after
+        name, *others = self._new(states)
+        path, _, own = name.rpartition(".")
+        layer = f"{dict(named_dynamics(self.net))[path]._label()} {path!r}".replace(" ''", "")
+        value = states[name]
+        warnings.warn(
+            f"simulate: {own} of {layer} is NaN {which} in {int(value.isnan().sum())} of {value.numel()} places"
+            f"{', and so is ' + ', '.join(others) if others else ''}; look at its input in that step, and at dt",
+            NaNWarning,
+            stacklevel=3,
+        )
+
+    def _new(self, states: Mapping[str, Tensor]) -> list[str]:
+        return [name for name in _nan(states) if name not in self.from_the_start]
+
+    def _find(self, before: Mapping[str, Tensor], rows: tuple[Tensor, ...], n: int) -> tuple[int, Mapping[str, Tensor]]:
+        """The first of `n` steps after which a state is NaN, or `n`; and the states after it."""
+        held, states = get_states(self.net), dict(before)
+        set_states(self.net, states)
+        try:
+            with torch.inference_mode(), generators_kept():
+                for t in range(n):
+                    self.net(*[x[t] for x in rows])
+                    if self._new(states := get_states(self.net)):
+                        return t, states
+        finally:
+            set_states(self.net, held)
+        return n, states
+
+
+def _nan(states: Mapping[str, Tensor]) -> list[str]:
+    return [name for name, value in states.items() if value.is_floating_point() and bool(value.isnan().any())]

@@ -1,0 +1,159 @@
+"""How `simulate` reads its inputs: as tensors, each of them a constant or a series of rows.
+
+The shape says which of the two, where the network takes one shape only. Where it does not, a step of a copy is tried
+with each; if both work, the caller has to say it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import units as u
+from ..core.dynamics import Dynamics
+from ..core.states import get_states, named_dynamics
+from ..core.trial import copy_of, equal, step_of
+from ..engine.errors import NotCompilable
+from ..engine.purity import Watching
+from .series import Timed
+
+_MOST_TRIED = 4  # inputs that may be either; each doubles the number of steps to try
+
+
+def read_inputs(net: nn.Module, given: Any, T: int) -> Callable[..., tuple[Tensor, ...]] | tuple[Timed, ...]:
+    """The inputs of T steps, each one marked, or a function that draws them, whose rows come as tensors.
+
+    Args:
+        net: its states are those of the first step.
+        given: `inputs` of `simulate`.
+        T: number of steps.
+
+    Raises:
+        TypeError: something that is no tensor, array, number or quantity.
+        ValueError: a series with another number of rows than steps; an input that may be a constant or a series.
+    """
+    like = next(iter(get_states(net).values()), torch.empty(()))
+    if callable(given):
+        draw = given
+
+        def drawn(*span: Any) -> tuple[Tensor, ...]:
+            rows = draw(*span)
+            return tuple(as_tensor(x, like) for x in (rows if isinstance(rows, tuple) else (rows,)))
+
+        return drawn
+    given = () if given is None else given if isinstance(given, tuple) else (given,)
+    shape = input_shape(net) if len(given) == 1 else None
+    found: list[Timed | Tensor] = []
+    for i, x in enumerate(given):
+        value = as_tensor(x.value if isinstance(x, Timed) else x, like)
+        varies = x.varies if isinstance(x, Timed) else None
+        if value.dim() == 0 and not varies:  # a single number is meant for all neurons
+            value, varies = value if shape is None else value.expand(shape).contiguous(), False
+        elif varies is None:
+            varies = _by_shape(tuple(value.shape), shape, T)
+        if varies and (value.dim() == 0 or len(value) != T):
+            rows = len(value) if value.dim() else "no"
+            meant = "" if isinstance(x, Timed) else f"; for a constant of a batch pass batch=({rows},)"
+            raise ValueError(
+                f"simulate: {_which(i, len(given))} of shape {tuple(value.shape)} is a series with {rows} rows, wanted "
+                f"one for each of the {T} steps{meant}"
+            )
+        found.append(value if varies is None else Timed(value, varies))
+    if any(isinstance(x, Tensor) for x in found):
+        found = _tried(net, found, T)
+    return tuple(x for x in found if isinstance(x, Timed))
+
+
+def as_tensor(value: Any, like: Tensor) -> Tensor:
+    """A tensor as it is; numbers, arrays and quantities in canonical units, with the dtype and device of `like`."""
+    if u.is_quantity(value):
+        own = isinstance(value.magnitude, Tensor)
+        value = u.to_canonical(value)
+        if isinstance(value, Tensor) and not (own and value.is_floating_point()):
+            value = value.to(like)
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, (bool, int, float, np.ndarray, np.generic)):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        array = np.array(value, dtype=np.float64 if number else None)
+        if array.dtype.kind in "biuf":
+            found = torch.as_tensor(array, device=like.device)
+            return found.to(like.dtype) if array.dtype.kind == "f" else found
+    raise TypeError(
+        f"simulate: an input is a {type(value).__name__}, wanted a tensor, an array, a number or a quantity such as "
+        "0.3 * u.nA, a tuple of these, or a function f(first, steps, generator)"
+    )
+
+
+def input_shape(net: nn.Module) -> tuple[int, ...] | None:
+    """The one shape that a step of `net` takes; None if that does not show without running it."""
+    first = net
+    while type(first).forward is nn.Sequential.forward and len(first._modules):
+        first = next((m for m in first.children() if not isinstance(m, nn.Identity)), first)
+    if first._forward_pre_hooks or net._forward_pre_hooks:
+        return None  # which may change it
+    if isinstance(first, Dynamics) and first.states and type(first).forward is Dynamics.forward:
+        return (*first.batch, *first.input_size)
+    if type(first) is nn.Linear:
+        return (*named_dynamics(net)[0][1].batch, first.in_features)
+    return None
+
+
+def _by_shape(shape: tuple[int, ...], wanted: tuple[int, ...] | None, T: int) -> bool | None:
+    """Whether an input with this shape varies; None if it may or may not."""
+    if wanted is not None and shape == wanted:
+        return False
+    if wanted is not None and shape[1:] == wanted:
+        return True
+    return None if shape[0] == T else False
+
+
+def _tried(net: nn.Module, given: list[Timed | Tensor], T: int) -> list[Timed | Tensor]:
+    """The marks with which a step works."""
+    unclear = [i for i, x in enumerate(given) if isinstance(x, Tensor)]
+    if len(unclear) > _MOST_TRIED:
+        raise _ambiguous(given, unclear[0], T, f"and {len(unclear)} inputs of this kind are too many to try")
+    working: list[tuple[list[Timed | Tensor], Any]] = []
+    for choice in itertools.product((False, True), repeat=len(unclear)):
+        marked = list(given)
+        for i, varies in zip(unclear, choice, strict=True):
+            marked[i] = Timed(given[i], varies)
+        try:
+            twin = copy_of(net)
+        except Exception as error:  # it runs whatever code the network has
+            why = f"and neither can be tried, as the network cannot be copied ({type(error).__name__}: {error})"
+            raise _ambiguous(given, unclear[0], T, why) from error
+        row: Any = [x.value[0] if x.varies else x.value for x in marked]  # type: ignore[union-attr]
+        try:
+            with Watching(twin, strict=False):  # also what the step does to other objects is undone
+                seen = step_of(twin, row)
+        except NotCompilable as reason:
+            raise _ambiguous(given, unclear[0], T, f"and neither can be tried, as {reason}") from reason
+        if seen is not None:
+            working.append((marked, seen))
+    if not working:
+        return marked  # all series, whose first step will say what is wrong
+    first, seen = working[0]
+    if T > 1 or not all(equal(other, seen) for _, other in working):
+        for i in unclear:
+            if any(marked[i].varies != first[i].varies for marked, _ in working):  # type: ignore[union-attr]
+                raise _ambiguous(given, i, T, "and a step works with both")
+    return first
+
+
+def _ambiguous(given: list[Timed | Tensor], i: int, T: int, why: str) -> ValueError:
+    shape = tuple(given[i].shape)  # type: ignore[union-attr]
+    return ValueError(
+        f"simulate: {_which(i, len(given))} of shape {shape} can be read as a constant, {shape} in every step, or as a "
+        f"series with a row of shape {shape[1:]} for each of the {T} steps, {why}; say which: nd.constant(x) or "
+        "nd.series(x)"
+    )
+
+
+def _which(i: int, n: int) -> str:
+    return "the input" if n == 1 else f"input {i + 1} of {n}"

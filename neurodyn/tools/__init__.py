@@ -1,0 +1,1 @@
+"""Small helpers without neuroscience: optional dependencies, random generators, progress, warnings."""
