@@ -110,8 +110,8 @@ def _message(net: nn.Module, last: nn.Module) -> str:
         threshold = f" and its threshold {show(neuron.V_th.detach(), unit)}" if "V_th" in neuron.params else ""
         potential = f" Its potential at the end of this call is at most {show(V.detach().amax(), unit)}{threshold}."
     return (
-        f"{name} sent no spike in the first {CALLS} training calls and passed next to no gradient back, so that nothing "
-        f"before it learns.{potential} Make its input larger, as with nd.init.fluctuation_driven_(net, xs), "
+        f"{name} sent no spike in the first {CALLS} training calls and passed next to no gradient back, so that "
+        f"nothing before it learns.{potential} Make its input larger, as with nd.init.fluctuation_driven_(net, xs), "
         "nd.scale_weights(net, xs, 20 * u.Hz) or a larger R=, or use surrogate=nd.surrogate.DEFAULT, whose slope has "
         "long tails. print(nd.explain(net, xs)) shows all layers"
     )
