@@ -229,8 +229,8 @@ class Parametrised(Declared):
 
     ``layer.tau = 33 * u.ms`` sets a parameter later, with the same checks; a plain tensor counts as given in canonical
     units. Of a learned parameter the trained tensor stays the same object and is written in place, so that optimizers
-    keep it. What one reads there, ``layer.tau``, is computed from ``raw_tau``: writing to it in place, also by ``.data``
-    or `torch.nn.init`, is a RuntimeError.
+    keep it. What one reads there, ``layer.tau``, is computed from ``raw_tau``: writing to it in place, also by
+    ``.data`` or `torch.nn.init`, is a RuntimeError.
 
     Args:
         size: shape of the population, an int or a tuple; ``()`` for one value.
