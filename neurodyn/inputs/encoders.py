@@ -135,7 +135,7 @@ class DeltaEncoder(Dynamics):
             **values: Any,
         ):
             super().__init__(size, **values)
-            self.surrogate = surrogate
+            self.surrogate = surrogates.check_surrogate(surrogate, self._label())
 
     def step(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         change = (x - level) / self.threshold

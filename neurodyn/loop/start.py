@@ -67,7 +67,7 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
             raised.append(error)
             before.restore()
             for tensor, value, version in written:  # in place, before the step failed
-                if version is None or version != _version(tensor):
+                if version is not None and version != _version(tensor):
                     tensor.data.copy_(value)
         else:
             batches = _set_batches(net)
