@@ -19,7 +19,7 @@ class ReadOnly(Tensor):
     new one and assigns it.
     """
 
-    __torch_function__ = nn.Parameter.__torch_function__  # operations take no detour
+    __torch_function__ = nn.Parameter.__torch_function__  # type: ignore[assignment]  # no detour for operations
     why: str
 
     @property
