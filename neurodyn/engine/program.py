@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..tools.errors import NotCompilable
 from ..tools.progress import compiling
 from ..torch_private import tree_flatten, without_saved_tensor_hooks
 from .chunk_graphs import FORWARD, Place, StepParts, backward_graph, floating_states, forward_graph
 from .compiled_chunk import COMPILING, CompiledChunk
-from .errors import NotCompilable, SizeSpecialised
-from .tracing import TracedStep
+from .tracing import SizeSpecialised, TracedStep
 
 #: (inputs and nodes of one forward step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))

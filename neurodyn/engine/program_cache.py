@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..core.states import batched, constants, held_states, named_dynamics, named_modules, same_tensors
+from ..purity.fingerprint import Elastic, Unique, elastic_sizes, fingerprint
+from ..purity.snapshot import REMEMBERED, Snapshot
+from ..purity.watching import Watching
+from ..tools.errors import NotCompilable
 from ..tools.progress import compiling
 from ..torch_private import Missing, TreeSpec, has_module_hooks, load_compiler, tree_flatten, tree_unflatten
 from .compiled_chunk import COMPILING
-from .errors import NotCompilable, SizeSpecialised
-from .fingerprint import Elastic, Unique, elastic_sizes, fingerprint
 from .program import Program
-from .purity import Watching
-from .snapshot import REMEMBERED, Snapshot
-from .tracing import Layout, Signature, trace_step
+from .tracing import Layout, Signature, SizeSpecialised, trace_step
 
 _KEPT = 256
 _LONGEST_WAIT = 1024  # calls

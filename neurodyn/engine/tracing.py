@@ -16,10 +16,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx
 
+from ..purity.watching import operators_unseen
+from ..tools.errors import NotCompilable
 from ..torch_private import Sizes, traced, tree_flatten, without_saved_tensor_hooks
-from .errors import NotCompilable, SizeSpecialised
 from .graph_passes import inputs_of, is_write, merge_equal, remove_detached
-from .purity import operators_unseen
+
+
+class SizeSpecialised(Exception):
+    """A trace holds for one set of sizes only, such as one batch size."""
 
 
 class Layout(NamedTuple):

@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..tools.errors import NotCompilable
 from ..tools.generators import generator_states, restore_generators
 from ..torch_private import around_operators
-from .errors import NotCompilable
 from .snapshot import Snapshot, from_trusted_module, is_hidden, is_trusted_name
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep

@@ -12,9 +12,9 @@ from torch.func import functional_call
 
 from ..core.dynamics import Dynamics, UnsetState, exporting
 from ..core.states import held_states, named_dynamics, same_tensors
+from ..purity.snapshot import Snapshot
+from ..purity.watching import Watching
 from ..torch_private import tree_leaves, tree_map
-from .purity import Watching
-from .snapshot import Snapshot
 
 Batches = dict[str, tuple[int, ...]]
 #: For each composite module and shape of its input, the batch shape of every layer inside.

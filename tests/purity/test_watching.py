@@ -14,9 +14,9 @@ from paths import fallback
 from torch import Tensor, nn
 
 import neurodyn as nd
-from neurodyn.engine.errors import NotCompilable
-from neurodyn.engine.purity import Watching
-from neurodyn.engine.snapshot import Snapshot
+from neurodyn.purity.snapshot import Snapshot
+from neurodyn.purity.watching import Watching
+from neurodyn.tools.errors import NotCompilable
 
 pytestmark = pytest.mark.usefixtures("no_programs", "unsaid")
 STEPS, TABLE, COUNT = 5, {"gain": 2.0}, 0

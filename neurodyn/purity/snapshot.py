@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ..core.dynamics import Dynamics
 from ..core.recipe import Recipe
-from .errors import NotCompilable
+from ..tools.errors import NotCompilable
 
 _MOST = 50_000  # objects
 _SMALL = 2**20  # bytes of an array that is compared by value
