@@ -163,8 +163,13 @@ def _tried(net: nn.Module, xs: tuple[Any, ...]) -> Batches:
 
 
 def _telling(raised: list[Exception]) -> Exception:
-    """Of what the ways to start have raised, the first error that is not of a state without a value."""
-    return next((error for error in raised if not isinstance(error, _UNSET)), raised[-1])
+    """Of what the ways to start have raised, the first error that is not of a state without a value, which is None."""
+    return next((error for error in raised if not isinstance(error, _UNSET) or _is_users(error)), raised[-1])
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether an error comes from something else than None or an unset state, such as a name that is misspelt."""
+    return not isinstance(error, UnsetState) and "None" not in str(error)
 
 
 def _set_batches(net: nn.Module) -> Batches:
