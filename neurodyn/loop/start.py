@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..core.dynamics import Dynamics, UnsetState, exporting
@@ -56,6 +56,7 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
                 module.reset_state(*batches[name])
         return net(*x)
     raised: list[Exception] = []
+    written = [(t, t.detach().clone(), _version(t)) for t in (*tree_leaves(x), *net.buffers())]
     for way in _ways(net, x):
         before = Snapshot(effects=True)
         before.take("", net)
@@ -65,6 +66,9 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
         except (*_UNSET, ValueError, RuntimeError) as error:
             raised.append(error)
             before.restore()
+            for tensor, value, version in written:  # in place, before the step failed
+                if version is None or version != _version(tensor):
+                    tensor.data.copy_(value)
         else:
             batches = _set_batches(net)
             for name, module in named_dynamics(net):
@@ -73,6 +77,10 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
             remember(net, xs, batches)
             return y
     raise _telling(raised)
+
+
+def _version(tensor: Tensor) -> int | None:
+    return None if tensor.is_inference() else tensor._version
 
 
 def remember(net: nn.Module, xs: tuple[Any, ...], batches: Batches) -> None:
@@ -143,7 +151,7 @@ def _ways(net: nn.Module, x: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _tried(net: nn.Module, xs: tuple[Any, ...]) -> Batches:
-    x = tree_map(lambda value: value[0], xs)
+    x = tree_map(lambda value: value[0].clone(), xs)  # a step may write to its input
     raised: list[Exception] = []
     for way in _ways(net, x):
         with same_tensors(net), torch.no_grad():
