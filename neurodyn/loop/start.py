@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ..core.current import SynapticOutput
 from ..core.dynamics import Dynamics, UnsetState, exporting
 from ..core.states import held_states, named_dynamics, same_tensors
 from ..purity.snapshot import Snapshot
@@ -88,6 +89,21 @@ def remember(net: nn.Module, xs: tuple[Any, ...], batches: Batches) -> None:
     _seen.setdefault(net, {})[_shapes(xs)] = batches
 
 
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether the shape of an input alone says its batch, and that of the output."""
+    return isinstance(layer, SynapticOutput) or getattr(type(layer), "batch_of", None) is Dynamics.batch_of
+
+
+def _one_after_another(row: nn.Module, xs: tuple[Any, ...]) -> Batches:
+    """The batch of each layer of a row whose first takes any shape, so that its batch is not that of the others."""
+    shape, found = tuple(xs[0].shape[1:]), {}
+    for key, layer in row.named_children():
+        batch = layer.batch_of(_Shaped(shape)) if isinstance(layer, Dynamics) else shape
+        found |= {f"{key}.{name}".rstrip("."): tuple(batch) for name, _ in named_dynamics(layer)}
+        shape = (*batch, *layer.size) if isinstance(layer, Dynamics) else shape
+    return found
+
+
 def _shapes(xs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple([leaf.shape[1:] for leaf in tree_leaves(xs)])
 
@@ -96,6 +112,8 @@ def _batches(net: nn.Module, xs: tuple[Any, ...]) -> Batches | None:
     """The batch of each layer, where no step has to be tried."""
     first, found = net[0] if isinstance(net, nn.Sequential) and len(net) else net, named_dynamics(net)
     if isinstance(first, Dynamics):
+        if first is not net and not first.input_size and all(map(_is_plain, net.children())):
+            return _one_after_another(net, xs)
         plain = type(first).batch_of is Dynamics.batch_of
         batch = first.batch_of(_Shaped(xs[0].shape[1:]) if plain else xs[0][0])
         return {name: tuple(batch) for name, _ in found}
