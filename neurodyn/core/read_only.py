@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 #: In place, and no change of the numbers.
 _HARMLESS = {"requires_grad_", "detach_", "share_memory_", "rename_"}
@@ -19,7 +19,7 @@ class ReadOnly(Tensor):
     new one and assigns it.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # as in nn.Parameter: operations take no detour
+    __torch_function__ = nn.Parameter.__torch_function__  # type: ignore[assignment]  # no detour for operations
     why: str
 
     @property
