@@ -39,6 +39,7 @@ def adaptive() -> nd.Recurrent:
         a=nd.init.Uniform(0.1, 5.0),
         b=nd.init.Uniform(0 * u.mV, 0.2 * u.mV),
         learn=("tau", "tau_w", "a", "b"),
+        surrogate=nd.surrogate.InvSquareGrad(alpha=5),  # on the validation set 94.75; with the default 91.75 (seed 0)
     )
     return nd.Recurrent(cell, nn.Linear(NEURONS, NEURONS, bias=False))
 

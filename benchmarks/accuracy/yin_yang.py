@@ -58,7 +58,8 @@ class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         dt = DT * u.ms
-        hidden = nd.LIF(HIDDEN, tau=nd.init.Constant(10 * u.ms), learn="tau", dt=dt)
+        surrogate = nd.surrogate.InvSquareGrad(alpha=5)  # the default has not been measured here
+        hidden = nd.LIF(HIDDEN, tau=nd.init.Constant(10 * u.ms), surrogate=surrogate, learn="tau", dt=dt)
         self.layers = nn.Sequential(
             nn.Linear(5, HIDDEN, bias=False),
             nd.Expon(HIDDEN, tau=nd.init.Constant(5 * u.ms), learn="tau", dt=dt),
