@@ -97,6 +97,7 @@ MODELS = [
     Model("GABAa", nd.GABAa, "spikes", {"T_dur": 2.5 * u.ms}, fixed=("T_dur",)),
     Model("NMDA", nd.NMDA, "spikes"),
     Model("STP", nd.STP, "spikes"),
+    Model("STPInactive", nd.STPInactive, "spikes"),
     Model("STP-brainstate", nd.STP, "spikes", {"rule": "brainstate"}),
     Model("STD", nd.STD, "spikes"),
     Model("STD-brainstate", nd.STD, "spikes", {"rule": "brainstate"}),

@@ -4,6 +4,7 @@ from ..ops import event  # noqa: F401, of simulate.py
 from ..ops.event import PlainTorchWarning
 from .base import Connection
 from .dropout import FixedDropout
+from .gap_junction import GapJunction
 from .lora import LoRA
 from .masked import MaskedLinear
 from .random import FixedNum, FixedProb
@@ -19,6 +20,7 @@ __all__ = [
     "FixedDropout",
     "FixedNum",
     "FixedProb",
+    "GapJunction",
     "LoRA",
     "MaskedLinear",
     "OneToOne",
