@@ -42,7 +42,22 @@ from .networks.parameter_groups import parameter_groups
 from .networks.projection import Projection, Receptor
 from .networks.recurrent import Recurrent
 from .networks.rnn import GRUCell, LSTMCell, MGUCell, RNNCell, URLSTMCell
-from .neurons import ALIF, BRF, GIF, HH, IF, LIF, AdEx, AdLIF, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
+from .neurons import (
+    ALIF,
+    BRF,
+    GIF,
+    HH,
+    IF,
+    LIF,
+    AdEx,
+    AdLIF,
+    ExpIF,
+    Izhikevich,
+    LIFRef,
+    MorrisLecar,
+    PinskyRinzel,
+    QuaIF,
+)
 from .nir import from_nir, to_nir
 from .plasticity import (
     BCM,
@@ -123,6 +138,7 @@ __all__ = [
     "Oja",
     "OneToOne",
     "Param",
+    "PinskyRinzel",
     "Plasticity",
     "PoissonEncoder",
     "PoissonInput",
