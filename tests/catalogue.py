@@ -86,7 +86,7 @@ MODELS = [
     Model("Izhikevich", nd.Izhikevich, "current-20", {"dt": 0.25 * u.ms}, spiking=True),
     Model("HH", nd.HH, "current-20", {"dt": 0.1 * u.ms}, spiking=True, steps=64),
     Model("MorrisLecar", nd.MorrisLecar, "current-200", spiking=True, steps=64),
-    Model("PinskyRinzel", nd.PinskyRinzel, "current-20", {"dt": 0.05 * u.ms}, spiking=True, steps=200),
+    Model("PinskyRinzel", nd.PinskyRinzel, "current-200", {"dt": 0.1 * u.ms}, spiking=True, steps=32),
     Model("GIF", nd.GIF, "current-20", {"a": 0.005 / u.ms, "A1": 5 * u.pA, "A2": -0.3 * u.pA}, spiking=True),
     Model("Expon", nd.Expon, "jumps"),
     Model("DeltaEncoder", nd.DeltaEncoder, "current", spiking=True),

