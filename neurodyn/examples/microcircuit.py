@@ -167,7 +167,7 @@ def _normal(n: int, mean: float, relative: float, least: float, random: torch.Ge
     """Normally distributed, drawn anew where it is not beyond `least` on the side of its mean."""
     size = torch.randn(n, generator=random, dtype=torch.float32).mul_(relative * abs(mean)).add_(abs(mean))
     while len(wrong := (size <= least).nonzero()[:, 0]):
-        size[wrong] = torch.randn(len(wrong), generator=random) * relative * abs(mean) + abs(mean)
+        size[wrong] = torch.randn(len(wrong), generator=random, dtype=torch.float32) * relative * abs(mean) + abs(mean)
     return size if mean > 0 else size.neg_()
 
 
