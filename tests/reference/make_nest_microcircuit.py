@@ -45,7 +45,9 @@ def run(scale, seed):
             mean = (J if j % 2 == 0 else -4 * J) * (2 if (i, j) == (0, 2) else 1)
             late = 1.5 if j % 2 == 0 else 0.75
             weight = nest.math.redraw(
-                nest.random.normal(mean, abs(mean) * 0.1), min=0.0 if mean > 0 else -np.inf, max=np.inf if mean > 0 else 0.0
+                nest.random.normal(mean, abs(mean) * 0.1),
+                min=0.0 if mean > 0 else -np.inf,
+                max=np.inf if mean > 0 else 0.0,
             )
             delay = nest.math.redraw(nest.random.normal(late, late * 0.5), min=0.05, max=np.inf)
             nest.Connect(
