@@ -162,10 +162,11 @@ def _simulate(options: argparse.Namespace) -> int:
     spikes = chosen.run(net, options.duration, seed=options.seed, progress=not options.quiet)["spikes"]
     seconds, rate = time.perf_counter() - start, float(spikes.rates.magnitude.mean())
     print(f"{chosen.about}\n{spikes.shape[-1]} neurons, {len(spikes)} spikes, mean rate {rate:.2f} Hz, {seconds:.1f} s")
-    if "groups" in vars(net):
-        bounds = [0, *itertools.accumulate(net.groups.values())]
+    groups: dict[str, int] = vars(net).get("groups", {})
+    if groups:
+        bounds = [0, *itertools.accumulate(groups.values())]
         means = [float(spikes.rates.magnitude[a:b].mean()) for a, b in itertools.pairwise(bounds)]
-        print(", ".join(f"{name} {mean:.2f} Hz" for name, mean in zip(net.groups, means, strict=True)))
+        print(", ".join(f"{name} {mean:.2f} Hz" for name, mean in zip(groups, means, strict=True)))
     if options.spikes:
         write_spikes(options.spikes, spikes)
         print(f"spikes in {options.spikes}")
@@ -177,7 +178,7 @@ def _simulate(options: argparse.Namespace) -> int:
     from . import plot
 
     figure = Figure(figsize=(8, 4), layout="constrained", dpi=150)
-    ax, last = plot.raster(spikes, groups=getattr(net, "groups", None), ax=figure.subplots()), spikes.stop * spikes.dt
+    ax, last = plot.raster(spikes, groups=groups or None, ax=figure.subplots()), spikes.stop * spikes.dt
     ax.set_xlim(max(0.0, last - 1000), last)
     figure.savefig(out)
     print(f"see {out}")

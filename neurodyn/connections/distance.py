@@ -90,7 +90,9 @@ class DistanceProb(Sparse):
                         f"{label}: positions have shape {tuple(place.shape)}, wanted {(math.prod(size), dimensions)}"
                     )
         try:
-            found, distance = csr.by_distance(*places, prob, space if periodic else None, include_self, generator)
+            found, distance = csr.by_distance(
+                places[0], places[1], prob, space if periodic else None, include_self, generator
+            )
         except ValueError as error:
             raise ValueError(f"{label}: {error}") from None
         weight, delay = (x.f(distance) if isinstance(x, OfDistance) else x for x in (weight, delay))

@@ -71,7 +71,9 @@ def tree_of(record: Trace | Events) -> dict[str, Any]:
 
 def record_of(tree: Mapping[str, Any]) -> Trace | Events:
     """The record that `tree_of` described."""
-    values = dict(tree)
+    values: dict[str, Any] = dict(tree)
     if values.pop("kind") == "Trace":
-        return Trace(**(values | {"unit": u.registry.Unit(values["unit"])}))
-    return Events(**(values | {"shape": tuple(values["shape"])}))
+        values["unit"] = u.registry.Unit(values["unit"])
+        return Trace(**values)
+    values["shape"] = tuple(values["shape"])
+    return Events(**values)
