@@ -15,7 +15,6 @@ from neurodyn import units as u
 from neurodyn.examples import microcircuit
 from neurodyn.examples.microcircuit import NEURONS, PROBABILITY, Microcircuit
 
-
 REFERENCE = Path(__file__).parents[1] / "reference" / "nest_microcircuit.npz"
 
 
