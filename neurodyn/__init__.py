@@ -8,11 +8,15 @@ from . import analysis, bitwise, data, distributed, init, losses, nir, online, p
 from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
+    DistanceProb,
     FixedDropout,
     FixedNum,
     FixedProb,
+    FixedTotal,
+    GapJunction,
     LoRA,
     MaskedLinear,
+    OfDistance,
     OneToOne,
     ScaledWSConv1d,
     ScaledWSConv2d,
@@ -41,7 +45,22 @@ from .networks.parameter_groups import parameter_groups
 from .networks.projection import Projection, Receptor
 from .networks.recurrent import Recurrent
 from .networks.rnn import GRUCell, LSTMCell, MGUCell, RNNCell, URLSTMCell
-from .neurons import ALIF, BRF, GIF, HH, IF, LIF, AdEx, AdLIF, ExpIF, Izhikevich, LIFRef, MorrisLecar, QuaIF
+from .neurons import (
+    ALIF,
+    BRF,
+    GIF,
+    HH,
+    IF,
+    LIF,
+    AdEx,
+    AdLIF,
+    ExpIF,
+    Izhikevich,
+    LIFRef,
+    MorrisLecar,
+    PinskyRinzel,
+    QuaIF,
+)
 from .nir import from_nir, to_nir
 from .plasticity import (
     BCM,
@@ -52,6 +71,7 @@ from .plasticity import (
     Oja,
     Plasticity,
     RewardSTDP,
+    STPInactive,
     SynapticScaling,
     ThresholdAdaptation,
     TripletSTDP,
@@ -93,6 +113,7 @@ __all__ = [
     "Current",
     "Delay",
     "DeltaEncoder",
+    "DistanceProb",
     "DualExpon",
     "Dynamics",
     "EagerWarning",
@@ -103,8 +124,10 @@ __all__ = [
     "FixedDropout",
     "FixedNum",
     "FixedProb",
+    "FixedTotal",
     "GABAa",
     "GRUCell",
+    "GapJunction",
     "Izhikevich",
     "LIFRef",
     "LSTMCell",
@@ -117,9 +140,11 @@ __all__ = [
     "MgBlock",
     "MorrisLecar",
     "NaNWarning",
+    "OfDistance",
     "Oja",
     "OneToOne",
     "Param",
+    "PinskyRinzel",
     "Plasticity",
     "PoissonEncoder",
     "PoissonInput",
@@ -131,6 +156,7 @@ __all__ = [
     "Recording",
     "Recurrent",
     "RewardSTDP",
+    "STPInactive",
     "ScaledWSConv1d",
     "ScaledWSConv2d",
     "ScaledWSConv3d",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import textwrap
@@ -10,10 +11,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from .cli.options import Wrong, device, duration, folder, number, picture, whole
+from .cli.files import write_spikes
+from .cli.options import Wrong, device, duration, folder, number, picture, spike_file, whole
 from .tools.extras import MissingExtra, needed
 
-NETWORKS = ("coba", "cuba", "brunel", "memory")
+NETWORKS = ("coba", "cuba", "brunel", "memory", "synfire", "microcircuit")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,12 +81,14 @@ def _parser() -> argparse.ArgumentParser:
         "simulate",
         _simulate,
         "simulate a network from the literature",
-        "Simulate a network from the literature, print its rate and draw the spikes of its last second.",
+        "Simulate a network from the literature, print its rates and draw the spikes of its last second.",
         "networks:\n"
         "  coba     Vogels and Abbott 2005, conductances: 4,000 neurons\n"
         "  cuba     the same with currents\n"
         "  brunel   Brunel 2000, asynchronous and irregular: 12,500 neurons\n"
-        "  memory   Mongillo, Barak and Tsodyks 2008, working memory: 10,000 neurons",
+        "  memory   Mongillo, Barak and Tsodyks 2008, working memory: 10,000 neurons\n"
+        "  synfire  Diesmann, Gewaltig and Aertsen 1999, a chain of ten groups of 100\n"
+        "  microcircuit   Potjans and Diesmann 2014: 77,169 neurons in four layers",
     )
     simulate.add_argument("network", choices=NETWORKS, metavar="network", help="one of the networks below")
     simulate.add_argument(
@@ -100,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seed", type=seed, default=0, metavar="N", help="of connections and inputs; default: 0")
     simulate.add_argument("--device", type=device, default="cpu", help="of torch, such as cuda; default: cpu")
     simulate.add_argument("--out", type=picture, metavar="FILE", help="the picture; default: NETWORK.png")
+    simulate.add_argument(
+        "--spikes", type=spike_file, metavar="FILE", help="for all spikes: .npz or .csv; default: none"
+    )
     simulate.add_argument("--quiet", action="store_true", help="no progress bar")
 
     bench = command(
@@ -155,6 +162,14 @@ def _simulate(options: argparse.Namespace) -> int:
     spikes = chosen.run(net, options.duration, seed=options.seed, progress=not options.quiet)["spikes"]
     seconds, rate = time.perf_counter() - start, float(spikes.rates.magnitude.mean())
     print(f"{chosen.about}\n{spikes.shape[-1]} neurons, {len(spikes)} spikes, mean rate {rate:.2f} Hz, {seconds:.1f} s")
+    groups: dict[str, int] = vars(net).get("groups", {})
+    if groups:
+        bounds = [0, *itertools.accumulate(groups.values())]
+        means = [float(spikes.rates.magnitude[a:b].mean()) for a, b in itertools.pairwise(bounds)]
+        print(", ".join(f"{name} {mean:.2f} Hz" for name, mean in zip(groups, means, strict=True)))
+    if options.spikes:
+        write_spikes(options.spikes, spikes)
+        print(f"spikes in {options.spikes}")
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
@@ -163,7 +178,7 @@ def _simulate(options: argparse.Namespace) -> int:
     from . import plot
 
     figure = Figure(figsize=(8, 4), layout="constrained", dpi=150)
-    ax, last = plot.raster(spikes, ax=figure.subplots()), spikes.stop * spikes.dt
+    ax, last = plot.raster(spikes, groups=groups or None, ax=figure.subplots()), spikes.stop * spikes.dt
     ax.set_xlim(max(0.0, last - 1000), last)
     figure.savefig(out)
     print(f"see {out}")

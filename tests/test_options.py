@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -32,6 +33,7 @@ BAD = {
     ("simulate", "--seed"): [*NO_NUMBER, "-1", str(2**64)],
     ("simulate", "--device"): DEVICES,
     ("simulate", "--out"): ["", "--", "a\0b", "n" * 300, *PICTURES.split("|")],
+    ("simulate", "--spikes"): ["", "--", "a\0b", "n" * 300, "x.png", *PICTURES.split("|")[:6], "folder.npz", "."],
     ("bench", "--device"): DEVICES,
 }
 
@@ -42,6 +44,7 @@ def here(tmp_path, monkeypatch) -> Path:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "taken.png").mkdir()
+    (tmp_path / "folder.npz").mkdir()
     return tmp_path
 
 
@@ -147,6 +150,27 @@ def test_the_picture_is_where_it_is_said_to_be(here, capsys) -> None:
         main(["simulate", "cuba", "--scale", "0.02", "--duration", "5ms"])
     assert stop.value.code == 2
     assert "argument --out: 'cuba.png' is a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["x", "x.npz", "x.csv"])
+def test_spikes_are_written_if_asked(here, name: str, capsys) -> None:
+    command = ["simulate", "coba", "--scale", "0.02", "--duration", "20ms", "--out", "x", "--quiet", "--spikes", name]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    path = here / (name if "." in name else f"{name}.npz")
+    assert f"spikes in {path.name}" in printed
+    if path.suffix == ".csv":
+        first, *rows = path.read_text().splitlines()
+        assert first == "time (ms),neuron"
+        times, neurons = zip(*(map(float, row.split(",")) for row in rows), strict=True)
+    else:
+        found = np.load(path)
+        assert (found["dt"], found["duration"], found["size"]) == (0.1, 20, 80)
+        times, neurons = found["times"], found["neurons"]
+    assert f" {len(times)} spikes" in printed
+    assert len(times) > 0
+    assert 0 <= min(times) <= max(times) < 20
+    assert 0 <= min(neurons) <= max(neurons) < 80
 
 
 def test_from_outside_there_is_no_traceback(here) -> None:

@@ -47,6 +47,17 @@ def test_raster_of_a_large_network_is_drawn_in_dots(ax) -> None:
     assert ax.get_ylim() == (-0.5, 3999.5)
 
 
+def test_groups_of_a_raster(ax) -> None:
+    spikes = torch.eye(5)
+    plot.raster(spikes, groups={"E": 4, "I": 1}, dt=1 * u.ms, ax=ax)
+    assert [len(marks.get_offsets()) for marks in ax.collections] == [4, 1]
+    assert not np.array_equal(*(marks.get_facecolor() for marks in ax.collections))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["E", "I"]
+    assert ax.get_ylim() == (4.5, -0.5)
+    with pytest.raises(ValueError, match="the groups have 3 neurons together, the spikes come from 5"):
+        plot.raster(spikes, groups={"E": 3}, dt=1 * u.ms, ax=ax)
+
+
 def test_population_rate(ax) -> None:
     spikes = torch.zeros(20, 4)
     spikes[:10] = 1

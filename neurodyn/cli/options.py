@@ -96,11 +96,27 @@ def folder(text: str) -> Path:
 
 def picture(text: str) -> Path:
     """A file for a picture, in a folder that is there; without a suffix it gets .png."""
+    path = _file(text, ".png")
+    kinds = _kinds()
+    if kinds and path.suffix[1:].lower() not in kinds:
+        raise ArgumentTypeError(f"{_cut(text)}: no picture is called {path.suffix}; there are {', '.join(kinds)}")
+    return path
+
+
+def spike_file(text: str) -> Path:
+    """A file for spikes, .npz or .csv, in a folder that is there; without a suffix it gets .npz."""
+    path = _file(text, ".npz")
+    if path.suffix not in (".npz", ".csv"):
+        raise ArgumentTypeError(f"{_cut(text)}: spikes are written to .npz or .csv, not to {path.suffix}")
+    return path
+
+
+def _file(text: str, suffix: str) -> Path:
     path = _path(text)
     with _readable(text):
         if path.is_dir() or text.endswith(("/", os.sep)):
             raise ArgumentTypeError(f"{_cut(text)} is a folder; give the name of a file in it")
-        path = path if path.suffix else path.with_name(f"{path.name}.png")
+        path = path if path.suffix else path.with_name(f"{path.name}{suffix}")
         if path.is_dir():
             raise ArgumentTypeError(f"{_cut(str(path))} is a folder; give another name")
         if not path.parent.is_dir():
@@ -108,9 +124,6 @@ def picture(text: str) -> Path:
         place = path if path.exists() else path.parent
         if not os.access(place, os.W_OK):
             raise ArgumentTypeError(f"{_cut(text)} cannot be written, as {place} may not be written to")
-    kinds = _kinds()
-    if kinds and path.suffix[1:].lower() not in kinds:
-        raise ArgumentTypeError(f"{_cut(text)}: no picture is called {path.suffix}; there are {', '.join(kinds)}")
     return path
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,33 +83,57 @@ def _index(values: Any, n: int, label: str) -> Tensor:
     return index.long()
 
 
+#: Synapses that are drawn at once; what a draw needs beside the result is this many times some 30 bytes.
+BLOCK = 2**24
+
+
 def fixed_prob(n: int, m: int, prob: float, include_self: bool, generator: torch.Generator | None) -> CSR:
     """Each of the n * m pairs with probability `prob`, each on its own.
 
     The gaps between connected pairs are geometrically distributed, so the time goes with the synapses, not the pairs.
     """
-    pairs, last, found = n * m, -1, []
-    if prob == 1:
-        found, last = [torch.arange(pairs)], pairs
-    while prob > 0 and last < pairs:
-        expected = (pairs - last) * prob
-        draws = min(int(expected + 5 * math.sqrt(expected) + 100), 2**24)
-        gaps = torch.empty(draws, dtype=torch.float64).geometric_(prob, generator=generator)
-        pair = gaps.to(torch.int64).cumsum_(0).add_(last)
-        last = int(pair[-1])
-        found.append(pair[pair < pairs] if last >= pairs else pair)
-    pair = torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
-    if not include_self:
-        pair = pair[pair // m != pair % m]
-    bounds = torch.searchsorted(pair, torch.arange(n + 1, dtype=torch.int64) * m)
-    return from_counts(bounds.diff(), pair.remainder_(m))
+    pairs, last = n * m, -1
+    rows, columns = torch.zeros(n, dtype=torch.int64), [torch.empty(0, dtype=torch.int32)]
+    while prob > 0 and last < pairs - 1:
+        if prob == 1:
+            pair = torch.arange(last + 1, min(pairs, last + 1 + BLOCK))
+            last = int(pair[-1])
+        else:
+            expected = (pairs - last) * prob
+            draws = min(int(expected + 5 * math.sqrt(expected) + 100), BLOCK)
+            gaps = torch.empty(draws, dtype=torch.float64).geometric_(prob, generator=generator)
+            pair = gaps.to(torch.int64).cumsum_(0).add_(last)
+            last = int(pair[-1])
+            pair = pair[pair < pairs] if last >= pairs else pair
+        if not include_self:
+            pair = pair[pair // m != pair % m]
+        rows += torch.bincount(pair // m, minlength=n)
+        columns.append(pair.remainder_(m).to(torch.int32))
+    return from_counts(rows, torch.cat(columns))
 
 
-def fixed_num(n: int, m: int, num: int, include_self: bool, generator: torch.Generator | None) -> Tensor:
-    """For each of n rows `num` different numbers below m, sorted; without the row's own number on request."""
-    others = m if include_self else m - 1
+def fixed_num(
+    n: int, m: int, num: int, include_self: bool, generator: torch.Generator | None, multapses: bool = False
+) -> Tensor:
+    """For each of n rows `num` numbers below m in int32, without the row's own on request; different and sorted ones
+    unless `multapses`.
+    """
+    found = torch.empty(n, num, dtype=torch.int32)
+    block = max(1, BLOCK // max(num, 1))
+    for first in range(0, n, block):
+        rows = torch.arange(first, min(n, first + block)).unsqueeze(1)
+        others = m if include_self else m - 1
+        if multapses:
+            chosen = torch.randint(others, (len(rows), num), generator=generator, dtype=torch.int32)
+        else:
+            chosen = _different(len(rows), others, num, generator)
+        found[first : first + len(rows)] = chosen if include_self else chosen + (chosen >= rows)
+    return found
+
+
+def _different(n: int, others: int, num: int, generator: torch.Generator | None) -> Tensor:
+    """For each of n rows `num` different numbers below `others`, sorted."""
     few = min(num, others - num)
-    rows = torch.arange(n).unsqueeze(1)
     chosen = torch.randint(others, (n, few), generator=generator)
     while few:  # draw anew what came twice: among the sets of this size none is preferred
         chosen = chosen.sort(1).values
@@ -120,4 +146,97 @@ def fixed_num(n: int, m: int, num: int, include_self: bool, generator: torch.Gen
     if few < num:
         left = torch.ones(n, others, dtype=torch.bool).scatter_(1, chosen, False)
         chosen = left.nonzero()[:, 1].view(n, num)
-    return chosen if include_self else chosen + (chosen >= rows)
+    return chosen
+
+
+def fixed_total(
+    n: int, m: int, total: int, include_self: bool, generator: torch.Generator | None, multapses: bool
+) -> CSR:
+    """`total` pairs of n * m, each drawn from all of them; different ones unless `multapses`."""
+    if not multapses:
+        others = m if include_self else m - 1
+        pair = _different(1, n * others, total, generator)[0]
+        rows, columns = pair // others, pair % others
+        columns = columns if include_self else columns + (columns >= rows)
+        return from_counts(torch.bincount(rows, minlength=n), columns)
+    count = torch.zeros(n, dtype=torch.int64)
+    for first in range(0, total, BLOCK):
+        drawn = torch.randint(n, (min(BLOCK, total - first),), generator=generator, dtype=torch.int32)
+        count += torch.bincount(drawn, minlength=n)
+    columns = torch.randint(m if include_self else m - 1, (total,), generator=generator, dtype=torch.int32)
+    if not include_self:
+        starts = count.cumsum(0) - count
+        for row in _row_blocks(count):
+            own = torch.arange(row.start, row.stop, dtype=torch.int32).repeat_interleave(count[row])
+            part = columns[int(starts[row.start]) : int(starts[row.start]) + len(own)]
+            part += part >= own
+    return from_counts(count, columns)
+
+
+def transposed(chosen: Tensor, n: int) -> CSR:
+    """CSR by input from the inputs of each output, ``(outputs, number)``; the outputs of an input come in order."""
+    outputs, number = chosen.shape
+    block = max(1, BLOCK // max(number, 1))
+    parts = [slice(first, min(outputs, first + block)) for first in range(0, outputs, block)]
+    count = torch.zeros(n, dtype=torch.int64)
+    for part in parts:
+        count += torch.bincount(chosen[part].flatten(), minlength=n)
+    free, indices = count.cumsum(0) - count, torch.empty(chosen.numel(), dtype=torch.int32)
+    for part in parts:  # the outputs of this part follow those of the parts before, input by input
+        source, order = chosen[part].flatten().sort(stable=True)
+        here = torch.bincount(source, minlength=n)
+        place = torch.arange(len(source)) + (free - (here.cumsum(0) - here)).repeat_interleave(here)
+        indices[place] = (order // max(number, 1) + part.start).to(torch.int32)
+        free += here
+    return from_counts(count, indices)
+
+
+def by_distance(
+    pre: Tensor,
+    post: Tensor,
+    prob: Callable[[Tensor], Tensor],
+    extent: Tensor | None,
+    include_self: bool,
+    generator: torch.Generator | None,
+) -> tuple[CSR, Tensor]:
+    """Each pair with the probability of its distance; and the distances of the pairs that there are.
+
+    Args:
+        pre, post: positions, ``(n, dimensions)`` and ``(m, dimensions)``.
+        prob: of the distance.
+        extent: the period in each dimension; None for none.
+        include_self: whether to keep pairs of the same number.
+        generator: of the random numbers.
+    """
+    counts, columns, lengths = [], [], []
+    block = max(1, BLOCK // max(len(post), 1) // 4)
+    for first in range(0, len(pre), block):
+        apart = distances(pre[first : first + block].unsqueeze(1), post, extent)
+        chance = prob(apart)
+        if not isinstance(chance, Tensor) or chance.shape != apart.shape:
+            raise ValueError(f"prob must give a probability for each distance, got {chance!r:.60}")
+        if not bool(((chance >= 0) & (chance <= 1)).all()):
+            raise ValueError(f"prob must give numbers from 0 to 1, got {chance.min():g} to {chance.max():g}")
+        there = torch.rand(apart.shape, generator=generator, dtype=torch.float64) < chance
+        if not include_self:
+            there[torch.arange(len(there)), torch.arange(first, first + len(there))] = False
+        counts.append(there.sum(1))
+        columns.append(there.nonzero()[:, 1].to(torch.int32))
+        lengths.append(apart[there])
+    return from_counts(torch.cat(counts), torch.cat(columns)), torch.cat(lengths)
+
+
+def distances(a: Tensor, b: Tensor, extent: Tensor | None) -> Tensor:
+    """Euclidean distances of positions that broadcast; the shortest ones on a torus, if there is a period."""
+    apart = (a - b).abs()
+    if extent is not None:
+        apart = apart % extent
+        apart = torch.minimum(apart, extent - apart)
+    return apart.square().sum(-1).sqrt()
+
+
+def _row_blocks(count: Tensor) -> list[slice]:
+    """Stretches of rows that have about `BLOCK` synapses each."""
+    ends = torch.searchsorted(count.cumsum(0), torch.arange(BLOCK, int(count.sum()) + BLOCK, BLOCK), right=True)
+    bounds = sorted({0, *ends.clamp(max=len(count)).tolist(), len(count)})
+    return [slice(a, b) for a, b in itertools.pairwise(bounds)]

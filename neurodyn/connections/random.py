@@ -49,13 +49,13 @@ class FixedProb(Sparse):
         n, m = (math.prod(size) for size in as_sizes((pre, post), label))
         if not 0 <= prob <= 1:
             raise ValueError(f"{label}({pre}, {post}): prob must lie between 0 and 1, got {prob}")
-        _check_self(include_self, pre, post, label)
+        check_self(include_self, pre, post, label)
         found = csr.fixed_prob(n, m, float(prob), include_self, generator)
         super().__init__(found, (pre, post), weight=weight, **values)
 
 
 class FixedNum(Sparse):
-    """Each neuron has the same number of synapses, to partners drawn at random, each at most once.
+    """Each neuron has the same number of synapses, to partners drawn at random.
 
     Input: ``(*batch, *pre)``. Output: ``(*batch, *post)``, in the unit of the weight.
 
@@ -63,6 +63,7 @@ class FixedNum(Sparse):
         pre, post: sizes of the populations, an int or a tuple.
         num: number of synapses.
         per: "pre", each neuron of pre makes `num` synapses, or "post", each neuron of post receives `num`.
+        multapses: whether a pair may have several synapses; by default at most one.
         weight, include_self, generator, values: see `FixedProb`.
 
     Raises:
@@ -83,6 +84,7 @@ class FixedNum(Sparse):
         weight: Any,
         per: Literal["pre", "post"] = "pre",
         include_self: bool = True,
+        multapses: bool = False,
         generator: torch.Generator | None = None,
         **values: Any,
     ):
@@ -90,21 +92,69 @@ class FixedNum(Sparse):
         n, m = (math.prod(size) for size in as_sizes((pre, post), label))
         if per not in ("pre", "post"):
             raise ValueError(f"{label}({pre}, {post}): per must be 'pre' or 'post', got {per!r}")
-        _check_self(include_self, pre, post, label)
+        check_self(include_self, pre, post, label)
         rows, partners = (n, m) if per == "pre" else (m, n)
         most = partners if include_self else partners - 1
-        if isinstance(num, bool) or not hasattr(num, "__index__") or not 0 <= num <= most:
-            raise ValueError(f"{label}({pre}, {post}): num must be a whole number from 0 to {most}, got {num!r}")
-        chosen = csr.fixed_num(rows, partners, int(num), include_self, generator)
+        num = _whole(num, most, multapses, f"{label}({pre}, {post}): num")
+        chosen = csr.fixed_num(rows, partners, num, include_self, generator, multapses)
         if per == "pre":
-            found = csr.from_counts(torch.full((n,), int(num)), chosen.flatten())
+            found = csr.from_counts(torch.full((n,), num), chosen.flatten())
         else:
-            received = torch.arange(m, dtype=torch.int32).repeat_interleave(int(num))
-            source, order = chosen.flatten().to(torch.int32).sort(stable=True)
-            found = csr.from_counts(torch.bincount(source, minlength=n), received[order])
+            found = csr.transposed(chosen, n)
         super().__init__(found, (pre, post), weight=weight, **values)
 
 
-def _check_self(include_self: bool, pre: Any, post: Any, label: str) -> None:
+class FixedTotal(Sparse):
+    """A fixed number of synapses in all, each between a source and a target drawn at random.
+
+    Input: ``(*batch, *pre)``. Output: ``(*batch, *post)``, in the unit of the weight.
+
+    Args:
+        pre, post: sizes of the populations, an int or a tuple.
+        total: number of synapses.
+        multapses: whether a pair may have several synapses; False draws different pairs.
+        weight, include_self, generator, values: see `FixedProb`.
+
+    Raises:
+        ValueError: more synapses than there are pairs.
+
+    Example:
+        >>> connection = nd.FixedTotal(100, 20, 500, weight=0.1 * u.mV)
+        >>> len(connection.indices)
+        500
+    """
+
+    def __init__(
+        self,
+        pre: int | tuple[int, ...],
+        post: int | tuple[int, ...],
+        total: int,
+        *,
+        weight: Any,
+        include_self: bool = True,
+        multapses: bool = True,
+        generator: torch.Generator | None = None,
+        **values: Any,
+    ):
+        label = type(self).__name__
+        n, m = (math.prod(size) for size in as_sizes((pre, post), label))
+        check_self(include_self, pre, post, label)
+        most = n * (m if include_self else m - 1)
+        total = _whole(total, most, multapses, f"{label}({pre}, {post}): total")
+        found = csr.fixed_total(n, m, total, include_self, generator, multapses)
+        super().__init__(found, (pre, post), weight=weight, **values)
+
+
+def _whole(num: Any, most: int, multapses: bool, label: str) -> int:
+    """A number of synapses, checked against the number of partners."""
+    limit = most if not multapses else 2**31 - 1 if most else 0
+    if isinstance(num, bool) or not hasattr(num, "__index__") or not 0 <= num <= limit:
+        more = "" if multapses or not hasattr(num, "__index__") or num < 0 else "; multapses=True allows more"
+        raise ValueError(f"{label} must be a whole number from 0 to {limit}, got {num!r}{more}")
+    return int(num)
+
+
+def check_self(include_self: bool, pre: Any, post: Any, label: str) -> None:
+    """Raise ValueError if a population has no self to leave out."""
     if not include_self and pre != post:
         raise ValueError(f"{label}({pre}, {post}): include_self=False is for a population connected to itself")

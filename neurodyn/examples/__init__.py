@@ -9,7 +9,7 @@ from torch import nn
 
 from .. import units as u
 from ..record import Recording
-from . import brunel, vogels_abbott, working_memory
+from . import brunel, microcircuit, synfire, vogels_abbott, working_memory
 
 
 class Network(NamedTuple):
@@ -52,6 +52,18 @@ NETWORKS = {
         working_memory.run,
         "Mongillo, Barak and Tsodyks 2008",
         lambda scale: 2e7 * scale**2,
+    ),
+    "synfire": Network(
+        synfire.SynfireChain,
+        synfire.run,
+        "Diesmann, Gewaltig and Aertsen 1999, synfire chain",
+        lambda scale: 0,  # groups are connected as wholes
+    ),
+    "microcircuit": Network(
+        microcircuit.Microcircuit,
+        microcircuit.run,
+        "Potjans and Diesmann 2014, cortical microcircuit",
+        lambda scale: 2.99e8 * scale**2,
     ),
 }
 

@@ -54,6 +54,7 @@ class Brunel(nn.Module):
         super().__init__()
         self.exc, inh = round(10_000 * scale), round(2_500 * scale)
         n, J = self.exc + inh, 0.1 / scale * u.mV
+        self.groups = {"E": self.exc, "I": inh}
         random = torch.Generator().manual_seed(seed)
         factory = {"device": device, "dtype": dtype}
         with nd.default_dt(0.1 * u.ms):

@@ -31,6 +31,7 @@ class VogelsAbbott(nn.Module):
     def __init__(self, scale: float = 1, *, coba: bool, seed: int = 0, device: Any = None, dtype: Any = None):
         super().__init__()
         n, self.exc = round(4000 * scale), round(3200 * scale)
+        self.groups = {"E": self.exc, "I": n - self.exc}
         random = torch.Generator().manual_seed(seed)
         factory = {"device": device, "dtype": dtype}
         start = (

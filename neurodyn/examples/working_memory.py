@@ -53,6 +53,7 @@ class WorkingMemory(nn.Module):
         super().__init__()
         exc, inh = round(8000 * scale), round(2000 * scale)
         self.exc, self.chosen = exc, exc // 10
+        self.groups = {"E": exc, "I": inh}
         self.background = float(u.to_canonical(background))
         random = torch.Generator().manual_seed(seed)
         factory = {"device": device, "dtype": dtype}

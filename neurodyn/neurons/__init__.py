@@ -12,6 +12,7 @@ from .izhikevich import Izhikevich
 from .lif import LIF
 from .lif_ref import LIFRef
 from .morris_lecar import MorrisLecar
+from .pinsky_rinzel import PinskyRinzel
 from .qua_if import QuaIF
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "Izhikevich",
     "LIFRef",
     "MorrisLecar",
+    "PinskyRinzel",
     "QuaIF",
 ]

@@ -74,13 +74,13 @@ class HH(Firing):
 
 def rates(V: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
     r"""Opening and closing rates $\alpha, \beta$ of m, h and n in 1/ms, finite at every V."""
-    m = _rectified((V + 40) / 10), 4 * torch.exp(bounded((-65 - V) / 18))
+    m = rectified((V + 40) / 10), 4 * torch.exp(bounded((-65 - V) / 18))
     h = 0.07 * torch.exp(bounded((-65 - V) / 20)), torch.sigmoid((V + 35) / 10)
-    n = 0.1 * _rectified((V + 55) / 10), 0.125 * torch.exp(bounded((-65 - V) / 80))
+    n = 0.1 * rectified((V + 55) / 10), 0.125 * torch.exp(bounded((-65 - V) / 80))
     return m, h, n
 
 
-def _rectified(x: Tensor) -> Tensor:
+def rectified(x: Tensor) -> Tensor:
     r"""$x/(1 - e^{-x}) = 1/\varphi(-x)$, for negative x as $e^x/\varphi(x)$, whose parts are between 0 and 1."""
     below = x < 0
     decaying = torch.where(below, x, -x)

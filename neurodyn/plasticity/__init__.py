@@ -8,6 +8,7 @@ from .rates import BCM, Oja
 from .reward import RewardSTDP
 from .stdp import STDP
 from .stp import STD, STP
+from .stp_inactive import STPInactive
 from .triplet import TripletSTDP
 from .voltage import VoltageSTDP
 
@@ -20,6 +21,7 @@ __all__ = [
     "Oja",
     "Plasticity",
     "RewardSTDP",
+    "STPInactive",
     "SynapticScaling",
     "ThresholdAdaptation",
     "TripletSTDP",

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..core.dynamics import Dynamics
-from ..core.fields import Param, State, fraction, param, positive, state
+from ..core.fields import Param, State, fraction, nonnegative, param, positive, state
 from ..core.solve import relax
 
 Rule = Literal["tsodyks-markram", "brainstate"]
@@ -36,7 +36,8 @@ class STP(ShortTermPlasticity):
 
     $\dot u = -u/\tau_f$ and $\dot x = (1 - x)/\tau_d$ between spikes. At a spike $s$, with the decayed values:
     $u^+ = u^- + s\,U(1 - u^-)$, the release is $s\,u^+ x^-$, and $x^+ = x^- - s\,u^+ x^-$.
-    u starts at 0 and x at 1.
+    u starts at 0 and x at 1. With ``tau_f=0 * u.ms`` there is no facilitation: each spike uses U, as in `STD`.
+    `STPInactive` has the inactive resources of the paper, too.
 
     ``rule="brainstate"`` gives the numbers of brainstate 0.1.3: jumps and depletion use u and x from before the
     decay, the release is $s\,u^+ x^+$, and u starts at U.
@@ -52,7 +53,7 @@ class STP(ShortTermPlasticity):
     """
 
     U: Param = param(0.15, doc="use of resources at a spike", domain=fraction)
-    tau_f: Param = param(1500 * u.ms, doc="time constant of the facilitation u", domain=positive)
+    tau_f: Param = param(1500 * u.ms, doc="time constant of the facilitation u; 0 for none", domain=nonnegative)
     tau_d: Param = param(200 * u.ms, doc="time constant of the resources x", domain=positive)
 
     u: State = state(default=0.0, alias="u_initializer")
@@ -64,6 +65,11 @@ class STP(ShortTermPlasticity):
             if rule == "brainstate":
                 values.setdefault("u_initializer", values.get("U", self.params["U"].default))
             super().__init__(size, rule=rule, **values)
+            if rule == "brainstate" and bool((self.tau_f.detach() == 0).any()):
+                raise ValueError(
+                    f"{self._label()}: with rule='brainstate' tau_f must be positive, got 0 ms; without facilitation "
+                    "take nd.STD(size, U=..., tau=..., rule='brainstate')"
+                )
 
     def step(self, spike: Tensor, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         u_rest, x_rest = relax(u, 0.0, self.tau_f, self.dt), relax(x, 1.0, self.tau_d, self.dt)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import convert
 from .events import Events
+from .joined import joined_records, record_of, tree_of
 from .trace import Trace
 
 
@@ -32,6 +33,9 @@ class Recording(Mapping[str, Any]):
         >>> rest = nd.simulate(net, 50 * u.ms, I, ["spikes"], states=first.states, start=first.step, compile=False)
         >>> rest.step, len(first["spikes"]) + len(rest["spikes"])
         (100, 31)
+        >>> nd.Recording.join(nd.simulate(net, 50 * u.ms, I, ["spikes"], compile=False), rest)
+        Recording up to step 100
+          spikes  Events  100 x 1 ms from 0 ms  (3,)  31 spikes, 103 Hz
     """
 
     records: dict[str, Trace | Events]
@@ -49,6 +53,28 @@ class Recording(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.records)
+
+    @classmethod
+    def join(cls, *parts: Recording) -> Recording:
+        """Recordings that follow each other, as one, with the states of the last.
+
+        Raises:
+            ValueError: recordings of other things, or with a gap between them.
+        """
+        if not parts:
+            raise ValueError("join: there is no recording to join")
+        return cls(joined_records(parts), parts[-1].states, parts[-1].step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it as tensors, numbers and strings: ``nd.save(path, recording=recording)`` writes it."""
+        records = {name: tree_of(record) for name, record in self.records.items()}
+        return {"records": records, "states": dict(self.states), "step": self.step}
+
+    @classmethod
+    def from_state_dict(cls, tree: Mapping[str, Any]) -> Recording:
+        """The recording in a file: ``nd.Recording.from_state_dict(nd.load(path)["recording"])``."""
+        records = {name: record_of(record) for name, record in tree["records"].items()}
+        return cls(records, dict(tree["states"]), tree["step"])
 
     def to_numpy(self) -> dict[str, Any]:
         """Every record as arrays with units, by name."""

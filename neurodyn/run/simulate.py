@@ -31,6 +31,7 @@ def simulate(
     states: Mapping[str, Tensor] | None = None,
     start: int = 0,
     seed: int = 0,
+    trace_dt: Any = None,
     progress: bool = True,
     compile: bool = True,
 ) -> Recording:
@@ -55,6 +56,7 @@ def simulate(
         states: where to start, as `get_states` gives them; by default from `reset_states`.
         start: number of steps already done; the first step is at ``start * dt``.
         seed: of the random numbers of `inputs`, together with the step.
+        trace_dt: traces keep one value in this time, that at its end; a multiple of dt (ms). Spikes are all kept.
         progress: show a progress bar, if tqdm is installed and the terminal is interactive.
         compile: False runs step by step in Python.
 
@@ -63,11 +65,14 @@ def simulate(
 
     Raises:
         KeyError: a name in `record` that is neither a state nor an output.
-        ValueError: a duration that is no multiple of dt, inputs with another number of steps, inputs that may be a
-            constant or a series.
+        ValueError: a duration or a `trace_dt` that is no multiple of dt, a start inside a `trace_dt`, inputs with
+            another number of steps, inputs that may be a constant or a series.
         TypeError: inputs that are no tensors, arrays, numbers or quantities.
     """
     dt, T = prepare(net, duration, states, batch)
+    every = 1 if trace_dt is None else steps_in(trace_dt, dt, "trace_dt")
+    if start % every:
+        raise ValueError(f"simulate: start={start} is inside a trace_dt of {every} steps; wanted a multiple of {every}")
     probe = Probe(net, record, inputs is not None)
     rows = Rows(read_inputs(net, inputs, T), T, start, seed)
     kept: dict[str, list[Any]] = {name: [] for name in probe.wanted}
@@ -78,13 +83,17 @@ def simulate(
             for first, n in blocks(start, start + T, run.block):
                 given, before = rows(first, n), run.states
                 for name, out in run(given, n).items():
-                    kept[name].append(events_of(out, first) if is_events(name) else out.clone())
+                    kept[name].append(
+                        events_of(out, first) if is_events(name) else out[-(first + 1) % every :: every].clone()
+                    )
                 watch(_of_net(before), _of_net(run.states), given, first, n)
                 bar.update(n)
     except Exception as error:
         rows.explain(error)
         raise
-    records = {name: _record(net, name, kept[name], run.outs[name].shape[1:], dt, start, start + T) for name in kept}
+    records = {
+        name: _record(net, name, kept[name], run.outs[name].shape[1:], dt, start, start + T, every) for name in kept
+    }
     final = {name: value.clone() for name, value in _of_net(run.states).items()}
     set_states(net, final)
     return Recording(records, dict(final), start + T)
@@ -108,12 +117,12 @@ def prepare(
     return dt, T
 
 
-def steps_in(duration: Any, dt: float) -> int:
+def steps_in(duration: Any, dt: float, name: str = "duration") -> int:
     """The number of steps in a duration, which must be whole."""
-    time = float(check(duration, u.canonical_unit("ms"), (), "simulate: duration", None, torch.float64))
+    time = float(check(duration, u.canonical_unit("ms"), (), f"simulate: {name}", None, torch.float64))
     T = round(time / dt)
     if T < 1 or abs(time / dt - T) > 1e-6 * T:
-        raise ValueError(f"simulate: duration must be a positive multiple of dt={dt:g} ms, got {time:g} ms")
+        raise ValueError(f"simulate: {name} must be a positive multiple of dt={dt:g} ms, got {time:g} ms")
     return T
 
 
@@ -156,9 +165,11 @@ def events_of(out: Tensor, first: int) -> tuple[Tensor, Tensor]:
     return first + position.div(size, rounding_mode="floor"), position.remainder(size)
 
 
-def _record(net: nn.Module, name: str, parts: list[Any], shape: Any, dt: float, start: int, stop: int) -> Any:
+def _record(
+    net: nn.Module, name: str, parts: list[Any], shape: Any, dt: float, start: int, stop: int, every: int
+) -> Any:
     if not is_events(name):
-        return Trace(torch.cat(parts), unit_of(net, name), start, dt, name)
+        return Trace(torch.cat(parts), unit_of(net, name), start // every, dt * every, name)
     steps, neurons = (torch.cat(column) for column in zip(*parts, strict=True))
     return Events(steps, neurons, tuple(shape), start, stop, dt, name)
 

@@ -9,7 +9,7 @@ from reference.coba_network import irregularity
 
 import neurodyn as nd
 from neurodyn import units as u
-from neurodyn.examples import NETWORKS, brunel, working_memory
+from neurodyn.examples import NETWORKS, brunel, synfire, working_memory
 
 
 def rate(recording: nd.Recording) -> float:
@@ -43,6 +43,34 @@ def test_brunel_inputs_have_the_poisson_distribution() -> None:
     mean = 2 * 20 / J * 0.1 / 20
     assert abs(count.mean() - mean) < 5 * (mean / len(count)) ** 0.5
     assert abs(count.var() / mean - 1) < 0.05
+
+
+def test_the_synfire_chain_rests_and_carries_packets() -> None:
+    """Diesmann et al. (1999) at its own dt. With the exact method Brian2's spontaneous rate is 3.0 Hz."""
+    net, batch = synfire.SynfireChain(seed=1), (8,)
+    after = {"batch": batch}
+    start = nd.simulate(net, 20 * u.ms, net.inputs(batch=batch), compile=False, **after)
+    after = {"states": start.states, "start": start.step}
+    for spikes, low, high in ((85, 90, 100), (25, 0, 5)):  # per cent of the neurons of the last group
+        inputs = net.inputs(spikes, batch=batch)
+        found = nd.simulate(net, 39 * u.ms, inputs, ["spikes"], compile=False, **after)["spikes"]
+        dense = found.to_tensor(torch.bool).unflatten(-1, (10, 100))  # from 20 ms on
+        assert dense[:250].double().mean() / 1e-4 == pytest.approx(3.0, rel=0.2)  # 5 standard errors of 600 spikes
+        late = dense[310:, :, 9]  # 51 to 59 ms
+        most = max(late[k : k + 20].any(0).double().mean().item() for k in range(0, 60, 5))
+        assert low <= 100 * most <= high
+
+
+@pytest.mark.long
+def test_spontaneous_rate_of_the_synfire_chain(long_chunks) -> None:
+    rates = []
+    for seed in range(5):
+        net = synfire.SynfireChain(seed=seed)
+        inputs = net.inputs(0)
+        spikes = nd.simulate(net, 3 * u.s, inputs, ["spikes"], seed=seed, progress=False)["spikes"]
+        rates.append(float((spikes.steps >= 1000).sum()) / 1000 / 2.9)
+    print(rates)
+    assert np.mean(rates) == pytest.approx(3.0, rel=0.1)
 
 
 @pytest.mark.long

@@ -43,6 +43,42 @@ def test_stp_tsodyks_markram(steps):
     assert min(found) < 0.5 * found[0]  # and depresses
 
 
+@pytest.mark.parametrize("tau_in", [3.0, TAU_D, 300.0])
+def test_inactive_resources_of_the_paper(steps, tau_in):
+    """From spike to spike by the matrix exponential of x, y and z = 1 - x - y."""
+    times = {"tau_f": TAU_F * u.ms, "tau_d": TAU_D * u.ms, "tau_in": tau_in * u.ms}
+    found, u_, before = on_grid(nd.STPInactive(1, U=U, dt=DT * u.ms, **times), steps), 0.0, None
+    rates = torch.tensor([[0.0, 0.0, 1 / TAU_D], [0.0, -1 / tau_in, 0.0], [0.0, 1 / tau_in, -1 / TAU_D]])
+    xyz = torch.tensor([1.0, 0.0, 0.0])
+    for step, release in zip(steps.tolist(), found, strict=True):
+        if before is not None:
+            gap = (step - before) * DT
+            u_, xyz = u_ * math.exp(-gap / TAU_F), torch.linalg.matrix_exp(gap * rates) @ xyz
+        u_ = u_ + U * (1 - u_)
+        moved = u_ * xyz[0].item()
+        assert abs(release - moved) <= 1e-10  # of the matrix exponential
+        xyz, before = xyz + torch.tensor([-moved, moved, 0.0]), step
+
+
+def test_limits_of_the_times(steps):
+    expected = on_grid(nd.STD(1, U=U, tau=TAU_D * u.ms, dt=DT * u.ms), steps)
+    values = {"U": U, "tau_f": 0 * u.ms, "tau_d": TAU_D * u.ms, "dt": DT * u.ms}
+    assert on_grid(nd.STP(1, **values), steps) == pytest.approx(expected, rel=1e-13)
+    assert on_grid(nd.STPInactive(1, tau_in=1e-9 * u.ms, **values), steps) == pytest.approx(expected, rel=1e-8)
+
+
+def test_gradients_beside_no_facilitation():
+    for model in (nd.STP, nd.STPInactive):
+        layer = model(1, tau_f=0 * u.ms, learn=("U", "tau_d"))
+        nd.unroll(layer, torch.ones(5, 1), compile=False).sum().backward()
+        assert all(p.grad.isfinite().all() and (p.grad != 0).all() for p in layer.parameters())
+
+
+def test_without_facilitation_the_rule_of_brainstate_is_that_of_std():
+    with pytest.raises(ValueError, match=r"STP\(1\): with rule='brainstate' tau_f must be positive, .* take nd.STD"):
+        nd.STP(1, rule="brainstate", tau_f=0 * u.ms)
+
+
 def test_stp_brainstate(steps):
     """There, jump and depletion use u and x of the step before: a decay of one step less."""
     model = nd.STP(1, U=U, tau_f=TAU_F * u.ms, tau_d=TAU_D * u.ms, dt=DT * u.ms, rule="brainstate")
