@@ -1,0 +1,53 @@
+"""Weights that learn are changed in place in a chunk, and come out as without it."""
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+import neurodyn as nd
+from neurodyn.engine import chunk_graphs, weight_passes
+
+XS = (torch.rand(36, 3, 6, generator=torch.Generator().manual_seed(5)) < 0.3).double()
+
+
+class Layer(nn.Module):
+    """A layer that learns; it may read the weights of before once more, after they have changed."""
+
+    def __init__(self, later: bool):
+        super().__init__()
+        connection = nd.FixedProb(6, 4, 0.5, weight=0.5, generator=torch.Generator().manual_seed(1))
+        self.rule = nd.STDP(connection, w_max=2.0, A_plus=0.05, A_minus=0.03)
+        self.neuron, self.later = nd.LIF(4, tau=10 * nd.units.ms), later
+
+    def forward(self, x):
+        before = self.rule.weight
+        spikes = self.neuron(self.rule(x))
+        self.rule.learn(spikes)
+        return spikes + 0 * before.sum() if self.later else spikes
+
+
+@pytest.fixture
+def in_place(monkeypatch, no_programs):
+    """How many weights each graph has had changed in place."""
+    found: list[int] = []
+
+    def counted(graph):
+        weight_passes.learn_in_place(graph)
+        found.append(sum(node.target is weight_passes.ops.event_add_pairs_.default for node in graph.nodes))
+
+    monkeypatch.setattr(chunk_graphs, "learn_in_place", counted)
+    return found
+
+
+@pytest.mark.parametrize(("later", "wanted"), [(False, 4), (True, 0)])
+def test_numbers_are_those_of_the_plain_loop(in_place, later, wanted):
+    """In chunks of two steps. A weight that is recorded is that of its step."""
+    nets, found = [Layer(later), Layer(later)], []
+    with torch.no_grad():
+        for net, compile in zip(nets, (True, False), strict=True):
+            ys, recording = nd.unroll(net, XS, record=("rule.weight",), compile=compile)
+            found.append((ys, recording["rule.weight"].values, net.rule.weight))
+    assert_close(*found)
+    assert found[0][2].std() > 0.1
+    assert in_place == [wanted]
