@@ -11,7 +11,7 @@ aten, ops = torch.ops.aten, torch.ops.neurodyn
 
 
 def learn_in_place(graph: Graph) -> None:
-    """Copy weights that `neurodyn.ops.add_pairs` changes once for a chunk, to where they come out, and change them there.
+    """Copy weights that `neurodyn.ops.add_pairs` changes once a chunk, to where they come out, and change them there.
 
     Sound: whoever reads the weights in between makes something new of them, and does so before they are changed again.
     Gain: a change takes time for the synapses that it changes, not for a copy of all.

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty_like.h>
 
+#include <bit>
 #include <optional>
 
 #include "csr.h"
@@ -15,9 +16,9 @@ struct Bounds {
   bool given;
   double room, share;
 
-  Bounds(const std::optional<Tensor>& tensor, double room, double share)
-      : bound(tensor ? *tensor->const_data_ptr<T>() : T(1)), low(std::min<T>(0, bound)), high(std::max<T>(0, bound)),
-        given(tensor.has_value()), room(room), share(share) {}
+  Bounds(const T* limit, double room, double share)
+      : bound(limit ? *limit : T(1)), low(std::min<T>(0, bound)), high(std::max<T>(0, bound)), given(limit), room(room),
+        share(share) {}
 
   static T power(T z, double exponent) {
     z = z < 0 ? T(0) : z;
@@ -35,7 +36,7 @@ struct Bounds {
 // Changes the synapses of the elements of `own` that are not zero. `matrix` has a row for each of these, and `other` a
 // value for each of its columns. Synapse p of the matrix is `order[p]`, or p itself without `order`.
 template <typename T>
-void change(const char* op, T* weight, const Matrix& matrix, const Tensor& order, const T* own, const T* other,
+void change(const char* op, T* weight, const Matrix& matrix, const int* order, const T* own, const T* other,
             int64_t batch, int64_t n_own, int64_t n_other, const Bounds<T>& bounds) {
   std::vector<int64_t> active;
   if (batch == 1) {
@@ -46,7 +47,6 @@ void change(const char* op, T* weight, const Matrix& matrix, const Tensor& order
     for (int64_t i = 0; i < n_own; ++i)
       if (seen[i]) active.push_back(i);
   }
-  const int* place = order.defined() ? order.const_data_ptr<int>() : nullptr;
   const int* index = matrix.index;
   const auto synapses = static_cast<unsigned>(matrix.synapses());
   // A synapse has one input and one output, so that no two of these change the same.
@@ -59,7 +59,7 @@ void change(const char* op, T* weight, const Matrix& matrix, const Tensor& order
         if (own[b * n_own + i] != 0) values.emplace_back(own[b * n_own + i], other + b * n_other);
       const auto row = matrix.row(i);
       for (int p = row.first; p < row.last; ++p) {
-        const int k = place ? place[p] : p;
+        const int k = order ? order[p] : p;
         if (static_cast<unsigned>(k) >= synapses) [[unlikely]]
           C10_THROW_ERROR(ValueError, c10::str(op, ": order[", p, "] = ", k, " is none of the ", synapses, " synapses"));
         T sum = 0;
@@ -72,6 +72,16 @@ void change(const char* op, T* weight, const Matrix& matrix, const Tensor& order
 
 // weight[k] = bounded(weight[k] + (1 - z)^room z^share * mean over b of y[b, j] x[b, i]), z = weight[k] / bound, for
 // the synapses k from i to j of which y[b, j] or x[b, i] is not zero: of these two the side with fewer such values.
+template <typename T>
+void add(const char* op, T* weight, const T* y, const T* x, const Matrix& matrix, const Matrix& transposed,
+         const int* order, int64_t batch, const Bounds<T>& bounds) {
+  const int64_t n_in = matrix.rows(), n_out = transposed.rows();
+  if (count_nonzero(x, batch * n_in) * n_out <= count_nonzero(y, batch * n_out) * n_in)
+    change<T>(op, weight, matrix, nullptr, x, y, batch, n_in, n_out, bounds);
+  else
+    change<T>(op, weight, transposed, order, y, x, batch, n_out, n_in, bounds);
+}
+
 void add_pairs_(Tensor& weight, const Tensor& y_, const Tensor& x_, const Tensor& indptr, const Tensor& indices,
                 const Tensor& columns, const Tensor& order_, const Tensor& rows, const std::optional<Tensor>& bound,
                 double room, double share) {
@@ -100,13 +110,9 @@ void add_pairs_(Tensor& weight, const Tensor& y_, const Tensor& x_, const Tensor
   }
   const Tensor x = x_.contiguous(), y = y_.contiguous(), order = order_.contiguous();
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), op, [&] {
-    const Bounds<scalar_t> bounds(bound, room, share);
-    scalar_t* w = weight.mutable_data_ptr<scalar_t>();
-    const scalar_t *of_x = x.const_data_ptr<scalar_t>(), *of_y = y.const_data_ptr<scalar_t>();
-    if (count_nonzero(of_x, x.numel()) * n_out <= count_nonzero(of_y, y.numel()) * n_in)
-      change(op, w, matrix, Tensor(), of_x, of_y, batch, n_in, n_out, bounds);
-    else
-      change(op, w, transposed, order, of_y, of_x, batch, n_out, n_in, bounds);
+    const Bounds<scalar_t> bounds(bound ? bound->const_data_ptr<scalar_t>() : nullptr, room, share);
+    add(op, weight.mutable_data_ptr<scalar_t>(), y.const_data_ptr<scalar_t>(), x.const_data_ptr<scalar_t>(), matrix,
+        transposed, order.const_data_ptr<int>(), batch, bounds);
   });
 }
 
@@ -121,7 +127,27 @@ Tensor add_pairs(const Tensor& weight, const Tensor& y, const Tensor& x, const T
   return found;
 }
 
+template <typename T>
+void kernel(void* weight, const void* y, const void* x, const Matrix& matrix, const Matrix& transposed,
+            const int* order, const void* bound, int64_t batch, double room, double share) {
+  add("event_add_pairs", static_cast<T*>(weight), static_cast<const T*>(y), static_cast<const T*>(x), matrix, transposed,
+      order, batch, Bounds<T>(static_cast<const T*>(bound), room, share));
+}
+
 }  // namespace
+
+// `add_pairs_` on memory that lies in rows, for a caller that knows its size: float64 if `wide`, else float32; `room`
+// and `share` are the bits of doubles.
+extern "C" void event_add_pairs_kernel(void* weight, const void* y, const void* x, const int* indptr, const int* indices,
+                                       const int* columns, const int* order, const int* rows, const void* bound,
+                                       int64_t room, int64_t share, int64_t batch, int64_t n_in, int64_t n_out,
+                                       int64_t synapses, int64_t wide) {
+  constexpr const char* op = "event_add_pairs";
+  const Matrix matrix(op, indptr, n_in, indices, synapses, n_out);
+  const Matrix transposed(op, columns, n_out, rows, synapses, n_in, "columns", "rows");
+  (wide ? kernel<double> : kernel<float>)(weight, y, x, matrix, transposed, order, bound, batch,
+                                          std::bit_cast<double>(room), std::bit_cast<double>(share));
+}
 
 TORCH_LIBRARY_IMPL(neurodyn, CPU, m) {
   m.impl("event_add_pairs", TORCH_FN(add_pairs));

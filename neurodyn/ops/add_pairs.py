@@ -14,6 +14,7 @@ computes all synapses. Without a compiler, too.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import warnings
 from pathlib import Path
@@ -54,11 +55,20 @@ class Matrix(NamedTuple):
         )
 
 
+def library() -> ctypes.CDLL:
+    """The compiled operator.
+
+    Raises:
+        NotAvailable: with the reason.
+    """
+    return native.load(Path(__file__).with_suffix(".cpp"), "-ffp-contract=off")  # to round as torch does
+
+
 @functools.cache
 def prepare() -> bool:
     """Make the C++ operator available; returns whether it is. Warns once per process if it is not."""
     try:
-        native.load(Path(__file__).with_suffix(".cpp"), "-ffp-contract=off")  # to round as torch does
+        library()
     except native.NotAvailable as error:
         text = f"rules of plasticity on sparse connections run in plain torch, several times slower: {error}"
         warnings.warn(text, PlainTorchWarning, stacklevel=2)

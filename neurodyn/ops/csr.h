@@ -75,17 +75,24 @@ class Matrix {
   // `starts`, `ends`: what messages call the two tensors.
   Matrix(const char* op, const Tensor& indptr, const Tensor& indices, int64_t n_out, const char* starts = "indptr",
          const char* ends = "indices")
-      : op_(op), starts_(starts), ends_(ends), n_out_(n_out), indptr_(checked(op, starts, indptr)),
-        indices_(checked(op, ends, indices)) {
-    TORCH_CHECK_VALUE(indptr.numel() > 0, op, ": ", starts, " is empty, wanted one start for each input and the end");
-    TORCH_CHECK_VALUE(n_out >= 0, op, ": ", n_out, " outputs");
-    TORCH_CHECK_VALUE(indices.numel() <= std::numeric_limits<int>::max(), op, ": too many synapses");
+      : Matrix(op, nullptr, indptr.numel() - 1, nullptr, indices.numel(), n_out, starts, ends) {
+    indptr_ = checked(op, starts, indptr);
+    indices_ = checked(op, ends, indices);
     start_ = indptr_.const_data_ptr<int>();
     index = indices_.const_data_ptr<int>();
-    synapses_ = static_cast<int>(indices_.numel());
   }
 
-  int64_t rows() const { return indptr_.numel() - 1; }
+  // Of memory that lies in a row.
+  Matrix(const char* op, const int* start, int64_t rows, const int* index, int64_t synapses, int64_t n_out,
+         const char* starts = "indptr", const char* ends = "indices")
+      : op_(op), starts_(starts), ends_(ends), n_out_(n_out), start_(start), rows_(rows), index(index) {
+    TORCH_CHECK_VALUE(rows >= 0, op, ": ", starts, " is empty, wanted one start for each input and the end");
+    TORCH_CHECK_VALUE(n_out >= 0, op, ": ", n_out, " outputs");
+    TORCH_CHECK_VALUE(synapses <= std::numeric_limits<int>::max(), op, ": too many synapses");
+    synapses_ = static_cast<int>(synapses);
+  }
+
+  int64_t rows() const { return rows_; }
   int64_t synapses() const { return synapses_; }
   int64_t mean() const { return synapses_ / std::max<int64_t>(1, rows()); }  // synapses of a row
 
@@ -120,6 +127,7 @@ class Matrix {
   uint64_t n_out_;
   Tensor indptr_, indices_;
   const int* start_;
+  int64_t rows_;
   int synapses_;
 
   static Tensor checked(const char* op, const char* name, const Tensor& tensor) {

@@ -27,7 +27,28 @@ void check_rows(const char* op, const Matrix& matrix, const Tensor& x) {
                     matrix.rows() + 1, ", wanted one more than the input");
 }
 
-// y[b, indices[k]] += x[b, i] * weight[k] for the synapses k of input i
+// y[b, indices[k]] += x[b, i] * weight[k] for the synapses k of input i, of memory that lies in rows; y is zero before.
+template <typename T>
+void add_products(const T* x, const T* weight, const Matrix& matrix, T* y, int64_t batch, int64_t n_in, int64_t n_out,
+                  bool scalar) {
+  const int* index = matrix.index;
+  at::parallel_for(0, batch, grain((n_in + matrix.synapses()) / 16), [&](int64_t first, int64_t last) {
+    for (int64_t b = first; b < last; ++b) {
+      const T* in = x + b * n_in;
+      T* out = y + b * n_out;
+      for_nonzero(in, n_in, [&](int64_t i) {
+        const auto row = matrix.row(i);
+        if (scalar) {
+          const T jump = in[i] * weight[0];
+          for (int k = row.first; k < row.last; ++k) out[index[k]] += jump;
+        } else {
+          for (int k = row.first; k < row.last; ++k) out[index[k]] += in[i] * weight[k];
+        }
+      });
+    }
+  });
+}
+
 Tensor matmul(const Tensor& x_, const Tensor& weight_, const Tensor& indptr, const Tensor& indices, int64_t n_out) {
   constexpr const char* op = "event_matmul";
   check_dense(op, "the input", x_);
@@ -36,28 +57,9 @@ Tensor matmul(const Tensor& x_, const Tensor& weight_, const Tensor& indptr, con
   check_rows(op, matrix, x_);
   const Tensor x = x_.contiguous(), weight = weight_.contiguous();
   Tensor y = zeros_like_last(x, n_out);
-  const int64_t n_in = x.size(-1);
-  const int* index = matrix.index;
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), op, [&] {
-    const scalar_t* w = weight.const_data_ptr<scalar_t>();
-    const bool scalar = weight.dim() == 0;
-    const scalar_t* from = x.const_data_ptr<scalar_t>();
-    scalar_t* to = y.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, rows_of(x), grain((n_in + matrix.synapses()) / 16), [&](int64_t first, int64_t last) {
-      for (int64_t b = first; b < last; ++b) {
-        const scalar_t* in = from + b * n_in;
-        scalar_t* out = to + b * n_out;
-        for_nonzero(in, n_in, [&](int64_t i) {
-          const auto row = matrix.row(i);
-          if (scalar) {
-            const scalar_t jump = in[i] * w[0];
-            for (int k = row.first; k < row.last; ++k) out[index[k]] += jump;
-          } else {
-            for (int k = row.first; k < row.last; ++k) out[index[k]] += in[i] * w[k];
-          }
-        });
-      }
-    });
+    add_products(x.const_data_ptr<scalar_t>(), weight.const_data_ptr<scalar_t>(), matrix, y.mutable_data_ptr<scalar_t>(),
+                 rows_of(x), x.size(-1), n_out, weight.dim() == 0);
   });
   return y;
 }
@@ -144,7 +146,23 @@ Tensor nonzero(const Tensor& x_) {
   return positions;
 }
 
+template <typename T>
+void matmul_kernel(const void* x, const void* weight, const Matrix& matrix, void* y, int64_t batch, int64_t n_in,
+                   int64_t n_out, bool scalar) {
+  std::memset(y, 0, batch * n_out * sizeof(T));
+  add_products(static_cast<const T*>(x), static_cast<const T*>(weight), matrix, static_cast<T*>(y), batch, n_in, n_out,
+               scalar);
+}
+
 }  // namespace
+
+// `matmul` on memory that lies in rows, for a caller that knows its size: float64 if `wide`, else float32.
+extern "C" void event_matmul_kernel(const void* x, const void* weight, const int* indptr, const int* indices, void* y,
+                                    int64_t batch, int64_t n_in, int64_t n_out, int64_t synapses, int64_t scalar,
+                                    int64_t wide) {
+  const Matrix matrix("event_matmul", indptr, n_in, indices, synapses, n_out);
+  (wide ? matmul_kernel<double> : matmul_kernel<float>)(x, weight, matrix, y, batch, n_in, n_out, scalar);
+}
 
 TORCH_LIBRARY_IMPL(neurodyn, CPU, m) {
   m.impl("event_matmul", TORCH_FN(matmul));

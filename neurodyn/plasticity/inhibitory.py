@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .. import units as u
@@ -54,5 +55,5 @@ class VogelsSprekeler(Plasticity):
         amplitude = self.eta * self.w_max
         weight = self.add_pairs(weight, post, amplitude * x)
         weight = self.add_pairs(weight, amplitude * y, pre)
-        weight = self.add_pairs(weight, (-amplitude * 2 * self.rate * self.tau).expand(y.shape), pre)
+        weight = self.add_pairs(weight, torch.zeros_like(y) - amplitude * 2 * self.rate * self.tau, pre)
         return weight, x + pre, y + post

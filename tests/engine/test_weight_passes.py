@@ -6,7 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import neurodyn as nd
-from neurodyn.engine import chunk_graphs, weight_passes
+from neurodyn.engine import chunk_graphs, program_cache, weight_passes
 
 XS = (torch.rand(36, 3, 6, generator=torch.Generator().manual_seed(5)) < 0.3).double()
 
@@ -51,3 +51,26 @@ def test_numbers_are_those_of_the_plain_loop(in_place, later, wanted):
     assert_close(*found)
     assert found[0][2].std() > 0.1
     assert in_place == [wanted]
+    programs = [found.program for each in program_cache._shared.values() for found in each]
+    # The operators too, without the one that copies.
+    assert all("called by the loop in C++" in program.path() for program in programs) != later
+
+
+def test_an_index_that_was_changed_is_refused_by_the_operators_in_the_loop():
+    net = Layer(False)
+    with torch.no_grad():
+        nd.unroll(net, XS)
+        wanted = nd.unroll(net, XS)
+        for name, words in (
+            ("indices", r"event_matmul: indices\[2\] = 9 is out of range"),
+            ("order", "event_add_pairs"),
+        ):
+            index = net.rule.layout.matrix._asdict()[name]
+            before = int(index[2])
+            index.data[2] = 9 if name == "indices" else 10**6  # no version of a tensor tells of this
+            with pytest.raises(ValueError, match=words):
+                nd.unroll(net, XS)
+            index.data[2] = before
+        net.rule.reset_parameters()
+        nd.unroll(net, XS)
+        assert_close(nd.unroll(net, XS), wanted)
