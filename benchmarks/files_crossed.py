@@ -1,4 +1,4 @@
-"""How many files of the engine a call of `unroll` crosses: the first one, and one that finds its program.
+"""How many files of the time loop (folders loop, engine, purity) a call of `unroll` crosses, the first and a later one.
 
 ``python -m benchmarks.files_crossed`` prints them in the order of their first call, with the calls from another file.
 """
@@ -17,16 +17,17 @@ from torch import nn
 
 import neurodyn as nd
 
-ENGINE = Path(nd.__file__).with_name("engine")
+PACKAGE = Path(nd.__file__).parent
+FOLDERS = tuple(str(PACKAGE / name) for name in ("loop", "engine", "purity"))
 
 
 def crossed(function: Any) -> Counter[str]:
-    """The files of the engine in which a Python function runs, with the calls that come from another file."""
+    """The files in which a Python function runs, with the calls that come from another file."""
     found: Counter[str] = Counter()
 
     def see(frame: FrameType, event: str, argument: Any) -> None:
         file = frame.f_code.co_filename
-        if event == "call" and file.startswith(str(ENGINE)):
+        if event == "call" and file.startswith(FOLDERS):
             caller = frame.f_back
             found[file] += caller is None or caller.f_code.co_filename != file
 
@@ -37,7 +38,7 @@ def crossed(function: Any) -> Counter[str]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    return Counter({str(Path(file).relative_to(ENGINE)): n for file, n in found.items()})
+    return Counter({str(Path(file).relative_to(PACKAGE)): n for file, n in found.items()})
 
 
 def network() -> nn.Module:

@@ -30,11 +30,11 @@ from .core.states import detach_states, get_states, reset_states, set_states
 from .core.time_scale import TimeStepWarning
 from .delays.delay import Delay
 from .delays.delayed import narrow_delays
-from .engine import EagerWarning, Unroll, unroll
 from .eventprop.eventprop import spike_times
 from .inputs import OU, DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .inspection.activity import SpikeStatistics, scale_weights
 from .inspection.explain import Explanation, explain
+from .loop import EagerWarning, Unroll, unroll
 from .networks.count import count_parameters
 from .networks.padded import last, step_mask
 from .networks.parameter_groups import parameter_groups

@@ -16,7 +16,8 @@ import pytest
 import torch
 from catalogue import MODELS, Model
 
-from neurodyn.engine import compiled_chunk, errors, program, program_cache
+from neurodyn.engine import compiled_chunk, program, program_cache
+from neurodyn.tools import errors
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,6 +10,7 @@ from catalogue import BESIDE, MODELS, Model
 from torch import Tensor
 
 import neurodyn as nd
+from neurodyn.core.states import named_dynamics, pure
 
 T, BATCH, SIZE = 9, 3, 4
 each = pytest.mark.parametrize("model", BESIDE, ids=lambda model: model.name)
@@ -18,7 +19,7 @@ each = pytest.mark.parametrize("model", BESIDE, ids=lambda model: model.name)
 def build(model: Model) -> tuple[torch.nn.Module, Tensor]:
     torch.manual_seed(3)
     layer = model(SIZE)
-    first = next(module for _, module in nd.states.named_dynamics(layer))
+    first = next(module for _, module in named_dynamics(layer))
     width = layer.linear.in_features if hasattr(layer, "linear") else first.input_size[0]
     return layer, model.input(T, BATCH, width)
 
@@ -85,7 +86,7 @@ def test_gradients_are_the_derivatives(model: Model):
         nd.reset_states(layer, BATCH)
         states, ys = nd.get_states(layer), []
         for x in xs:
-            y, states = nd.states.pure(layer, states | dict(zip(parameters, values, strict=True)), x)
+            y, states = pure(layer, states | dict(zip(parameters, values, strict=True)), x)
             ys.append(y)
         return torch.stack(ys)
 

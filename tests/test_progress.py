@@ -66,7 +66,7 @@ def test_it_is_quiet_where_no_one_watches(capfd) -> None:
 def test_long_unrolls(terminal: Callable[[], list[str]], monkeypatch) -> None:
     assert terminal() == []
     original = progress.bar
-    monkeypatch.setattr(sys.modules["neurodyn.engine.unroll"], "progress_bar", lambda n, after: original(n))
+    monkeypatch.setattr(sys.modules["neurodyn.loop.unroll"], "progress_bar", lambda n, after: original(n))
     net = torch.nn.Sequential(nd.LIF(2), torch.nn.Linear(2, 2), nd.LIF(2))
     nd.unroll(net, torch.ones(1000, 2), compile=False)
     assert "3000/3000" in terminal()[-1]
@@ -92,7 +92,7 @@ def test_the_compiled_loop_counts_its_steps(checkpoint: int | None, T: int, monk
         count.total = total
         return contextlib.nullcontext(count)
 
-    monkeypatch.setattr(sys.modules["neurodyn.engine.unroll"], "progress_bar", bar)
+    monkeypatch.setattr(sys.modules["neurodyn.loop.unroll"], "progress_bar", bar)
     net = torch.nn.Sequential(nd.LIF(2), torch.nn.Linear(2, 2), nd.LIF(2))
     ys = nd.unroll(net, torch.ones(T, 2), checkpoint=checkpoint)
     assert count.steps == count.total == 3 * T

@@ -16,7 +16,7 @@ from torch import nn
 
 import neurodyn as nd
 from neurodyn import torch_private
-from neurodyn.engine import start
+from neurodyn.loop import start
 
 PACKAGE = Path(nd.__file__).parent
 _PRIVATE = re.compile(r"\btorch\._(?!_)|\b_(inductor|dynamo|functorch|subclasses|higher_order_ops|guards)\b")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from ..engine import unroll
+from ..loop import unroll
 from ..neurons import LIF
 from ..tools.progress import bar
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from .. import units
 from ..core.recipe import Rebuildable
-from ..engine.layers import ITEM_DIMENSIONS
+from ..loop.layers import ITEM_DIMENSIONS
 from .base import evaluated, make_weight, unit_of
 from .scaled import standardised
 

@@ -165,19 +165,25 @@ class StepParts:
         varying = set(_computed_from(step.graph, [*self.states, *self.xs]))
         self.products = [node for node in self.recomputed if node.target in PRODUCTS and node in varying]
 
-    def reached(self, results: Collection[int]) -> list[bool]:
-        """For each source, whether its gradient comes from these results of any step: outs, then final states."""
+    def reached(self, results: Collection[int], T: int) -> list[bool]:
+        """For each source, whether its gradient comes from these results of T steps: outs of any, and final states."""
         n, floating = len(self.outs), floating_states(self.step.signature.states)
         grads = dict(zip(self.step.differentiable, self.grads, strict=True))
-        given = {node for i, node in grads.items() if i in results}
         independent = {*self.pulled} - {*_computed_from(self.step.graph, self.grads)}
-        while True:
-            found = _computed_from(self.step.graph, given)
-            read = [n + i for i, node in zip(floating, self.pulled, strict=False) if node in found]
-            of_states = {grads[i] for i in read if i in grads}
-            if of_states <= given:
-                return [node is not None and (node in found or node in independent) for node in self.pulled]
-            given |= of_states
+        outs, carried = [{grads[i] for i in results if (i < n) is out and i in grads} for out in (True, False)]
+        reached, before = [False] * len(self.pulled), set()
+        for _ in range(T):  # backward
+            found = _computed_from(self.step.graph, outs | carried).keys() | independent
+            of_step = [node is not None and node in found for node in self.pulled]
+            last = len(floating)  # of the states, the gradient of the first step counts; of the others, that of any
+            reached = [*of_step[:last], *(a or b for a, b in zip(reached[last:], of_step[last:], strict=True))]
+            before, carried = (
+                carried,
+                {grads[n + i] for i, is_read in zip(floating, of_step, strict=False) if is_read and n + i in grads},
+            )
+            if carried == before:
+                break
+        return reached
 
 
 def _computed_from(graph: fx.Graph, sources: Iterable[fx.Node]) -> dict[fx.Node, None]:

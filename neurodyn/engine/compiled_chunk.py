@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, fx
 
 from ..ops import native
+from ..tools.errors import NotCompilable, log_once
 from ..torch_private import below_autograd, compiled
 from . import kernel_loop
 from .chunk_graphs import ChunkGraph, Place
-from .errors import NotCompilable, log_once
 from .graph_passes import inputs_of, take_out
 from .product_passes import is_called
 from .threads import Work

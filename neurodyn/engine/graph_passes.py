@@ -51,6 +51,17 @@ def remove_detached(graph: fx.Graph) -> None:
     graph.eliminate_dead_code()
 
 
+def round_made(graph: fx.Graph) -> None:
+    """Round the value of a constant, such as ``torch.full((4,), 1 / 3)``, to its dtype.
+
+    Sound: it is what the operator gives. Needed: Inductor goes on with the unrounded value in a longer dtype.
+    """
+    for node in graph.nodes:
+        if node.target is aten.full.default and isinstance(node.args[1], float):
+            rounded = torch.tensor(node.args[1], dtype=node.meta["val"].dtype).item()
+            node.args = (node.args[0], rounded)
+
+
 def merge_equal(graph: fx.Graph) -> None:
     """Compute each expression once.
 

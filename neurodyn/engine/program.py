@@ -9,17 +9,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..tools.errors import NotCompilable
 from ..tools.progress import compiling
 from ..torch_private import tree_flatten, without_saved_tensor_hooks
 from .chunk_graphs import FORWARD, Place, StepParts, backward_graph, floating_states, forward_graph
 from .compiled_chunk import COMPILING, CompiledChunk
-from .errors import NotCompilable, SizeSpecialised
-from .tracing import TracedStep
+from .tracing import SizeSpecialised, TracedStep
 
 #: (inputs and nodes of one forward step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
 _SINGLE = tree_flatten(torch.empty(0))[1]
 _REMEMBERED = 256  # lengths of sequences
+_TURNS = 64  # steps after which nobody asks through which states a gradient has come
 
 
 class Piece(NamedTuple):
@@ -59,7 +60,7 @@ class Program:
         except SizeSpecialised:  # of sizes that are no free ones
             self.products = []
         self.single = step.output_spec == _SINGLE
-        self._unreached: dict[tuple[int, ...], list[int]] = {}
+        self._unreached: dict[tuple[tuple[int, ...], int], list[int]] = {}
         self.positions = self._positions()
         self.floating = floating_states(step.signature.states)
         self._pieces: dict[tuple[int, int], list[Piece]] = {}
@@ -73,11 +74,12 @@ class Program:
         places = {i: i for i in range(n)} | {n + i: n + k for k, i in enumerate(learned)}
         return [places.get(i, i - m + n + len(learned)) for i in signature.sources]
 
-    def unreached(self, results: tuple[int, ...]) -> list[int]:
-        """The positions of sources that have no gradient if only these outs and final states have one."""
-        if (found := self._unreached.get(results)) is None:
-            reached = zip(self.positions, self.parts.reached(results), strict=True)
-            found = self._unreached[results] = [i for i, reaches in reached if not reaches]
+    def unreached(self, results: tuple[int, ...], T: int) -> list[int]:
+        """The positions of sources that have no gradient if only these results of T steps have one."""
+        key = results, min(T, _TURNS)
+        if (found := self._unreached.get(key)) is None:
+            reached = zip(self.positions, self.parts.reached(*key), strict=True)
+            found = self._unreached[key] = [i for i, reaches in reached if not reaches]
         return found
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -17,15 +18,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..core.states import batched, constants, held_states, named_dynamics, named_modules, same_tensors
+from ..purity.fingerprint import Elastic, Unique, elastic_sizes, fingerprint
+from ..purity.snapshot import REMEMBERED, Snapshot
+from ..purity.watching import Watching
+from ..tools.errors import NotCompilable
 from ..tools.progress import compiling
 from ..torch_private import Missing, TreeSpec, has_module_hooks, load_compiler, tree_flatten, tree_unflatten
 from .compiled_chunk import COMPILING
-from .errors import NotCompilable, SizeSpecialised
-from .fingerprint import Elastic, Unique, elastic_sizes, fingerprint
 from .program import Program
-from .purity import Watching
-from .snapshot import REMEMBERED, Snapshot
-from .tracing import Layout, Signature, trace_step
+from .tracing import Layout, Signature, SizeSpecialised, trace_step
 
 _KEPT = 256
 _LONGEST_WAIT = 1024  # calls
@@ -45,7 +46,8 @@ class _Remembered:
     It lies on the module, and in no table, because it refers to all parts of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, owner: weakref.ref[nn.Module] | None = None) -> None:
+        self.owner = owner  # copy.copy takes what lies on a module along
         self.snapshot: Snapshot | None = None
         self.epoch = 0
         self.programs: dict[Hashable, Program | str] = {}
@@ -53,7 +55,7 @@ class _Remembered:
 
     def successor(self) -> _Remembered:
         """For the module after a change."""
-        found = _Remembered()
+        found = _Remembered(self.owner)
         found.refusals = self.refusals
         return found
 
@@ -85,8 +87,8 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> tuple[P
     gradients = torch.is_grad_enabled() and any([t.requires_grad for t in (*states, *fixed, *xs)])
     look = _key(net, states, fixed, xs, spec, gradients)
     last = vars(net).get(REMEMBERED)
-    if last is None or last.snapshot is None or last.epoch != _epoch:
-        last = vars(net)[REMEMBERED] = _Remembered()
+    if last is None or last.snapshot is None or last.epoch != _epoch or last.owner() is not net:
+        last = vars(net)[REMEMBERED] = _Remembered(weakref.ref(net))
     elif last.snapshot.change() is not None:
         refusal = next(reversed(last.programs.values()), None)
         if last.wait and isinstance(refusal, str):
@@ -121,7 +123,7 @@ def flattened(arguments: tuple[Any, ...]) -> tuple[list[Any], TreeSpec]:
 def last_path(net: nn.Module) -> str | None:
     """How `net` ran the last time that it was to run compiled, for people; None if it has not, or has changed since."""
     last = vars(net).get(REMEMBERED)
-    if last is None or last.snapshot is None or not last.programs:
+    if last is None or last.snapshot is None or not last.programs or last.owner() is not net:
         return None
     program = next(reversed(last.programs.values()))
     reason = program if isinstance(program, str) else program.failure
@@ -145,7 +147,7 @@ def clear() -> None:
 def _key(net: nn.Module, states: Any, fixed: Any, xs: Any, spec: TreeSpec, gradients: bool) -> Hashable:
     """What a program depends on besides what the module and its code hold."""
     of_states = tuple([(s.shape, s.dtype, s.device) for s in states])
-    of_constants = tuple([(c.shape, c.dtype, c.device, c.requires_grad) for c in fixed])
+    of_constants = tuple([(c.shape, c.dtype, c.device, c.requires_grad, len(c.__dict__)) for c in fixed])
     of_xs = tuple([(x.shape[1:], x.dtype, x.device, x.requires_grad) for x in xs])
     return of_states, of_constants, of_xs, None if spec is _ONE else spec, gradients, _surroundings(xs[0].device.type)
 
@@ -184,6 +186,8 @@ def _lookup(
     tensors = [(*_free_shape(t, n), t.dtype, t.device) for t, n in zip((*states, *x), lead, strict=True)]
     wanted = gradients and tuple([value.requires_grad for value in x])
     try:
+        if any(vars(c) for c in constants(net).values()):  # attributes that a step may read
+            raise Unique
         key = (
             fingerprint(net, elastic),
             spec,

@@ -148,6 +148,7 @@ class Call(NamedTuple):
         final: a list for the final states, if nobody will ask for their gradient.
         in_place: nobody else reads xs, so that their gradients may take their place.
         tensors: those that may have a gradient; their hooks are known when the backward pass runs.
+        copied: tensors that are not contiguous, with their versions: the backward pass reads a copy.
     """
 
     program: Program
@@ -156,6 +157,7 @@ class Call(NamedTuple):
     progress: Any
     final: list[Tensor] | None
     in_place: bool
+    copied: list[tuple[Tensor, int]]
 
 
 class TimeLoop(torch.autograd.Function):
@@ -183,6 +185,12 @@ class TimeLoop(torch.autograd.Function):
         program = ctx.call.program
         if torch.is_grad_enabled():
             raise RuntimeError("unroll: the compiled loop has no second derivatives; use unroll(..., compile=False)")
+        for tensor, version in ctx.call.copied:
+            if tensor._version != version:
+                raise RuntimeError(
+                    f"unroll: a tensor of shape {tuple(tensor.shape)} that the gradient needs, parameter or input, "
+                    "was changed in place after the forward pass; call backward before, or change a clone"
+                )
         saved = [tensor.contiguous() for tensor in ctx.saved_tensors]  # a hook may have had them
         parts, first = [], 0
         for length in ctx.lengths:
@@ -213,7 +221,7 @@ class TimeLoop(torch.autograd.Function):
         gradients: list[Tensor | None] = [None] * len(ctx.call.tensors)
         for i, own in zip(program.positions, found, strict=True):
             gradients[i] = own
-        for i in program.unreached(used):
+        for i in program.unreached(used, T):
             if not has_hooks(ctx.call.tensors[i]):  # which expect a tensor
                 gradients[i] = None
         return None, *gradients
@@ -244,6 +252,7 @@ def run_program(
             "unroll: the compiled loop has no forward derivatives; use unroll(..., compile=False)"
         )
     learned = [constants[i] for i in signature.learned or ()]
+    given = (*constants, *xs) if program.differentiable else ()
     states, constants, xs = plain(states), plain(constants), plain(xs)
     if not program.differentiable:
         found = _forward(program, states, constants, xs, progress, steps)
@@ -253,9 +262,12 @@ def run_program(
     constants = [constant.detach() for constant in constants]
     tensors = [*states, *learned, *xs]
     n, m = len(program.step.outs), len(program.step.outs) + len(states) * attached
-    for i in program.unreached(tuple(range(m))):  # it has no gradient, not one of zeros, and its hooks do not run
+    for i in program.unreached(
+        tuple(range(m)), len(xs[0])
+    ):  # it has no gradient, not one of zeros, and its hooks do not run
         tensors[i] = tensors[i].detach()
-    results = TimeLoop.apply(Call(program, constants, tensors, progress, final, in_place), *tensors)
+    copied = [(t, t._version) for t in given if not t.is_contiguous() and not t.is_inference()]
+    results = TimeLoop.apply(Call(program, constants, tensors, progress, final, in_place, copied), *tensors)
     return results[:n], results[n:] if final is None else final
 
 

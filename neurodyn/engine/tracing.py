@@ -16,10 +16,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx
 
+from ..purity.watching import TRUSTED_OPERATORS, operators_unseen
+from ..tools.errors import NotCompilable
 from ..torch_private import Sizes, traced, tree_flatten, without_saved_tensor_hooks
-from .errors import NotCompilable, SizeSpecialised
-from .graph_passes import inputs_of, is_write, merge_equal, remove_detached
-from .purity import operators_unseen
+from .graph_passes import inputs_of, is_write, merge_equal, remove_detached, round_made
+
+
+class SizeSpecialised(Exception):
+    """A trace holds for one set of sizes only, such as one batch size."""
 
 
 class Layout(NamedTuple):
@@ -177,6 +181,8 @@ def trace_step(
 def _functional(first: fx.GraphModule, inputs: list[Tensor], names: Sequence[str]) -> fx.Graph:
     """A graph in the operators that Inductor compiles, without writes."""
     for node in first.graph.nodes:
+        if getattr(node.target, "namespace", "aten") not in TRUSTED_OPERATORS:
+            raise NotCompilable(f"its step calls the operator {node.target}, whose effects cannot be seen")
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
             raise NotCompilable(
                 f"its step draws random numbers ({node.target}), and a compiled step would draw others; "
@@ -194,6 +200,7 @@ def _functional(first: fx.GraphModule, inputs: list[Tensor], names: Sequence[str
             name = names[place] if 0 <= place < len(names) else "a tensor"
             raise NotCompilable(f"its step writes to {name} in place")
     remove_detached(graph)
+    round_made(graph)
     merge_equal(graph)
     return graph
 

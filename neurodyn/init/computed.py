@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .. import units as u
 from ..core.fields import check
 from ..core.states import check_dt
-from ..engine import unroll
+from ..loop import unroll
 from .layers import Layer, check_adjacent, distance_of, draw, silent
 
 _SOURCES, _STEPS = 1000, 400  # of the spikes that stand for the inputs of a layer

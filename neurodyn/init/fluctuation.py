@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..engine import unroll
+from ..loop import unroll
 from .computed import computed, independent
 from .layers import DRAWN, Layer, distance_of, draw, find_layers, silent
 

@@ -11,7 +11,7 @@ from .. import units as u
 from ..connections import Sparse
 from ..core.fields import check
 from ..core.states import check_dt
-from ..engine import unroll
+from ..loop import unroll
 from ..neurons.base import Firing
 from ..record import Recording
 

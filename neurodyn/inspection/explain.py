@@ -14,8 +14,8 @@ from ..core.dynamics import Dynamics
 from ..core.fields import Parametrised, show
 from ..core.states import check_dt, named_dynamics
 from ..core.time_scale import unresolved
-from ..engine.layers import NORMS, layers, runs_on_all_steps
 from ..engine.program_cache import hooked, last_path
+from ..loop.layers import NORMS, layers, runs_on_all_steps
 from ..torch_private import tree_leaves
 from .probe import probe, total
 

@@ -13,7 +13,7 @@ from ..core.dynamics import Dynamics
 from ..core.fields import show
 from ..core.states import named_dynamics
 from ..core.trial import copy_of
-from ..engine import unroll
+from ..loop import unroll
 from ..tools.generators import generators_kept
 from ..torch_private import tree_leaves, tree_map
 

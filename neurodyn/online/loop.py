@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..engine.given import arguments_of
+from ..loop.given import arguments_of
 from ..torch_private import tree_map
 from .learner import Learner
 

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from ..core.states import get_states, set_states
-from ..engine.errors import NotCompilable, warn_once
 from ..engine.program import Program
 from ..engine.program_cache import program_for
 from ..engine.proof import prove
 from ..engine.time_loop import forward_pass, plain
 from ..engine.tracing import Layout
+from ..tools.errors import NotCompilable, warn_once
 from ..torch_private import tree_flatten, tree_unflatten
 from .input_rows import block_length
 

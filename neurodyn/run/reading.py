@@ -18,8 +18,8 @@ from .. import units as u
 from ..core.dynamics import Dynamics
 from ..core.states import get_states, named_dynamics
 from ..core.trial import copy_of, equal, step_of
-from ..engine.errors import NotCompilable
-from ..engine.purity import Watching
+from ..purity.watching import Watching
+from ..tools.errors import NotCompilable
 from .series import Timed
 
 _MOST_TRIED = 4  # inputs that may be either; each doubles the number of steps to try

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ..core.states import check_dt, get_states, held_states, named_dynamics, state_places
-from ..engine.errors import NotCompilable, warn_once
 from ..engine.program import Program
 from ..engine.program_cache import program_for
 from ..engine.proof import prove
-from ..engine.start import reset_for
 from ..engine.time_loop import forward_pass, plain
+from ..loop.start import reset_for
+from ..tools.errors import NotCompilable, warn_once
 from ..torch_private import tree_flatten, tree_map, tree_unflatten
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 from paths import assert_same
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
+import neurodyn as nd
 from neurodyn.engine import graph_passes, product_passes
 from neurodyn.engine.graph_passes import aten, inputs_of
 from neurodyn.engine.tracing import Layout
@@ -125,3 +126,18 @@ def test_small_products_and_those_in_double_precision_stay() -> None:
         graph = graph_of(lambda x, w: [x @ w], (-1, shape[0]), shape, dtype=dtype)
         product_passes.speed_up_products(graph, inputs_of(graph)[1:])
         assert calls(graph) == {aten.mm.default: 1}
+
+
+def test_a_constant_is_rounded_to_its_dtype():
+    """Inductor went on with 1 / 3 in float64."""
+
+    class Third(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.readout = nd.LeakyRateReadout(4, 4)
+
+        def forward(self, x):
+            return self.readout(x) * torch.full((4,), 1 / 3, dtype=torch.float32)
+
+    net, xs = Third().double(), torch.rand(5, 2, 4, dtype=torch.float64)
+    torch.testing.assert_close(nd.unroll(net, xs), nd.unroll(net, xs, compile=False), rtol=1e-14, atol=0)

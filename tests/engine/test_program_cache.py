@@ -311,3 +311,43 @@ def test_a_copy_keeps_its_values_when_the_original_is_edited(make, learned):
             weight = torch.linspace(-1, 1, found.numel()).view_as(found)
             grads = [torch.autograd.grad((ys * weight).sum(), list(kept.parameters())) for ys in (found, wanted)]
             assert all(torch.allclose(a, b, rtol=1e-10) for a, b in zip(*grads, strict=True))
+
+
+def test_a_shallow_copy_has_programs_of_its_own() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lif, self.gain = nd.LIF(4), 1.0
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.gain * self.lif(x)
+
+    net, xs = Net(), 3 * torch.rand(5, 2, 4)
+    once = nd.unroll(net, xs)
+    for other in (copy.copy(net), net._replicate_for_data_parallel()):
+        other.gain = 3.0
+        assert torch.equal(nd.unroll(other, xs), 3 * once)
+    assert torch.equal(nd.unroll(net, xs), once)
+
+
+def test_a_closure_without_a_value_yet() -> None:
+    def made() -> Any:
+        def scaled(x: Tensor) -> Tensor:
+            return x if late is None else x * late
+
+        net = Calling(scaled)
+        yield net
+        late = 2.0
+        yield net
+
+    class Calling(nn.Module):
+        def __init__(self, scaled: Any) -> None:
+            super().__init__()
+            self.lif, self.scaled = nd.LIF(4), scaled
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.lif(x)
+
+    xs = 3 * torch.rand(5, 2, 4)
+    for net in made():
+        torch.testing.assert_close(nd.unroll(net, xs), nd.unroll(net, xs, compile=False))

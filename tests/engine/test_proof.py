@@ -186,7 +186,8 @@ def test_the_proof_leaves_nothing_behind() -> None:
 
 COST = """
 import json, time, torch, neurodyn as nd
-from neurodyn.engine import compiled_chunk, rows
+from neurodyn.engine import compiled_chunk
+from neurodyn.loop import rows
 spent = {"proof": 0.0, "compiling": 0.0}
 def timed(name, function):
     def run(*given, **options):

@@ -227,6 +227,57 @@ def test_what_the_loss_does_not_depend_on_has_no_gradient(name):
             torch.testing.assert_close(compiled[key], grad)
 
 
+class Late(nn.Module):
+    """Gives what came in two steps ago."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nd.Delay(3, 1 * u.ms), nd.Delay(3, 1 * u.ms)
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return self.second(self.first(self.weight * x))
+
+
+@pytest.mark.parametrize("T", [1, 2, 3, 5])
+def test_what_has_not_come_out_yet_has_no_gradient(T):
+    found, values = [], torch.rand(T, 2, 3)
+    for compile in (True, False):
+        net, xs = Late(), values.clone().requires_grad_()
+        ys = nd.unroll(net, xs, compile=compile)
+        if ys.requires_grad:
+            ys.sum().backward()
+        found.append((net.weight.grad, xs.grad))
+    (weight, x), (wanted_weight, wanted_x) = found
+    if T <= 2:
+        assert weight is None
+        assert wanted_weight is None
+        assert (x is None) == (wanted_x is None)
+    else:
+        torch.testing.assert_close(weight, wanted_weight)
+        torch.testing.assert_close(x, wanted_x)
+
+
+@pytest.mark.parametrize("edited", ["weight", "xs"])
+@pytest.mark.parametrize("compile", [True, False])
+def test_a_tensor_that_is_not_contiguous_may_not_be_written_to_before_the_backward_pass(edited, compile):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lif, self.weight = nd.LIF(3), nn.Parameter(torch.rand(3, 3).t())
+
+        def forward(self, x):
+            return self.lif(x @ self.weight)
+
+    net, xs = Net(), torch.rand(2, 5, 3).transpose(0, 1)
+    xs.requires_grad_()
+    ys = nd.unroll(net, xs, compile=compile)
+    with torch.no_grad():
+        (net.weight if edited == "weight" else xs).mul_(2)
+    with pytest.raises(RuntimeError, match=r"in.?place"):
+        ys.sum().backward()
+
+
 def test_a_hook_is_given_a_tensor():
     net, seen = TwoHeads(), []
     for p in net.parameters():

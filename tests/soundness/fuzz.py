@@ -34,6 +34,7 @@ from soundness.written import program
 
 import neurodyn as nd
 from neurodyn import units as u
+from neurodyn.core.states import check_dt
 
 WAYS = ("loop", "eager", "compiled")
 _folder = tempfile.TemporaryDirectory(prefix="neurodyn-fuzz-")
@@ -254,7 +255,7 @@ def by_neurodyn(net: nn.Module, xs: list[Tensor], batch: Any, given: Any, call: 
             cut = [torch.cat([x, x[-1:].expand(first + n, *x.shape[1:])])[first : first + n] for x in xs]
             return tuple(cut) if len(cut) > 1 else cut[0]
 
-        duration = T * nd.states.check_dt(net) * u.ms
+        duration = T * check_dt(net) * u.ms
         names = recorded(net)
         wanted = names if call.get("several") else ["output", *names]
         got = nd.simulate(net, duration, rows, wanted, batch=batch, compile=compile, progress=False)

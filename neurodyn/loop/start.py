@@ -12,9 +12,9 @@ from torch.func import functional_call
 
 from ..core.dynamics import Dynamics, UnsetState, exporting
 from ..core.states import held_states, named_dynamics, same_tensors
+from ..purity.snapshot import Snapshot
+from ..purity.watching import Watching
 from ..torch_private import tree_leaves, tree_map
-from .purity import Watching
-from .snapshot import Snapshot
 
 Batches = dict[str, tuple[int, ...]]
 #: For each composite module and shape of its input, the batch shape of every layer inside.
@@ -142,8 +142,13 @@ def _tried(net: nn.Module, xs: tuple[Any, ...]) -> Batches:
 
 
 def _telling(raised: list[Exception]) -> Exception:
-    """Of what the ways to start have raised, the first error that is not of a state without a value."""
-    return next((error for error in raised if not isinstance(error, _UNSET)), raised[-1])
+    """Of what the ways to start have raised, the first error that is not of a state without a value, which is None."""
+    return next((error for error in raised if not isinstance(error, _UNSET) or _is_users(error)), raised[-1])
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether an error comes from something else than None or an unset state, such as a name that is misspelt."""
+    return not isinstance(error, UnsetState) and "None" not in str(error)
 
 
 def _set_batches(net: nn.Module) -> Batches:

@@ -12,9 +12,9 @@ from torch.nn.utils import parametrize
 from ..core.current import SynapticOutput
 from ..core.dynamics import Dynamics
 from ..core.states import named_dynamics
+from ..engine.program_cache import has_hooks
 from ..ops.spike_products import linear
 from ..torch_private import has_module_hooks
-from .program_cache import has_hooks
 
 _ANY = 0
 #: torch's layers that treat each row of a batch alone, with the dimensions of one item that belong together.

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import cProfile
+import functools
+import itertools
 import random
 import sys
 from typing import Any
 
 import numpy as np
+import paths
 import pytest
 import torch
 from paths import fallback
 from torch import Tensor, nn
 
 import neurodyn as nd
-from neurodyn.engine.errors import NotCompilable
-from neurodyn.engine.purity import Watching
-from neurodyn.engine.snapshot import Snapshot
+from neurodyn.purity import watching
+from neurodyn.purity.snapshot import Snapshot
+from neurodyn.purity.watching import Watching
+from neurodyn.tools.errors import NotCompilable
 
 pytestmark = pytest.mark.usefixtures("no_programs", "unsaid")
 STEPS, TABLE, COUNT = 5, {"gain": 2.0}, 0
@@ -212,6 +216,136 @@ def test_watching_puts_back_what_it_refuses() -> None:
     assert net.seen == []
 
 
+class Log(list):
+    calls = 0
+
+
+class Config(dict):
+    pass
+
+
+class Kind(type):
+    gain = 1.0
+
+
+class OfAKind(metaclass=Kind):
+    pass
+
+
+@functools.lru_cache
+def remembered() -> float:
+    return TABLE["gain"]
+
+
+CONSTANT = torch.full((4,), 2.0)
+
+
+class Asking(nn.Module):
+    """Multiplies by a number that it asks for in a way that a trace cannot follow."""
+
+    def __init__(self, asks: Any):
+        super().__init__()
+        self.lif, self.asks, self.w = nd.LIF(4), asks, nn.Parameter(torch.ones(4))
+        self.log, self.config, self.count = Log(), Config(), {"t": itertools.count()}
+        self.config.gain, self.w.gain = 1.0, 2.0
+        self.next, self.large, self.module = itertools.count().__next__, [np.ones(200_000)], paths
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lif(x) * self.w * self.asks(self)
+
+
+def imports(net: Asking) -> float:
+    import paths
+
+    return float(paths.GAIN)
+
+
+def imports_a_name(net: Asking) -> float:
+    from paths import GAIN
+
+    return float(GAIN)
+
+
+def a_module_by_another_name(net: Asking) -> float:
+    other = paths
+    return float(other.GAIN)
+
+
+#: How the number is asked for.
+QUESTIONS = {
+    "a count in a dict": lambda net: float(next(net.count["t"])),
+    "a bound method of an iterator": lambda net: float(net.next()),
+    "a large array in a list": lambda net: float(net.large[0][0]),
+    "an attribute of a list": lambda net: float(setattr(net.log, "calls", net.log.calls + 1) or 1),
+    "a module in an attribute": lambda net: float(net.module.GAIN),
+    "a module by another name": a_module_by_another_name,
+    "an import": imports,
+    "an imported name": imports_a_name,
+    "globals": lambda net: globals()["TABLE"]["gain"],
+    "a function that remembers": lambda net: remembered(),
+    "the grad mode": lambda net: 2.0 if torch.is_grad_enabled() else 1.0,
+    "the inference mode": lambda net: 2.0 if torch.is_inference_mode_enabled() else 1.0,
+    "the seed": lambda net: 1.0 + torch.initial_seed() % 7,
+    "requires_grad": lambda net: 2.0 if net.w.requires_grad else 1.0,
+    "requires_grad by its name": lambda net: 2.0 if getattr(net.w, "requires_grad") else 1.0,  # noqa: B009
+    "the class of a parameter": lambda net: 2.0 if isinstance(net.w, nn.Parameter) else 1.0,
+    "an attribute of a parameter": lambda net: net.w.gain,
+    "the list of a global tensor": lambda net: CONSTANT.tolist()[0],
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_what_a_trace_would_answer_in_another_way_is_asked_at_every_step(question: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(paths, "GAIN", 1.0, raising=False)
+    xs = 3 * torch.rand(5, 2, 4)
+
+    def twice(compile: bool) -> Tensor:
+        """Two runs, with other answers for the second one."""
+        net, ys = Asking(QUESTIONS[question]), []
+        for gain in (1.0, 4.0):
+            monkeypatch.setattr(paths, "GAIN", gain)
+            torch.manual_seed(int(gain))
+            CONSTANT.fill_(gain)
+            ys.append(nd.unroll(net, xs, compile=compile))
+        return torch.cat(ys)
+
+    remembered()
+    with torch.no_grad(), pytest.warns(nd.EagerWarning, match="Asking runs step by step"):
+        compiled = twice(True)
+    with torch.no_grad():
+        plain = twice(False)
+    assert torch.equal(compiled, plain)
+    assert plain.any()
+
+
+def test_attributes_of_classes_of_ones_own_are_seen_to_change() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lif, self.config, self.kind = nd.LIF(4), Config(), OfAKind
+            self.config.gain = 1.0
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.lif(x) * self.config.gain * self.kind.gain
+
+    net, xs = Net(), 3 * torch.rand(5, 2, 4)
+    once = nd.unroll(net, xs)
+    net.config.gain = 2.0
+    assert torch.equal(nd.unroll(net, xs), 2 * once)
+    try:
+        Kind.gain = 3.0
+        assert torch.equal(nd.unroll(net, xs), 6 * once)
+    finally:
+        Kind.gain = 1.0
+
+
+def test_code_in_packages_is_the_users_where_they_lie_below_the_standard_library() -> None:
+    standard = watching._STANDARD
+    assert watching._is_standard(standard + "json/decoder.py")
+    assert not watching._is_standard(standard + "site-packages/mylib.py")
+    assert not watching._is_trusted_file(watching._PACKAGES + "numpyro/infer.py")
+
+
 def test_a_profiler_of_the_user_is_paused_and_goes_on():
     net, xs = nd.LIF(4), 3 * torch.rand(5, 2, 4)
     with cProfile.Profile() as profile:
@@ -265,3 +399,26 @@ def test_an_operator_of_the_user_is_seen(no_programs):
     CALLS.clear()
     fallback(Halving(), torch.rand(5, 2, 4), "CALLS")
     assert CALLS == []
+
+
+def test_an_operator_of_the_user_may_do_more_than_compute(no_programs):
+    @torch.library.custom_op("neurodyn_test::third", mutates_args=())
+    def third(x: Tensor) -> Tensor:
+        CALLS.append(1)
+        return x / 3
+
+    @third.register_fake
+    def _(x: Tensor) -> Tensor:
+        return torch.empty_like(x)
+
+    class Third(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lif = nd.LIF(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.lif(torch.ops.neurodyn_test.third(x))
+
+    CALLS.clear()
+    fallback(Third(), torch.rand(5, 2, 4), "calls the operator neurodyn_test.third")
+    assert len(CALLS) == 2 * 5

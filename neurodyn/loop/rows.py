@@ -10,14 +10,14 @@ from torch import nn
 
 from ..core.dynamics import exporting
 from ..core.states import detach_states, held_states, named_modules, state_places
+from ..engine.program_cache import flattened, program_for
+from ..engine.proof import prove
+from ..engine.time_loop import NoForwardDerivative, run_program
+from ..tools.errors import NotCompilable, warn_once
 from ..torch_private import has_saved_tensor_hooks, tree_unflatten
 from .eager import check_output, exported_loop, plain_loop
-from .errors import NotCompilable, warn_once
 from .layers import on_all_steps, runs_on_all_steps
-from .program_cache import flattened, program_for
-from .proof import prove
 from .start import first_step, reset_for
-from .time_loop import NoForwardDerivative, run_program
 
 
 class Mode(NamedTuple):

@@ -14,6 +14,7 @@ import functools
 import gc
 import os
 import random
+import re
 import sys
 import sysconfig
 import threading
@@ -26,9 +27,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..tools.errors import NotCompilable
 from ..tools.generators import generator_states, restore_generators
 from ..torch_private import around_operators
-from .errors import NotCompilable
 from .snapshot import Snapshot, from_trusted_module, is_hidden, is_trusted_name
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
@@ -36,7 +37,7 @@ _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _STANDARD = sysconfig.get_paths()["stdlib"] + os.sep
 _PACKAGES = os.path.dirname(os.path.dirname(_TORCH)) + os.sep
 #: Packages that torch itself calls.
-_TORCHS = tuple(_PACKAGES + name for name in ("sympy", "mpmath", "numpy", "networkx", "typing_extensions", "triton"))
+_TORCHS = tuple(_PACKAGES + name + os.sep for name in ("sympy", "mpmath", "numpy", "networkx", "triton"))
 _TRUSTED_MODULES = (
     "torch",
     "sympy",
@@ -54,21 +55,30 @@ _PLAIN = (
 _TRUSTED = (
     _TORCH,
     *_TORCHS,
+    _PACKAGES + "typing_extensions.py",
     _OWN,
     "<frozen ",
     *(_STANDARD + name + end for name in _PLAIN.split() for end in (".py", os.sep)),
 )
-_EFFECTS = (print, input, open, exec, eval, compile, __import__, breakpoint)
+_EFFECTS = (print, input, open, exec, eval, compile, __import__, breakpoint, globals)
 _PURE = frozenset(
     "builtins math cmath _operator itertools _functools collections _collections _abc torch numpy".split()
 )
 _CONTAINERS = (str, bytes, int, float, complex, bool, list, tuple, dict, set, frozenset, range, slice, bytearray)
-_OPERATORS = ("aten", "prims", "neurodyn")
+#: Namespaces of operators that do nothing but compute.
+TRUSTED_OPERATORS = ("aten", "prims", "neurodyn")
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME"}
 _STORES = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
+#: What a tensor without values, which stands for a parameter, answers in another way.
+_OF_TENSORS = frozenset(
+    "requires_grad grad grad_fn is_leaf retains_grad is_inference _version _base data_ptr tolist".split()
+)
+_QUESTIONS = (torch.is_grad_enabled, torch.is_inference_mode_enabled, torch.initial_seed, torch.get_rng_state)
+_TYPES = (nn.Parameter, nn.Buffer)
 
 
+_ATTRIBUTE, _ITEMS = re.compile(r"\.(\w+)"), re.compile(r"\[[^\]]*\]")
 _thread = threading.local()
 
 
@@ -98,6 +108,7 @@ class Watching:
         self.codes: set[types.CodeType] = set()
         self.attributes: set[str] = set()
         self.nested: set[types.CodeType] = set()
+        self.of_tensors = {name for t in (*net.parameters(), *net.buffers()) for name in vars(t)}
         self.reason = ""
 
     def __enter__(self) -> Watching:
@@ -145,9 +156,14 @@ class Watching:
     def _enter(self, frame: types.FrameType) -> None:
         """Note what a function can read, before it does."""
         code, loaded = frame.f_code, None
-        self.attributes.update(code.co_names)
+        texts = [text for text in code.co_consts if isinstance(text, str)]  # names that getattr may be given
+        self.attributes.update(code.co_names, texts)
         if (name := self._hidden()) is not None:
-            self._stop(frame, f"may read {name}, which holds an object that the engine cannot look into")
+            self._stop(frame, f"may read {name}, an object that the engine cannot look into")
+        if asked := self.of_tensors.intersection((*code.co_names, *texts)):
+            self._stop(frame, f"reads {min(asked)}, an attribute of a parameter or buffer, which a trace lacks")
+        if asked := _OF_TENSORS & set(texts):
+            self._stop(frame, f"may ask a tensor for .{min(asked)}, and a trace would answer in another way")
         self.nested.update(part for part in code.co_consts if isinstance(part, types.CodeType))
         for instruction in dis.get_instructions(code):
             name = instruction.argval
@@ -155,6 +171,8 @@ class Watching:
                 self._stop(frame, f"assigns the global variable {name}")
             elif instruction.opname in ("LOAD_ATTR", "STORE_ATTR") and name == "data":
                 self._stop(frame, "goes through .data, which leaves no trace in a graph; use .detach()")
+            elif instruction.opname == "IMPORT_NAME" and not _is_trusted_module(name):
+                self._stop(frame, f"imports {name or 'a module'}; import it at the top of the file")
             elif instruction.opname in _LOADS and name in frame.f_globals:
                 self.reads.take_name(f"the global variable {name}", frame.f_globals, name)
                 loaded = name, frame.f_globals[name]
@@ -166,13 +184,19 @@ class Watching:
             else:
                 self._check_read(frame, loaded)
                 loaded = None
+                if instruction.opname in _ATTRIBUTES and name in _OF_TENSORS:
+                    self._stop(frame, f"asks a tensor for .{name}, and a trace would answer in another way")
         self._check_read(frame, loaded)
         found = self.objects.codes | self.reads.codes | self.nested
         if code.co_freevars and code not in found:
             self._stop(frame, f"runs {code.co_name} with a closure that the engine cannot look into")
 
     def _check_read(self, frame: types.FrameType, loaded: tuple[str, Any] | None) -> None:
-        if loaded is not None and is_hidden(loaded[1]):
+        if loaded is None:
+            return
+        if any(loaded[1] is asked for asked in (*_QUESTIONS, *_TYPES)):
+            self._stop(frame, f"asks {loaded[0]}, and a trace would answer in another way")
+        if is_hidden(loaded[1]):
             self._stop(frame, f"reads {loaded[0]}, a {type(loaded[1]).__name__} that the engine cannot look into")
 
     def _stop(self, frame: types.FrameType, what: str) -> None:
@@ -181,13 +205,11 @@ class Watching:
         raise NotCompilable(self.reason)
 
     def _hidden(self) -> str | None:
-        """An attribute that the code names, and that a snapshot cannot look into."""
-        for part in [*self.objects.parts.values(), *self.reads.parts.values()]:
-            if not isinstance(part.owner, type) or not from_trusted_module(part.owner):
-                n = len(part.held) // 2
-                for name, value in zip(part.held[:n], part.held[n:], strict=False):
-                    if isinstance(name, str) and name in self.attributes and is_hidden(value):
-                        return f"{part.label}.{name}"
+        """Something that a snapshot cannot look into, in an attribute that the code names or a global that it reads."""
+        for label in (*self.objects.hidden, *self.reads.hidden):
+            names = _ATTRIBUTE.findall(_ITEMS.sub("", label))
+            if not names or names[-1] in self.attributes:
+                return label
         return None
 
 
@@ -199,7 +221,7 @@ def operators_unseen() -> contextlib.AbstractContextManager[Any]:
 @contextlib.contextmanager
 def _unseen(operator: Any, classes: Any) -> Iterator[None]:
     profile = sys.getprofile()
-    if getattr(operator, "namespace", "") not in _OPERATORS or not all(map(from_trusted_module, classes)):
+    if getattr(operator, "namespace", "") not in TRUSTED_OPERATORS or not all(map(from_trusted_module, classes)):
         profile = None  # the user's own code may run, which has to be seen
     if profile is not None:
         sys.setprofile(None)
@@ -217,7 +239,7 @@ def _is_users(frame: types.FrameType) -> bool:
         file = above.f_code.co_filename
         if file.startswith("<frozen importlib") or (own is None and _is_trusted(above)):
             return False
-        if own is None and not file.startswith(_STANDARD):
+        if own is None and not _is_standard(file):
             own = above
         above = above.f_back
     return own is not None
@@ -229,10 +251,17 @@ def _is_trusted(frame: types.FrameType) -> bool:
     if file.startswith("<"):  # made by a dataclass, a named tuple or torch.fx
         module, caller = frame.f_globals.get("__name__", ""), frame.f_back
         by_fx = caller is not None and caller.f_code.co_filename.startswith(_TORCH + "fx")
-        return (
-            module.partition(".")[0] in _TRUSTED_MODULES or module.startswith("namedtuple_") or (not module and by_fx)
-        )
+        return _is_trusted_module(module) or module.startswith("namedtuple_") or (not module and by_fx)
     return _is_trusted_file(file)
+
+
+def _is_standard(file: str) -> bool:
+    """Whether a file is one of the standard library, below which other packages may lie."""
+    return file.startswith(_STANDARD) and not file.startswith(("site-packages", "dist-packages"), len(_STANDARD))
+
+
+def _is_trusted_module(name: str) -> bool:
+    return name.partition(".")[0] in _TRUSTED_MODULES
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from paths import assert_as_plain, assert_same
 from torch import nn
 
 import neurodyn as nd
-from neurodyn.engine.layers import ITEM_DIMENSIONS, layers, runs_on_all_steps
+from neurodyn.loop.layers import ITEM_DIMENSIONS, layers, runs_on_all_steps
 
 #: Arguments for layers that need some; the shape of one step, batch first.
 ARGUMENTS = {

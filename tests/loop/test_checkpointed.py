@@ -10,7 +10,7 @@ from paths import Composite, assert_same, chain, outcome
 from torch import nn
 
 import neurodyn as nd
-from neurodyn.engine.checkpointed import rows
+from neurodyn.loop.checkpointed import rows
 
 
 @pytest.mark.parametrize("make", [chain, Composite, composed])

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from ..core.dynamics import exporting
 from ..core.silence import look
 from ..core.states import check_dt, detach_states, held_states, hold_states, named_dynamics, set_states
+from ..engine.program_cache import is_tracing
+from ..purity.watching import is_watching
+from ..tools.errors import NotCompilable, warn_once
 from ..tools.progress import Quiet
 from ..tools.progress import bar as progress_bar
 from ..torch_private import inside_transform, is_fake
 from .checkpointed import can_repeat, in_blocks, rows, start
-from .errors import NotCompilable, warn_once
 from .given import arguments_of, explain_layout
 from .layers import layers
-from .program_cache import is_tracing
-from .purity import is_watching
 from .records import Watch
 from .rows import Mode, run_row
 

@@ -106,3 +106,17 @@ def test_learned_and_random_initial_states_are_drawn_once():
     with torch.no_grad():
         ys = nd.unroll(net, 3 * torch.rand(5, 2, 4))
     assert ys.shape == (5, 2, 4)
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_a_misspelt_name_is_what_the_error_says(compile):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lif, self.weight = nd.LIF(4), nn.Parameter(torch.ones(4))
+
+        def forward(self, x):
+            return self.lif(x * self.wieght)
+
+    with pytest.raises(AttributeError, match="wieght"):
+        nd.unroll(Net(), torch.rand(5, 2, 4), compile=compile)

@@ -15,11 +15,11 @@ from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from ..core.states import get_states, named_dynamics, pure, set_states
+from ..engine.memory import GiveBack
 from ..tools.generators import generators_kept
 from ..tools.progress import Quiet
 from ..torch_private import tree_flatten, tree_leaves, tree_map, tree_unflatten
 from .layers import NORMS, layers, runs_on_all_steps
-from .memory import GiveBack
 from .rows import Mode, run_row
 from .start import reset_for
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..core.dynamics import Dynamics
 from ..core.fields import State
 from ..core.states import constants, named_modules
-from .snapshot import REMEMBERED, from_trusted_module, is_constant
+from .snapshot import REMEMBERED, from_trusted_module, is_constant, is_extended, is_full
 
 _SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written", REMEMBERED}
 _SMALL = 2**12  # bytes of an array
@@ -63,6 +63,9 @@ class _Look:
         return self.of(type(module)), attributes, len(module._parameters), layouts, same
 
     def of(self, value: Any) -> Hashable:
+        if (isinstance(value, (tuple, list, dict)) or is_constant(value)) and is_extended(value):
+            if not isinstance(value, enum.Enum):
+                raise Unique
         if isinstance(value, float):
             return float, value.hex()
         if is_constant(value) or isinstance(value, (torch.dtype, torch.device, torch.Size, enum.Enum)):
@@ -97,7 +100,7 @@ class _Look:
         if isinstance(value, functools.partial):
             return functools.partial, self.of(value.func), self.of(value.args), self.of(value.keywords)
         if isinstance(value, types.FunctionType):
-            cells = tuple([self.of(cell.cell_contents) for cell in value.__closure__ or ()])
+            cells = tuple([is_full(cell) and self.of(cell.cell_contents) for cell in value.__closure__ or ()])
             return value.__code__, cells, self.of(value.__defaults__), self.of(value.__kwdefaults__)
         raise Unique
 

@@ -13,6 +13,7 @@ import itertools
 import operator
 import random
 import re
+import sys
 import types
 import weakref
 from collections import deque
@@ -26,9 +27,11 @@ from torch import Tensor, nn
 
 from ..core.dynamics import Dynamics
 from ..core.recipe import Recipe
-from .errors import NotCompilable
+from ..tools.errors import NotCompilable
 
 _MOST = 50_000  # objects
+_LONG = 40  # objects
+_IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 _SMALL = 2**20  # bytes of an array that is compared by value
 #: The attribute of a module in which its programs are remembered.
 REMEMBERED = "_remembered_programs"
@@ -39,10 +42,11 @@ _SKIPPED = _OURS.union(name for name, value in vars(nn.Module()).items() if isin
 
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic, range, slice, re.Pattern)
 _TENSORS = (Tensor, torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format)
-_CALLED = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType)
+_CALLED = (types.MethodDescriptorType, types.WrapperDescriptorType)
+_BOUND = (types.BuiltinFunctionType, types.MethodWrapperType)
 _NAMES = (
     np.ufunc,
-    types.ModuleType,
+    getattr(torch.library, "CustomOpDef", ()),  # whose code runs at every step, as that of any operator
     types.GetSetDescriptorType,
     types.MemberDescriptorType,
     pint.Unit,
@@ -60,7 +64,23 @@ def is_constant(value: object) -> bool:
 
 def is_hidden(value: object) -> bool:
     """Whether a snapshot cannot look into a value."""
-    return not isinstance(value, _LEAVES) and _kind_of(value) is None
+    return not _is_leaf(value) and _kind_of(value) is None
+
+
+def _is_leaf(value: Any) -> bool:
+    """Whether there is nothing in a value that could change."""
+    if isinstance(value, types.ModuleType):  # one of the user's is read name by name
+        return is_trusted_name(value.__name__) or value.__name__.partition(".")[0] in sys.stdlib_module_names
+    if isinstance(value, _BOUND):
+        return value.__self__ is None or _is_leaf(value.__self__) or isinstance(value.__self__, type)
+    if isinstance(value, _CACHED):
+        return from_trusted_module(value)
+    return isinstance(value, _LEAVES) and not (is_constant(value) and is_extended(value))
+
+
+def is_extended(value: Any) -> bool:
+    """Whether the class of a value is written in Python, and gives it attributes of its own."""
+    return bool(type(value).__flags__ & _HEAP_TYPE) and hasattr(value, "__dict__")
 
 
 def from_trusted_module(thing: Any) -> bool:
@@ -90,13 +110,15 @@ class Snapshot:
 
     Attributes:
         codes: of the functions that were found.
+        hidden: the labels of what it cannot look into.
     """
 
     def __init__(self, effects: bool = False):
         self.parts: dict[Any, _Part] = {}
         self.codes: set[types.CodeType] = set()
+        self.hidden: list[str] = []
         self.effects = effects
-        self.looked_at: list[tuple[Callable[[], list[Any]], list[Any], str]] | None = None
+        self.looked_at: list[tuple[Callable[[], list[Any]], list[Any], list[int] | None, str]] | None = None
 
     def take(self, label: str, value: Any) -> None:
         """Note what `value` and everything in it holds; `label` is what it is called in messages.
@@ -108,8 +130,13 @@ class Snapshot:
         waiting = [(label, value)]
         while waiting:
             label, value = waiting.pop()
-            kind = None if isinstance(value, _LEAVES) or id(value) in self.parts else _kind_of(value)
+            if _is_leaf(value) or id(value) in self.parts:
+                continue
+            if (kind := _kind_of(value)) is None:
+                self.hidden.append(label)
             if kind is None or (kind is _GENERATOR and not self.effects):
+                continue
+            if isinstance(value, type) and value.__flags__ & _IMMUTABLE:  # such as object
                 continue
             if len(self.parts) > _MOST:
                 raise NotCompilable(f"{label} belongs to more objects than the engine can watch")
@@ -122,6 +149,8 @@ class Snapshot:
             read = functools.partial(kind.read, held)
             self.parts[id(value)] = _Part(label, read, functools.partial(kind.restore, held), read(), held)
             waiting += [(f"{label}{name}", part) for name, part in kind.inside(value)]
+            if kind not in _WHOLE and is_extended(value):  # such as a class of one's own that is a dict
+                waiting += [(label, value.__dict__), ("", type(value))]
 
     def take_name(self, label: str, namespace: dict[str, Any], name: str) -> None:
         """Note one name of a namespace, such as a global variable, and what it holds."""
@@ -130,7 +159,8 @@ class Snapshot:
             self.looked_at = None
             read = functools.partial(_read_name, namespace, name)
             self.parts[key] = _Part(label, read, functools.partial(_restore_name, namespace, name), read(), namespace)
-            self.take(label, namespace.get(name))
+            if not isinstance(namespace.get(name), types.ModuleType):
+                self.take(label, namespace.get(name))
 
     def add(self, other: Snapshot) -> None:
         """Include what `other` holds."""
@@ -143,12 +173,12 @@ class Snapshot:
         if self.looked_at is None:  # not at what cannot change, and once at the count of all classes
             counted = {part.held[0]: part for part in self.parts.values() if part.read.func is _COUNTED.read}
             others = [part for part in self.parts.values() if part.read.func not in (_COUNTED.read, _fixed)]
-            self.looked_at = [(part.read, part.held, part.label) for part in (*counted.values(), *others)]
-        for read, held, label in self.looked_at:
+            parts = (*counted.values(), *others)
+            self.looked_at = [(part.read, part.held, _without_identity(part.held), part.label) for part in parts]
+        for read, held, equal, label in self.looked_at:
             now = read()
-            if len(now) != len(held) or not all(map(operator.is_, now, held)):
-                if _differ(now, held):
-                    return label
+            if not _same(now, held, equal) and _differ(now, held):
+                return label
         return None
 
     def restore(self) -> None:
@@ -156,6 +186,25 @@ class Snapshot:
         for part in self.parts.values():
             if _differ(part.read(), part.held):
                 part.restore(part.held)
+
+
+def _without_identity(held: list[Any]) -> list[int] | None:
+    """In a long list, such as the attributes of a class, where the values are that may equal another object."""
+    if len(held) < _LONG:
+        return None
+    return [i for i, value in enumerate(held) if type(value).__eq__ is not object.__eq__ and type(value) is not str]
+
+
+def _same(now: list[Any], held: list[Any], equal: list[int] | None) -> bool:
+    """Whether two lists hold the same objects; False if that is not sure."""
+    if len(now) != len(held):
+        return False
+    if equal is None:
+        return all(map(operator.is_, now, held))
+    try:  # of the other objects == asks for the identity, and lists ask faster than Python does
+        return all([now[i] is held[i] for i in equal]) and now == held
+    except Exception:  # of an == that gives no truth value
+        return False
 
 
 def _differ(now: list[Any], held: list[Any]) -> bool:
@@ -283,15 +332,16 @@ def _set_class(cls: type, held: list[Any]) -> None:
 
 def _inside_class(cls: type) -> list[tuple[str, Any]]:
     own = [] if from_trusted_module(cls) else [(f".{name}", value) for name, value in vars(cls).items()]
-    return [*own, *(("", base) for base in cls.__bases__)]
+    return [*own, *(("", base) for base in (*cls.__bases__, type(cls)))]
 
 
 def _function(f: types.FunctionType) -> list[Any]:
-    cells = [cell.cell_contents if _is_full(cell) else _MISSING for cell in f.__closure__ or ()]
+    cells = [cell.cell_contents if is_full(cell) else _MISSING for cell in f.__closure__ or ()]
     return [f.__code__, f.__defaults__, f.__kwdefaults__, *cells]
 
 
-def _is_full(cell: types.CellType) -> bool:
+def is_full(cell: types.CellType) -> bool:
+    """Whether a variable of a closure has a value."""
     try:
         cell.cell_contents  # noqa: B018
     except ValueError:
@@ -395,6 +445,7 @@ _KINDS: list[tuple[Any, _Kind]] = [
         _Kind(_fixed, _keep, lambda p: [("", p.func), ("", p.args), ("", p.keywords)]),
     ),
     ((classmethod, staticmethod), _Kind(_fixed, _keep, lambda m: [("", m.__func__)])),
+    (_BOUND, _Kind(_fixed, _keep, lambda f: [("", f.__self__)])),
     (property, _Kind(_fixed, _keep, lambda p: [("", p.fget), ("", p.fset)])),
     (np.ndarray, _Kind(_array, _set_array, _nothing)),
     ((torch.Generator, random.Random, np.random.Generator, np.random.RandomState), _GENERATOR),
@@ -406,9 +457,18 @@ _OBJECT = _Kind(
     lambda value: _of_attributes(_attributes(value), type(value)),
 )
 
+#: The kinds that look at the attributes of an object by themselves.
+_WHOLE = (_OBJECT, _COUNTED, *(kind for types_, kind in _KINDS if types_ in (nn.Module, types.FunctionType, type)))
+#: Functions that remember what they have returned.
+_CACHED = type(functools.lru_cache(len))
+
 
 def _kind_of(value: Any) -> _Kind | None:
     """None for a leaf, and for what a snapshot cannot look into."""
+    if isinstance(value, (types.ModuleType, _CACHED)):
+        return None
+    if isinstance(value, _BOUND) and _kind_of(value.__self__) is None:
+        return None
     for types_, kind in _KINDS:
         if isinstance(value, types_):
             if isinstance(value, np.ndarray) and (value.nbytes > _SMALL or value.dtype.hasobject):

@@ -13,10 +13,6 @@ class NotCompilable(RuntimeError):
     """A module cannot run as a compiled program, for the reason given."""
 
 
-class SizeSpecialised(Exception):
-    """A trace holds for one set of sizes only, such as one batch size."""
-
-
 class EagerWarning(UserWarning):
     """A time loop runs step by step in Python, for the reason that the message gives."""
 

@@ -1,0 +1,6 @@
+"""`unroll`: how a module is cut into layers that run over time, one after the other; ../engine compiles them."""
+
+from ..tools.errors import EagerWarning
+from .unroll import Unroll, unroll
+
+__all__ = ["EagerWarning", "Unroll", "unroll"]

@@ -1,0 +1,1 @@
+"""Is a step a pure function of its tensors, and has anything that it reads changed since?"""
