@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.fx import Graph, Node
 
@@ -34,13 +36,14 @@ def learn_in_place(graph: Graph) -> None:
 def _chain(last: Node, write: Node) -> list[Node]:
     """The changes one after the other that make `last`; empty if somebody may read one of them later than the next."""
     chain: list[Node] = []
-    node, following = last, write
+    node: Any = last
+    following = write
     while node.target is ops.event_add_pairs.default:
         others = [user for user in node.users if user is not following]
         if not all(_reads(user, node) and user < following for user in others):
             return []
         chain.append(node)
-        node, following = node.args[0], node  # type: ignore[assignment]
+        node, following = node.args[0], node
     return chain[::-1]
 
 

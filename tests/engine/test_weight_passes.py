@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.testing import assert_close
 
 import neurodyn as nd
@@ -74,3 +75,22 @@ def test_an_index_that_was_changed_is_refused_by_the_operators_in_the_loop():
         net.rule.reset_parameters()
         nd.unroll(net, XS)
         assert_close(nd.unroll(net, XS), wanted)
+
+
+def test_a_weight_that_does_not_lie_in_a_row(no_programs):
+    """A column of a matrix, which is taken out of the loop as a view."""
+
+    class Column(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.connection, self.synapse = nd.FixedNum(6, 4, 2, weight=torch.zeros(12)), nd.Expon(4)
+            self.table = nn.Parameter(torch.rand(12, 3, generator=torch.Generator().manual_seed(1)))
+
+        def forward(self, x):
+            return self.synapse(functional_call(self.connection, {"weight": self.table[:, 1]}, (x,)))
+
+    net = Column()
+    with torch.no_grad():
+        assert_close(nd.unroll(net, XS[:4]), nd.unroll(net, XS[:4], compile=False))
+    (program,) = [found.program for each in program_cache._shared.values() for found in each]
+    assert "does not lie in a row" in program.path()

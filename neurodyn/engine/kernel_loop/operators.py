@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,19 +16,29 @@ from ...ops import add_pairs, event, native
 from .kernels import Launched, NotRecordable, Part
 
 
-def stand_ins(calls: list[Launched]) -> dict[str, Any]:
-    """For `torch` and `reinterpret_tensor` in that function: they note calls of the operators, and do nothing else."""
+def stand_ins(calls: list[Launched], scattered: Collection[int]) -> dict[str, Any]:
+    """For `torch` and `reinterpret_tensor` in the function that Inductor wrote: they note calls of the operators.
+
+    Args:
+        calls: where to note them.
+        scattered: addresses of tensors that do not lie in a row.
+    """
     dtypes = {name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
     known = {"event_matmul": _matmul, "event_add_pairs_": _add_pairs}
-    ops = {name: SimpleNamespace(default=_recorder(function, calls)) for name, function in known.items()}
+    ops = {name: SimpleNamespace(default=_recorder(function, calls, scattered)) for name, function in known.items()}
     return {
         "torch": SimpleNamespace(**dtypes, ops=SimpleNamespace(neurodyn=SimpleNamespace(**ops))),
         "reinterpret_tensor": _view,
     }
 
 
-def _recorder(function: Callable[..., tuple[int, tuple[Any, ...], Any]], calls: list[Launched]) -> Callable[..., Any]:
+def _recorder(
+    function: Callable[..., tuple[int, tuple[Any, ...], Any]], calls: list[Launched], scattered: Collection[int]
+) -> Callable[..., Any]:
     def run(*arguments: Any) -> Any:
+        tensors = [a.tensor if isinstance(a, Part) else a for a in arguments if isinstance(a, (Part, Tensor))]
+        if any(tensor.data_ptr() in scattered for tensor in tensors):
+            raise NotRecordable("an operator is given a tensor that does not lie in a row")
         kernel, given, result = function(*arguments)
         calls.append(Launched(kernel, given))
         return result

@@ -199,9 +199,15 @@ def _part(argument: Any) -> Any:
 
 
 def record(
-    compiled: Any, layouts: Sequence[tuple[Sequence[int], torch.dtype, torch.device]], threads: int
+    compiled: Any,
+    layouts: Sequence[tuple[Sequence[int], torch.dtype, torch.device]],
+    threads: int,
+    scattered: Sequence[int] = (),
 ) -> Recording:
     """The kernels that a compiled chunk calls for arguments of these shapes, dtypes and devices.
+
+    Args:
+        scattered: which arguments do not lie in a row; Inductor's kernels know it, operators would not.
 
     Raises:
         NotRecordable: with the reason.
@@ -216,7 +222,8 @@ def record(
     calls: list[Launched] = []
     on_cpu = tensors[0].device.type == "cpu"
     kernels = {name: make(calls) for name, make in recorders(code, scope, on_cpu).items()}
-    kernels |= stand_ins(calls) if on_cpu and "ops" in code.co_names else {}
+    if on_cpu and "ops" in code.co_names:
+        kernels |= stand_ins(calls, {tensors[i].data_ptr() for i in scattered})
     results = FunctionType(code, scope | kernels)(runner, list(tensors))
     if len(results):
         raise NotRecordable("it returns tensors")
