@@ -1,6 +1,6 @@
-"""What the site needs beside its pages: signatures and keywords of the models, and mathematics without a network.
+"""What the site needs beside its pages: signatures and keywords of the models; formulas and search without a network.
 
-`Models` is an extension of griffe, which reads the docstrings for mkdocstrings; `on_page_content` a hook of mkdocs.
+`Models` is an extension of griffe, which reads the docstrings for mkdocstrings; the others are hooks of mkdocs.
 """
 
 from __future__ import annotations
@@ -64,6 +64,20 @@ def on_page_content(content: str, **kwargs: Any) -> str:
     def formula(found: re.Match[str]) -> str:
         block = found[1] == "div"
         latex = html.unescape(found[2]).strip().removeprefix(r"\(").removeprefix(r"\[")
-        return convert(latex.removesuffix(r"\)").removesuffix(r"\]"), display="block" if block else "inline")
+        latex = latex.removesuffix(r"\)").removesuffix(r"\]")
+        return f'<div class="formula">{convert(latex, display="block")}</div>' if block else convert(latex)
 
     return re.sub(r'<(span|div) class="arithmatex">(.*?)</\1>', formula, content, flags=re.DOTALL)
+
+
+SHIM = "https://unpkg.com/iframe-worker/shim"  # what the theme's search loads from the network in pages from files
+
+
+def on_post_page(output: str, page: Any, **kwargs: Any) -> str:
+    """The site brings a script of its own in its place."""
+    return output.replace(SHIM, f"{'../' * page.url.count('/')}site_search.js")
+
+
+def on_post_template(output_content: str, **kwargs: Any) -> str:
+    """The page for wrong addresses comes from a server, where nothing is needed."""
+    return output_content.replace(SHIM, "site_search.js")

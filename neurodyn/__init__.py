@@ -4,7 +4,7 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
-from . import analysis, bitwise, distributed, init, losses, nir, online, plot, surrogate, units
+from . import analysis, bitwise, data, distributed, init, losses, nir, online, plot, surrogate, units
 from .checkpoint import CheckpointError, load, save
 from .connections import (
     AllToAll,
@@ -157,6 +157,7 @@ __all__ = [
     "bitwise",
     "constant",
     "count_parameters",
+    "data",
     "default_dt",
     "detach_states",
     "distributed",

@@ -312,9 +312,9 @@ class SlayerGrad(Surrogate):
         return torch.exp(-self.alpha * x.abs())
 
 
-#: Of spiking neurons. Its slope has long tails, so that a neuron far from its threshold learns as well; docs/neurons.md
-#: has what was measured.
-DEFAULT = InvSquareGrad(alpha=5.0)
+#: Of spiking neurons. Its slope has long tails, so that a neuron far from its threshold learns as well, and the
+#: integral 1, so that gradients keep their size from layer to layer; docs/neurons.md has what was measured.
+DEFAULT = SoftSign(alpha=5.0)
 
 
 def check_surrogate(given: Any, label: str) -> Callable[[Tensor], Tensor]:

@@ -4,7 +4,7 @@
 They come from pint's application registry, so quantities of your own code mix freely with neurodyn's. Units of two
 registries cannot be compared in pint: quantities of another one are converted there, and only names are kept.
 
-Inside a model every number is in one coherent set, in which products need no factors::
+Inside a model every number is in one coherent set, in which products need no factors:
 
     ms  mV  pA  nS  Gohm  pF  mM  1/ms        nS * mV = pA    Gohm * pA = mV    pF / nS = ms
 """

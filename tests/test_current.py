@@ -82,6 +82,29 @@ def test_a_sum_of_currents_drives_a_neuron():
     assert_close(lif.V, V, rtol=0, atol=0.02)
 
 
+def test_one_number_for_all_neurons():
+    g, V = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([-60.0, -50.0, -40.0])
+    decaying = nd.CUBA()(nd.Expon(3, tau=2 * u.ms, exact=True)(g))
+    for current in (nd.COBA(E=0 * u.mV)(g), decaying):
+        for total in (current + torch.tensor(2.0), torch.tensor(2.0) + current):
+            assert_close(total(V), current(V) + 2.0)
+            assert total.shape == (3,)
+    neuron = nd.LIF(3)
+    simulated = nd.simulate(Driven(neuron), 3 * u.ms, 1.5 * u.pA, ("spikes",), compile=False)
+    assert simulated["spikes"].counts.tolist() == [3, 3, 3]
+
+
+class Driven(torch.nn.Module):
+    """A conductance of 0 and a current for all."""
+
+    def __init__(self, neuron):
+        super().__init__()
+        self.neuron = neuron
+
+    def forward(self, I):
+        return self.neuron(nd.COBA(E=0 * u.mV)(torch.zeros(3)) + I)
+
+
 def test_shapes_must_match():
     with pytest.raises(ValueError, match=r"cannot add currents of shapes \(3,\) and \(4,\)"):
         nd.CUBA()(torch.ones(3)) + torch.ones(4)

@@ -21,7 +21,7 @@ MODULES = [info.name for info in pkgutil.walk_packages(nd.__path__, "neurodyn.")
 
 def examples(module: str) -> list[doctest.DocTest]:
     found = importlib.import_module(module)
-    return doctest.DocTestFinder().find(found, extraglobs={"nd": nd, "u": u, "torch": torch})
+    return doctest.DocTestFinder().find(found, extraglobs={"nd": nd, "u": u, "torch": torch, "data": nd.data})
 
 
 @pytest.mark.parametrize("module", ["neurodyn", *MODULES])

@@ -19,8 +19,7 @@ GAIN = 1 / (1 - DECAY)  # one unit of input for a step moves V by 1 mV
 
 
 def lif(size: int | tuple[int, ...], **values: object) -> nd.LIF:
-    fixed = {"tau": TAU * u.ms, "R": GAIN * u.Gohm, "surrogate": nd.surrogate.Arctan(alpha=2)}
-    return nd.LIF(size, **(fixed | values))
+    return nd.LIF(size, **({"tau": TAU * u.ms, "R": GAIN * u.Gohm} | values))
 
 
 def stack(depth: int = 10, width: int = 128) -> nn.Sequential:

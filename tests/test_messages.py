@@ -31,7 +31,11 @@ def test_learn_of_a_connection_takes_names():
         nd.FixedProb(3, 3, 0.5, weight=1.0 * u.mV, learn=True)
 
 
-@pytest.mark.parametrize("layer", [nd.LIF, lambda n, **k: nd.LeakySpikeReadout(2, n, **k)], ids=["LIF", "readout"])
+@pytest.mark.parametrize(
+    "layer",
+    [nd.LIF, lambda n, **k: nd.LeakySpikeReadout(2, n, **k), nd.DeltaEncoder],
+    ids=["LIF", "readout", "encoder"],
+)
 @pytest.mark.parametrize(
     ("given", "got", "example"),
     [

@@ -388,3 +388,31 @@ def test_files_of_other_libraries_give_their_traces(name: str) -> None:
 
 def test_there_are_files_of_both() -> None:
     assert {name.partition("_")[0] for name in FILES} == {"snntorch", "norse"}
+
+
+SCALARS = {
+    "LIF": (nir.LIF, {"tau": 0.01, "r": 1.0, "v_leak": 0.0, "v_threshold": 1.0, "v_reset": 0.0}),
+    "IF": (nir.IF, {"r": 300.0, "v_threshold": 1.0, "v_reset": 0.0}),
+    "LI": (nir.LI, {"tau": 0.01, "r": 1.0, "v_leak": 0.0}),
+    "CubaLIF": (
+        nir.CubaLIF,
+        {"tau_syn": 5e-3, "tau_mem": 0.01, "r": 1.0, "v_leak": 0.0, "v_threshold": 1.0, "v_reset": 0.0, "w_in": 1.0},
+    ),
+    "Scale": (nir.Scale, {"scale": 2.0}),
+    "Delay": (nir.Delay, {"delay": 2e-3}),
+}
+
+
+@pytest.mark.parametrize("shape", [(), (1,)], ids=str)
+@pytest.mark.parametrize("name", SCALARS)
+def test_one_value_for_all_behind_a_linear(name: str, shape: tuple[int, ...], tmp_path) -> None:
+    """The size is that of the layer before, and what came in goes out again."""
+    kind, values = SCALARS[name]
+    one, each = (kind(**{k: np.full(s, v) for k, v in values.items()}) for s in (shape, (4,)))
+    graphs = [joined({"w": weights(4, 3), "x": node}, "in w x out") for node in (one, each)]
+    found, wanted = (nd.from_nir(graph, dt=1 * u.ms) for graph in graphs)
+    xs = 5 * torch.rand(30, 2, 3)
+    assert run(wanted, xs).count_nonzero() > 0
+    assert torch.equal(run(found, xs), run(wanted, xs))
+    again = nd.from_nir(written(nd.to_nir(found), tmp_path / "net.nir"))
+    assert torch.equal(run(again, xs), run(wanted, xs))

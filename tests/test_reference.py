@@ -63,12 +63,14 @@ def test_public_names_have_docstrings() -> None:
 
 def test_every_page_is_in_the_menu() -> None:
     menu = re.findall(r"^ +- (?:.*: )?([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
-    assert sorted(menu) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
+    made = [f"notebooks/{path.stem}.md" for path in (ROOT / "notebooks").glob("*.ipynb")]  # by docs/site_pages.py
+    made += ["start.md", "gallery.md", "changelog.md"]
+    assert sorted(menu) == sorted([*made, *(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))])
 
 
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
-    for name in ("mkdocs", "material", "mkdocstrings", "latex2mathml"):
+    for name in ("mkdocs", "material", "mkdocstrings", "latex2mathml", "nbconvert"):
         pytest.importorskip(name)
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -80,4 +82,11 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     for page in tmp_path.rglob("*.html"):
         text = page.read_text()
         assert 'class="arithmatex"' not in text, page.name
-        assert not re.search(r'(?:src|href)="https?://[^"]*\.(?:js|css)"', text), page.name
+        assert not re.search(r'src="https?:|<link [^>]*href="https?:', text), page.name
+    gallery = (tmp_path / "gallery.html").read_text()
+    shown = re.findall(r'<img [^>]*src="([^"]+)"', gallery)
+    pictures = [f"pictures/{path.name}" for path in (DOCS / "pictures").glob("*.png")]
+    assert set(pictures) < set(shown)
+    assert all((tmp_path / name).exists() for name in shown)
+    assert gallery.count('<details class="example">') == len(pictures)
+    assert sum(name.startswith("notebooks/") for name in shown) == len(list((ROOT / "notebooks").glob("*.ipynb")))

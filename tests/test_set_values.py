@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import io
+
 import pint
 import pytest
 import torch
@@ -94,6 +97,61 @@ def test_what_a_learned_value_cannot_take() -> None:
     with torch.no_grad():
         layer.tau = layer.tau * 2
     assert abs(layer.tau.item() - 20) < 1e-12
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda value: value.fill_(33.0),
+        lambda value: value.data.fill_(33.0),
+        lambda value: value.data.copy_(torch.tensor(33.0)),
+        lambda value: value.data.mul_(2),
+        lambda value: value.detach().mul_(2),
+        lambda value: value.data.__setitem__(..., 33.0),
+        lambda value: value.__setitem__(0, 33.0),
+        lambda value: setattr(value, "data", torch.full((3,), 33.0)),
+        lambda value: nn.init.constant_(value, 33.0),
+        lambda value: nn.init.uniform_(value, 1.0, 33.0),
+        lambda value: nn.init.trunc_normal_(value),
+    ],
+)
+@pytest.mark.parametrize("grad", [True, False])
+def test_writing_to_what_is_computed_is_refused(write, grad: bool) -> None:
+    layers = {
+        "tau": nd.LIF(3, tau=nd.init.Constant(10 * u.ms), learn="tau"),
+        "U": nd.STP(3, U=nd.init.Constant(0.3), learn="U"),
+        "delay": nd.Delay(3, torch.full((3,), 3.0) * u.ms, interpolation="linear", learn="delay"),
+    }
+    for name, layer in layers.items():
+        before = getattr(layer, name).tolist()
+        with torch.set_grad_enabled(grad), pytest.raises(RuntimeError) as raised:
+            write(getattr(layer, name))
+        assert f"{name} is learned: what one reads is computed from raw_{name}" in str(raised.value)
+        assert f"Assign instead, layer.{name} = " in str(raised.value)
+        assert getattr(layer, name).tolist() == before
+        with torch.no_grad():
+            write(getattr(layer, name).clone())  # a tensor of one's own
+
+
+def test_what_is_computed_is_otherwise_a_tensor() -> None:
+    layer = nd.LIF(3, tau=nd.init.Constant(10 * u.ms), learn="tau")
+    value = layer.tau
+    assert type(value * 2) is type(value.clone()) is type(torch.stack([value])) is torch.Tensor
+    assert repr(value.data).startswith("tensor([10.0")
+    assert torch.equal(copy.deepcopy(value.data), value)
+    file = io.BytesIO()
+    torch.save(value.data, file)
+    file.seek(0)
+    assert type(torch.load(file)) is torch.Tensor
+    (value.sum() / 10).backward()
+    assert torch.allclose(layer.raw_tau.grad, torch.ones(3))  # tau d/dtau
+    with torch.no_grad():
+        layer.tau += 5
+        layer.tau *= 2
+    assert torch.allclose(layer.tau, torch.full((3,), 30.0))
+    fixed = nd.LIF(3)
+    fixed.tau.data.fill_(33.0)
+    assert fixed.tau == 33
 
 
 def test_an_amplitude_that_follows_cannot_be_set() -> None:

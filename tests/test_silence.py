@@ -1,4 +1,4 @@
-"""In training, a layer that never spikes and passes no gradient is said, once."""
+"""In training, a layer that never spikes and passes next to no gradient is said, once."""
 
 import copy
 import warnings
@@ -58,7 +58,7 @@ def test_a_recurrent_layer_and_one_behind_a_projection():
     ("make", "options"),
     [
         (lambda: two(), {}),
-        (lambda: two(**(DEAD | {"surrogate": nd.surrogate.DEFAULT})), {}),  # silent, and it learns
+        (lambda: two(V_th=3 * u.mV), {}),  # silent, and it learns
         (lambda: two(**DEAD), {"loss": lambda ys: 0 * ys.sum()}),  # no gradient comes in
         (lambda: two(**DEAD).eval(), {}),
         (lambda: two(**DEAD).requires_grad_(False), {}),
@@ -68,6 +68,55 @@ def test_a_recurrent_layer_and_one_behind_a_projection():
 )
 def test_it_does_not_cry_wolf(make, options: dict):
     assert not train(make(), torch.rand(12, 2, 3), 30, compile=False, **options)
+
+
+#: Values of cells, for which the weights of nn.Linear are far too small.
+CELL = {"tau": 20 * u.ms, "R": 0.1 * u.Gohm}
+FAR = {"V_th": -50 * u.mV, "V_reset": -60 * u.mV, "V_rest": -65 * u.mV, "V_initializer": nd.init.Constant(-65 * u.mV)}
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (lambda: nd.LIF(4, **CELL, V_th=15 * u.mV), {}),
+        (lambda: nd.LIF(4, **CELL, V_th=15 * u.mV), {"loss": lambda ys: 1e-6 * ys.sum()}),
+        (lambda: nd.LIF(4, **CELL, V_th=15 * u.mV), {"loss": lambda ys: ys[-1].sum()}),
+        (lambda: nd.LIF(4, **CELL, V_th=15 * u.mV, surrogate=nd.surrogate.Arctan(alpha=2)), {}),
+        (lambda: nd.LIF(4, **CELL, **FAR), {}),
+        (lambda: nd.LIFRef(4, **CELL, **FAR), {}),
+        (lambda: nd.ALIF(4, **CELL, V_th=15 * u.mV), {}),
+        (lambda: nd.AdEx(4), {}),
+        (lambda: nd.Recurrent(nd.LIF(4, **CELL, V_th=15 * u.mV), nn.Linear(4, 4)), {}),
+    ],
+)
+def test_values_of_a_cell(make, options: dict):
+    net = nn.Sequential(nn.Linear(3, 4), make())
+    assert len(train(net, torch.rand(12, 2, 3), compile=False, **options)) == 1
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(("V_th", "said"), [(3.0, 0), (300.0, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_it_depends_on_no_unit(unit: float, V_th: float, said: int, dtype: torch.dtype):
+    """Neither on that of the potential, nor on that of the input, nor on that of the loss."""
+    torch.set_default_dtype(dtype)
+    for potential, current, loss in ((unit, 1.0, 1.0), (1.0, unit, 1.0), (1.0, 1.0, unit)):
+        values = {"V_th": V_th * potential * u.mV, "R": potential / current * u.Gohm}
+        net = nn.Sequential(nn.Linear(3, 4), nd.LIF(4, **values))
+        with torch.no_grad():
+            net[0].weight.fill_(0.2 * current)
+            net[0].bias.zero_()
+        assert len(train(net, torch.rand(12, 2, 3), compile=False, loss=lambda ys, by=loss: by * ys.sum())) == said
+
+
+def test_what_cannot_be_known_is_not_said():
+    zeros = nn.Linear(3, 4)
+    nn.init.zeros_(zeros.weight)
+    nn.init.zeros_(zeros.bias)
+    assert not train(nn.Sequential(zeros, nd.LIF(4)), torch.rand(12, 2, 3), 30, compile=False)
+    assert train(nn.Sequential(zeros, nd.LIF(4, **DEAD)), torch.rand(12, 2, 3), 30, compile=False)  # exactly zero
+    torch.set_default_dtype(torch.float32)  # in which the gradient is lost in rounding
+    assert not train(two(V_th=3 * u.mV), torch.rand(12, 2, 3), 30, compile=False, loss=lambda ys: 1e-44 * ys.sum())
 
 
 def test_a_layer_that_wakes_in_time_is_not_said():

@@ -156,3 +156,12 @@ def test_checkpoint_and_export(layer):
     for x in xs:
         assert_close(program(x), layer(x))
     assert_close(dict(program.named_buffers())["total"], layer.total)
+
+
+def test_a_layer_of_any_shape_before_layers_of_a_size() -> None:
+    xs = 3 * torch.rand(6, 2, 5)
+    tail = [nd.LIF(5, tau=9 * u.ms), nd.Recurrent(nd.LIF(5), nn.Linear(5, 5))]
+    found = nd.unroll(nn.Sequential(nd.LIF(()), *tail), xs, compile=False)
+    wanted = nd.unroll(nn.Sequential(nd.LIF(5), *tail), xs, compile=False)
+    assert torch.equal(found, wanted)
+    assert nd.get_states(nn.Sequential(*tail))["0.V"].shape == (2, 5)

@@ -3,8 +3,7 @@
 8 x 8 digits, each image shown for 25 steps; Linear - neuron - Linear - neuron, the same with two hidden layers, and a
 convolution; cross entropy of the output's spike counts; Adam 1e-3, batch 64. Test accuracy after 1, 3 and 10 epochs:
 nothing is chosen, and nothing held out. snnTorch needs a beta: 0.9, that of its tutorials. SpikingJelly as it comes. In
-neurodyn `nd.init.fluctuation_driven_`, with its defaults, draws the weights of the net with ten hidden layers; there
-the surrogate `Arctan(alpha=2)` is measured as well.
+neurodyn `nd.init.fluctuation_driven_`, with its defaults, draws the weights of the net with ten hidden layers.
 """
 
 from __future__ import annotations
@@ -44,16 +43,11 @@ def build(neuron: Neuron, kind: str) -> nn.Sequential:
     return nn.Sequential(*(layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), neuron(b))))
 
 
-def neurodyn(kind: str, **values: Any) -> tuple[nn.Sequential, Run]:
-    net = build(lambda size: nd.LIF(size, **values), kind)
+def neurodyn(kind: str) -> tuple[nn.Sequential, Run]:
+    net = build(nd.LIF, kind)
     if kind.startswith("ten"):
         nd.init.fluctuation_driven_(net, images()[0][:64].expand(T, -1, -1))
     return net, lambda net, xs: nd.unroll(net, xs, progress=False)
-
-
-def arctan(kind: str) -> tuple[nn.Sequential, Run]:
-    """neurodyn with another surrogate, whose slope has the integral 1 and not 0.4."""
-    return neurodyn(kind, surrogate=nd.surrogate.Arctan(alpha=2.0))
 
 
 def snntorch(kind: str) -> tuple[nn.Sequential, Run]:
@@ -137,8 +131,7 @@ def run(options: Options) -> list[dict[str, Any]]:
     rows = []
     for kind in KINDS[:1] if options.toy else KINDS:
         print(f"{kind}: test accuracy after epochs {', '.join(map(str, EPOCHS))}, mean of {len(SEEDS)} seeds")
-        own = [neurodyn, arctan] if kind.startswith("ten") else [neurodyn]
-        for library in [*own, snntorch, spikingjelly] if options.peers else own:
+        for library in (neurodyn, snntorch, spikingjelly) if options.peers else (neurodyn,):
             try:
                 rows.append(measure(kind, library, options.toy))
             except ImportError as error:

@@ -48,7 +48,8 @@ class Current:
         return self.f(V)
 
     def __add__(self, other: Tensor | Current) -> Current:
-        if isinstance(other, (int, float)):
+        # a number, also one in a tensor, is meant for all neurons
+        if isinstance(other, (int, float)) or (isinstance(other, Tensor) and not other.dim()):
             return Current(lambda V: self.f(V) + other, self.like)
         if self.shape != other.shape:
             raise ValueError(f"cannot add currents of shapes {tuple(self.shape)} and {tuple(other.shape)}")

@@ -71,6 +71,8 @@ class Decaying(Current):
     def __add__(self, other: Any) -> Decaying:
         if isinstance(other, (int, float)):
             other = torch.full_like(self.like, other)
+        elif isinstance(other, Tensor) and not other.dim():  # one number for all neurons
+            other = other.expand(self.shape)
         if self.shape != other.shape:
             raise ValueError(f"cannot add currents of shapes {tuple(self.shape)} and {tuple(other.shape)}")
         parts, rest = (other.parts, other.rest) if isinstance(other, Decaying) else ((), other)

@@ -81,7 +81,7 @@ def _shown(value: Any) -> str:
 
 
 class UnsetState(RuntimeError):
-    """A state is read before `reset_state`."""
+    """A state is read before it has a value: call `reset_states`, or step the model, first."""
 
 
 class Dynamics(Parametrised):

@@ -15,6 +15,7 @@ from .. import units
 from ..torch_private import inside_transform, is_fake
 from .loading import broadcasts, take_shape
 from .precise import Precise, precise
+from .read_only import read_only
 from .recipe import Rebuildable
 from .signature import described
 
@@ -96,6 +97,11 @@ class Param(Keyword[Any, Tensor]):
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
+        self._computed = (
+            f"{name} is learned: what one reads is computed from raw_{name} each time, and writing to it in place "
+            f"changes nothing. Assign instead, layer.{name} = {_example(self.unit)} or a tensor in canonical units, "
+            f"which sets raw_{name}; layer.{name}.clone() is a tensor of your own"
+        )
 
     def read(self, module: Parametrised) -> Tensor:
         for place in (module._parameters, module._buffers, vars(module)):
@@ -104,7 +110,7 @@ class Param(Keyword[Any, Tensor]):
         # An AttributeError, as torch.nn.utils.parametrize expects it, if there is none; it may be parametrised.
         raw = getattr(module, f"raw_{self.name}")
         domain = module.domain_of(self.name)
-        return raw if domain is None else domain.from_raw(raw)
+        return raw if domain is None else read_only(domain.from_raw(raw), self._computed)
 
     def write(self, module: Parametrised, value: Tensor) -> None:
         """Set a computed value, as torch.nn.utils.prune does before each call."""
@@ -223,7 +229,8 @@ class Parametrised(Declared):
 
     ``layer.tau = 33 * u.ms`` sets a parameter later, with the same checks; a plain tensor counts as given in canonical
     units. Of a learned parameter the trained tensor stays the same object and is written in place, so that optimizers
-    keep it. What one reads there, ``layer.tau``, is computed from ``raw_tau``: writing to it changes nothing.
+    keep it. What one reads there, ``layer.tau``, is computed from ``raw_tau``: writing to it in place, also by
+    ``.data`` or `torch.nn.init`, is a RuntimeError.
 
     Args:
         size: shape of the population, an int or a tuple; ``()`` for one value.

@@ -1,4 +1,4 @@
-"""A layer that stays silent in training, and through which no gradient passes, is said once."""
+"""A layer that stays silent in training, and through which next to no gradient passes, is said once."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from .fields import show
 
 #: A layer is said if it was stuck in so many backward passes, and looked at in so many calls at most.
 CALLS, LOOKS = 10, 20
-#: The gradient has vanished if its largest number is less than this share of the largest that came in.
-VANISHED = 1e-6
+#: The gradient has vanished if a change of the input by all its size moves the output, as the surrogate sees it, by
+#: less than this share of a spike. It depends on no unit: |input| |gradient by it| / |gradient by the output|.
+VANISHED = 1e-3
 #: What a backward pass has shown: the layer works, it is stuck, or no gradient came in, so that nothing is known.
 _WORKS, _STUCK, _UNKNOWN = 0.0, 1.0, 2.0
 
 
 class SilenceWarning(UserWarning):
-    """A layer sends no spikes and passes no gradient back, so that what is before it cannot learn."""
+    """A layer sends no spikes and passes next to no gradient back, so that what is before it does not learn."""
 
 
 class _Look:
@@ -76,20 +77,28 @@ def look(net: nn.Module, layer: nn.Module, xs: Any, ys: Any, stacklevel: int) ->
 
 def _follow(found: _Look, xs: Tensor, ys: Tensor) -> None:
     """Note in the backward pass whether `ys` has no spike and its gradient does not come through to `xs`."""
-    silent = ~ys.detach().any()
+    silent, size = ~ys.detach().any(), xs.detach().abs().amax().float()
     came: list[Tensor] = []
 
     def out(grad: Tensor | None) -> None:
         if grad is not None and not stands_for_many((grad,)):
-            came[:] = [grad.detach().abs().amax()]
+            came[:] = [_total(grad), grad.detach().abs().amax()]
 
     def into(grad: Tensor | None) -> None:
         if came and grad is not None and not stands_for_many((grad,)):
-            stuck = silent & (grad.detach().abs().amax() <= VANISHED * came[0])
-            found.seen.append(torch.where(came[0] > 0, torch.where(stuck, _STUCK, _WORKS), _UNKNOWN).float())
+            total, passed = came[0], _total(grad)
+            # An input of zero has no size, and a gradient near the smallest number may have been rounded to zero.
+            known = (came[1] > torch.finfo(grad.dtype).tiny / VANISHED) & ((size > 0) | (passed == 0))
+            stuck = silent & (size * passed <= VANISHED * total)
+            found.seen.append(torch.where(known, torch.where(stuck, _STUCK, _WORKS), _UNKNOWN).float())
 
     ys.register_hook(out)
     xs.register_hook(into)
+
+
+def _total(grad: Tensor) -> Tensor:
+    """The sum of its absolute values, which does not depend on when in time they came."""
+    return grad.detach().abs().sum(dtype=torch.promote_types(grad.dtype, torch.float32))
 
 
 def _message(net: nn.Module, last: nn.Module) -> str:
@@ -101,7 +110,8 @@ def _message(net: nn.Module, last: nn.Module) -> str:
         threshold = f" and its threshold {show(neuron.V_th.detach(), unit)}" if "V_th" in neuron.params else ""
         potential = f" Its potential at the end of this call is at most {show(V.detach().amax(), unit)}{threshold}."
     return (
-        f"{name} sent no spike in the first {CALLS} training calls and passed no gradient back, so that nothing before "
-        f"it learns.{potential} Make its input larger, as with nd.scale_weights(net, xs, 20 * u.Hz) or a larger R=, or "
-        "use surrogate=nd.surrogate.DEFAULT, whose slope has long tails. print(nd.explain(net, xs)) shows all layers"
+        f"{name} sent no spike in the first {CALLS} training calls and passed next to no gradient back, so that "
+        f"nothing before it learns.{potential} Make its input larger, as with nd.init.fluctuation_driven_(net, xs), "
+        "nd.scale_weights(net, xs, 20 * u.Hz) or a larger R=, or use surrogate=nd.surrogate.DEFAULT, whose slope has "
+        "long tails. print(nd.explain(net, xs)) shows all layers"
     )

@@ -12,7 +12,7 @@ from ..torch_private import inside_transform, is_fake
 
 
 class TimeStepWarning(UserWarning):
-    """A model does not resolve what it is about: its time step is longer than its own time scale."""
+    """The time step of a model is longer than the shortest time scale of its equations, so its numbers are wrong."""
 
 
 def unresolved(model: Any) -> str:

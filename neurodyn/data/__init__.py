@@ -1,4 +1,8 @@
-"""Small recorded data sets: `load` for ``neurodyn train``, `receptor` to fit a neuron to; see SOURCES.md."""
+"""Recorded data as tensors.
+
+`frames` and `EventFile` read events of your own. Two small data sets come with neurodyn (see SOURCES.md): `load` gives
+those of ``neurodyn train``, `receptor` a recording to fit a neuron to.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+
+from .events import EventFile, frames
+
+__all__ = ["EventFile", "Split", "frames", "load", "receptor"]
 
 
 class Split(NamedTuple):

@@ -29,19 +29,21 @@ Tensors = Mapping[str, Sequence[Tensor]]
 
 
 class Stretch(NamedTuple):
-    """Chunks of one length in a row.
+    """Chunks of one length in a row, a part of a sequence.
 
     Attributes:
         step: the first step of chunk 0.
         row: the row of the history before chunk 0.
         chunks: which chunks, in the order of the calls.
         turn: of the two rows that take turns, the one that the first call reads.
+        steps: how many a chunk has.
     """
 
     step: int
     row: int
     chunks: range
     turn: int = 0
+    steps: int = 0
 
 
 class OnceACall:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from ..tools.errors import NotCompilable
 from ..tools.progress import compiling
 from ..torch_private import tree_flatten, without_saved_tensor_hooks
 from .chunk_graphs import FORWARD, Place, StepParts, backward_graph, floating_states, forward_graph
-from .compiled_chunk import COMPILING, CompiledChunk
+from .compiled_chunk import COMPILING, CompiledChunk, Stretch
 from .tracing import SizeSpecialised, TracedStep
 
 #: (inputs and nodes of one forward step, steps in a chunk): shorter chunks for larger steps bound the compile time.
@@ -21,15 +20,6 @@ CHUNK = ((70, 8), (95, 4), (250, 2))
 _SINGLE = tree_flatten(torch.empty(0))[1]
 _REMEMBERED = 256  # lengths of sequences
 _TURNS = 64  # steps after which nobody asks through which states a gradient has come
-
-
-class Piece(NamedTuple):
-    """Chunks of one length in a row: how many steps each has, how many there are, and what lies before them."""
-
-    steps: int
-    chunks: int
-    first_step: int
-    first_row: int
 
 
 class Program:
@@ -63,7 +53,7 @@ class Program:
         self._unreached: dict[tuple[tuple[int, ...], int], list[int]] = {}
         self.positions = self._positions()
         self.floating = floating_states(step.signature.states)
-        self._pieces: dict[tuple[int, int], list[Piece]] = {}
+        self._stretches: dict[tuple[int, int], list[Stretch]] = {}
         self._chunks: dict[tuple[str, int], CompiledChunk] = {}
 
     def _positions(self) -> list[int]:
@@ -131,16 +121,16 @@ class Program:
         except Exception as error:  # a private interface of torch that is not as it was
             raise NotCompilable(f"its chunk cannot be built ({type(error).__name__}: {error})") from error
 
-    def pieces(self, T: int, steps: int = 0) -> list[Piece]:
-        """A sequence of T steps: as many long chunks as fit, then shorter ones.
+    def stretches(self, T: int, steps: int = 0) -> list[Stretch]:
+        """A sequence of T steps: as many long chunks as fit, then shorter ones. Two rows take turns from the first on.
 
         On a GPU, where each call costs a launch, there are chunks of twice and half the usual length too.
         """
-        if (found := self._pieces.get((T, steps))) is not None:
+        if (found := self._stretches.get((T, steps))) is not None:
             return found
-        if len(self._pieces) >= _REMEMBERED:
-            self._pieces.clear()
-        found = self._pieces[T, steps] = self._cut(T, steps or self._length(T))
+        if len(self._stretches) >= _REMEMBERED:
+            self._stretches.clear()
+        found = self._stretches[T, steps] = self._cut(T, steps or self._length(T))
         return found
 
     def _length(self, T: int) -> int:
@@ -157,12 +147,12 @@ class Program:
         dividing = [n for n in near if T % n == 0]
         return min(dividing, key=lambda n: abs(n - self.usual), default=self.usual)
 
-    def _cut(self, T: int, steps: int) -> list[Piece]:
+    def _cut(self, T: int, steps: int) -> list[Stretch]:
         lengths = (steps, 1) if self.on_cpu else (2 * steps, steps, steps // 2, 1)
         found, step, row = [], 0, 0
         for length in lengths:
             if n := (T - step) // length if length else 0:
-                found.append(Piece(length, n, step, row))
+                found.append(Stretch(step, row, range(n), row % 2, length))
                 step, row = step + n * length, row + n
         return found
 

@@ -39,12 +39,12 @@ def prove(
         xs: its inputs, with time in front.
         steps: of a chunk, if not the usual number.
     """
-    pieces = program.pieces(len(xs[0]), steps)
-    lengths = {piece.steps for piece in pieces} - program.proven
+    first, *shorter = program.stretches(len(xs[0]), steps)
+    lengths = {first.steps, *(stretch.steps for stretch in shorter)} - program.proven
     if not lengths:
         return ""
     # Two chunks of the usual length, and all shorter ones: what goes from chunk to chunk is compared too.
-    n = min(2, pieces[0].chunks) * pieces[0].steps + sum(piece.steps * piece.chunks for piece in pieces[1:])
+    n = min(2, len(first.chunks)) * first.steps + sum(stretch.steps * len(stretch.chunks) for stretch in shorter)
     given = [
         [_without_graph(value) for value in kind] for kind in (states, constants(net).values(), [x[:n] for x in xs])
     ]

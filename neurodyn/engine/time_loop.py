@@ -8,7 +8,7 @@ without gradients the memory is that of the outputs.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -65,16 +65,17 @@ def forward_pass(
     """
     step, T, keep = program.step, xs[0].shape[0], program.differentiable
     sizes = program.sizes((*states, *constants, *xs))
-    pieces = program.pieces(T, steps)
+    stretches = program.stretches(T, steps)
+    chunks = stretches[-1].row + len(stretches[-1].chunks)
     outs = [huge(layout.empty(sizes, T)) for layout in step.outs] if outs is None else list(outs)
     products = [huge(layout.empty(sizes, T)) for layout in program.products] if keep else []
-    rows = 1 + sum(piece.chunks for piece in pieces) if keep else 2
-    history, places, turn = [huge(layout.empty(sizes, rows)) for layout in step.signature.states], kept_places(keep), 0
+    rows, places = chunks + 1 if keep else 2, kept_places(keep)
+    history = [huge(layout.empty(sizes, rows)) for layout in step.signature.states]
     for row, state in zip(history, states, strict=True):
         row[0] = state
     made: dict[str, list[Tensor]] = {}
-    for piece in pieces:
-        chunk = program.chunk("forward", piece.steps)
+    for stretch in stretches:
+        chunk = program.chunk("forward", stretch.steps)
         tensors = {
             "states": history,
             "constants": constants,
@@ -84,9 +85,8 @@ def forward_pass(
             "products": products,
             "values": program.values(chunk, constants, made),
         }
-        stretch = Stretch(piece.first_step, piece.first_row, range(piece.chunks), turn)
-        turn = chunk.run(tensors, stretch, sizes, places, progress)
-    last = rows - 1 if keep else turn
+        chunk.run(tensors, stretch, sizes, places, progress)
+    last = chunks if keep else chunks % 2
     return Forward(outs, [row[last].clone() for row in history], history if keep else [], products)
 
 
@@ -113,32 +113,42 @@ def backward_pass(
     wanted = [xs[i] for i in signature.wanted]
     grad_xs = [x.detach() if in_place else huge(torch.empty_like(x)) for x in wanted]
     made: dict[str, list[Tensor]] = {}
-    for piece in reversed(program.pieces(T)):
-        chunk, row = program.chunk("backward", piece.steps), piece.first_row
-        values = program.values(chunk, constants, made)
-        most = piece.chunks if not in_place else max(1, _AT_A_TIME // sum(x[: piece.steps].nbytes for x in xs))
-        for last in range(piece.chunks, 0, -most):
-            n = min(most, last)
-            first = piece.first_step + (last - n) * piece.steps
-            part = slice(first, first + n * piece.steps)
-            written = [torch.empty_like(x[part]) for x in wanted] if in_place else [x[part] for x in grad_xs]
-            tensors = {
-                "states": [rows[row + last - n :] for rows in history],
-                "constants": constants,
-                "xs": [x[part] for x in xs],
-                "products": [product[part] for product in products],
-                "grad_new_states": given,
-                "grad_outs": [grad[part] for grad in grad_outs],
-                "grad_states": given,
-                "grad_xs": written,
-                "sums": sums,
-                "values": values,
-            }
-            turn = chunk.run(tensors, Stretch(0, 0, range(n)[::-1], turn), sizes, BACKWARD)
-            if in_place:
-                for grad, new in zip(grad_xs, written, strict=True):
-                    grad[part] = new
+    for stretch in reversed(program.stretches(T)):
+        chunk = program.chunk("backward", stretch.steps)
+        tensors = {
+            "states": history,
+            "constants": constants,
+            "xs": xs,
+            "products": products,
+            "grad_new_states": given,
+            "grad_outs": grad_outs,
+            "grad_states": given,
+            "grad_xs": grad_xs,
+            "sums": sums,
+            "values": program.values(chunk, constants, made),
+        }
+        if not in_place:
+            turn = chunk.run(tensors, stretch._replace(chunks=stretch.chunks[::-1], turn=turn), sizes, BACKWARD)
+            continue
+        for part in _parts(stretch, xs):  # whose gradients are written beside it first
+            steps = slice(part.step, part.step + len(part.chunks) * part.steps)
+            of_steps = {group: [rows[steps] for rows in tensors[group]] for group in ("xs", "products", "grad_outs")}
+            written = [torch.empty_like(x[steps]) for x in wanted]
+            here = part._replace(step=0, chunks=part.chunks[::-1], turn=turn)
+            turn = chunk.run(tensors | of_steps | {"grad_xs": written}, here, sizes, BACKWARD)
+            for grad, new in zip(grad_xs, written, strict=True):
+                grad[steps] = new
     return [*[rows[turn] for rows in given], *sums, *grad_xs]
+
+
+def _parts(stretch: Stretch, xs: Sequence[Tensor]) -> Iterator[Stretch]:
+    """A stretch cut into shorter ones, the last one first, whose inputs are small."""
+    n, most = len(stretch.chunks), max(1, _AT_A_TIME // sum(x[: stretch.steps].nbytes for x in xs))
+    for last in range(n, 0, -most):
+        first = max(0, last - most)
+        yield stretch._replace(
+            step=stretch.step + first * stretch.steps, row=stretch.row + first, chunks=range(last - first)
+        )
 
 
 class Call(NamedTuple):
@@ -326,5 +336,5 @@ def _backward(
 
 def _launches(program: Program, kind: str, T: int) -> int:
     """About how many kernels a pass over T steps launches on a GPU; 0 if it may do anything else."""
-    counts = [(program.chunk(kind, piece.steps).launches, piece.chunks) for piece in program.pieces(T)]
+    counts = [(program.chunk(kind, part.steps).launches, len(part.chunks)) for part in program.stretches(T)]
     return sum(n * chunks for n, chunks in counts) if all(n for n, _ in counts) else 0

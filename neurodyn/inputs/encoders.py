@@ -16,7 +16,7 @@ from ..core.precise import precise
 
 
 class LatencyEncoder(nn.Module):
-    r"""Values to the time of one spike, the larger the earlier.
+    r"""Encode each value as the time of one spike: the larger the value, the earlier the spike.
 
     ``method="linear"``: x between 0 and 1 spikes in step $(1 - x)(T - 1)$, rounded; 0 is silent.
     ``method="log"``: x spikes when a leaky neuron with the constant drive x reaches theta,
@@ -93,7 +93,7 @@ class LatencyEncoder(nn.Module):
 
 
 class DeltaEncoder(Dynamics):
-    r"""Changes to signed spikes: 1 where the input has risen by the threshold, -1 where it has fallen by it.
+    r"""Encode changes as signed spikes: 1 where the input has risen by the threshold, -1 where it has fallen by it.
 
     A level r follows the input x: the spike is 1 if $x - r \ge \theta$, -1 if $r - x \ge \theta$, else 0, and
     $r \gets r + \theta \cdot spike$. So r is the input as it can be read from the spikes; it is within theta of x as
@@ -135,7 +135,7 @@ class DeltaEncoder(Dynamics):
             **values: Any,
         ):
             super().__init__(size, **values)
-            self.surrogate = surrogate
+            self.surrogate = surrogates.check_surrogate(surrogate, self._label())
 
     def step(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         change = (x - level) / self.threshold

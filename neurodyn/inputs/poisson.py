@@ -70,7 +70,7 @@ class PoissonSpike(Source):
 
 
 class PoissonEncoder(Source):
-    r"""Rates to spikes: each entry spikes independently with the probability rate * dt.
+    r"""Encode rates as spikes: each entry spikes independently with the probability rate * dt.
 
     Input: rates, a quantity (``u.quantity(x, "Hz")`` for a tensor x) or a tensor in 1/ms, of any shape. Output:
     spikes, 0 or 1, of the same shape, or ``(T, *shape)`` where T is given: the rates then hold for T steps. No

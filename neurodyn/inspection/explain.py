@@ -24,7 +24,7 @@ _WIDTH = 80
 
 @dataclass(frozen=True)
 class Explanation:
-    """The sections of `explain`; prints itself."""
+    """What `explain` found, in sections; ``print`` shows it as text."""
 
     layers: list[str]
     states: list[str]
@@ -48,7 +48,7 @@ def explain(
     T: int = 100,
     batch: int | tuple[int, ...] = 32,
 ) -> Explanation:
-    """What `net` holds and how `unroll` runs it over `T` steps with this `batch`.
+    """Describe what `net` holds, and how `unroll` runs it over `T` steps with this `batch`.
 
     It lists each layer's parameters with units, dt relative to its time constants, states and their memory, which parts
     of the network run how, and what does not hold for this network, as far as that shows without running it. A network

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 
+from ..core.current import SynapticOutput
 from ..core.dynamics import Dynamics, UnsetState, exporting
 from ..core.states import held_states, named_dynamics, same_tensors
 from ..purity.snapshot import Snapshot
@@ -56,6 +57,7 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
                 module.reset_state(*batches[name])
         return net(*x)
     raised: list[Exception] = []
+    written = [(t, t.detach().clone(), _version(t)) for t in (*tree_leaves(x), *net.buffers())]
     for way in _ways(net, x):
         before = Snapshot(effects=True)
         before.take("", net)
@@ -65,6 +67,9 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
         except (*_UNSET, ValueError, RuntimeError) as error:
             raised.append(error)
             before.restore()
+            for tensor, value, version in written:  # in place, before the step failed
+                if version is not None and version != _version(tensor):
+                    tensor.data.copy_(value)
         else:
             batches = _set_batches(net)
             for name, module in named_dynamics(net):
@@ -75,9 +80,28 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
     raise _telling(raised)
 
 
+def _version(tensor: Tensor) -> int | None:
+    return None if tensor.is_inference() else tensor._version
+
+
 def remember(net: nn.Module, xs: tuple[Any, ...], batches: Batches) -> None:
     """Note the batches that the layers of `net` have for such inputs."""
     _seen.setdefault(net, {})[_shapes(xs)] = batches
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether the shape of an input alone says its batch, and that of the output."""
+    return isinstance(layer, SynapticOutput) or getattr(type(layer), "batch_of", None) is Dynamics.batch_of
+
+
+def _one_after_another(row: nn.Module, xs: tuple[Any, ...]) -> Batches:
+    """The batch of each layer of a row whose first takes any shape, so that its batch is not that of the others."""
+    shape, found = tuple(xs[0].shape[1:]), {}
+    for key, layer in row.named_children():
+        batch = layer.batch_of(_Shaped(shape)) if isinstance(layer, Dynamics) else shape
+        found |= {f"{key}.{name}".rstrip("."): tuple(batch) for name, _ in named_dynamics(layer)}
+        shape = (*batch, *layer.size) if isinstance(layer, Dynamics) else shape
+    return found
 
 
 def _shapes(xs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -88,6 +112,8 @@ def _batches(net: nn.Module, xs: tuple[Any, ...]) -> Batches | None:
     """The batch of each layer, where no step has to be tried."""
     first, found = net[0] if isinstance(net, nn.Sequential) and len(net) else net, named_dynamics(net)
     if isinstance(first, Dynamics):
+        if first is not net and not first.input_size and all(map(_is_plain, net.children())):
+            return _one_after_another(net, xs)
         plain = type(first).batch_of is Dynamics.batch_of
         batch = first.batch_of(_Shaped(xs[0].shape[1:]) if plain else xs[0][0])
         return {name: tuple(batch) for name, _ in found}
@@ -122,7 +148,7 @@ def _ways(net: nn.Module, x: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _tried(net: nn.Module, xs: tuple[Any, ...]) -> Batches:
-    x = tree_map(lambda value: value[0], xs)
+    x = tree_map(lambda value: value[0].clone(), xs)  # a step may write to its input
     raised: list[Exception] = []
     for way in _ways(net, x):
         with same_tensors(net), torch.no_grad():

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def count_parameters(net: nn.Module, *, frozen: bool = False) -> int:
-    """The number of values that training changes; a tensor at two places counts once.
+    """The number of trainable values in `net`; a tensor that is used at two places counts once.
 
     Args:
         net: any module.

@@ -16,7 +16,7 @@ from ..delays.delay import Delay
 
 
 class Projection(nn.Module):
-    """Spikes to synaptic input: delay, plasticity, then synapse and connection, then output.
+    """The path from spikes to synaptic input: delay, plasticity, then synapse and connection, then output.
 
     With ``align="post"`` the connection comes before the synapse, which then has the size of the target population:
     one synapse state per target neuron, right for every synapse that is linear in its input. With ``align="pre"`` the

@@ -162,7 +162,10 @@ class _Builder:
             linear = nn.Linear(into, out, bias=kind == "Affine", **options)
             return self._filled(linear, node), (out,)
         if kind == "Scale":
-            return Scale(torch.as_tensor(np.array(node.scale)).to(**options)), tuple(node.scale.shape)
+            scale = np.array(node.scale)
+            if scale.size == 1 and before is not None:  # one factor for all
+                scale = np.full(before, scale.item(), scale.dtype)
+            return Scale(torch.as_tensor(scale).to(**options)), tuple(scale.shape)
         if kind in ("Conv1d", "Conv2d"):
             return self._convolution(node, options), _convolved(node, before)
         if kind == "Flatten":

@@ -25,7 +25,7 @@ class Learner:
 
     The first term and $\partial L_t / \partial h_{t-1}$ are a backward pass through one step; the rules differ in the
     traces $\varepsilon$ that they keep. Call the learner in place of the network, once a step, and give it the loss of
-    the step::
+    the step:
 
         learner = nd.online.DRTRL(net)
         for x, target in zip(xs, targets):

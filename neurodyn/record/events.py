@@ -16,7 +16,7 @@ from . import convert
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Events:
-    """Spikes: when, and which neuron.
+    """Recorded spikes: the step and the neuron of each.
 
     Attributes:
         steps: the step of each spike, in order.

@@ -1,4 +1,4 @@
-"""A value at every step."""
+"""A recorded value, such as a potential, at every step."""
 
 from __future__ import annotations
 

@@ -120,3 +120,43 @@ def test_a_misspelt_name_is_what_the_error_says(compile):
 
     with pytest.raises(AttributeError, match="wieght"):
         nd.unroll(Net(), torch.rand(5, 2, 4), compile=compile)
+
+
+class Writing(nd.Dynamics):
+    """Writes to its input."""
+
+    v = nd.state(0.0)
+
+    def step(self, x, v):
+        v = v + x.mul_(0.5)
+        return v, v
+
+
+class Late(nn.Module):
+    """Reads a state after it has written, so that the first way to start may fail behind the write."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = Writing(3), nd.LIF(3)
+
+    def forward(self, x):
+        y = self.first(x)
+        return self.last(y + self.last.V) + x
+
+
+@pytest.mark.parametrize("compile", [True, False])
+@pytest.mark.parametrize("make", [lambda: nn.ModuleList([Writing(3)]), Late])
+@pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
+def test_an_input_that_the_step_writes_to_is_written_to_once(make, compile):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = make()
+
+        def forward(self, x):
+            return self.inner[0](x) if isinstance(self.inner, nn.ModuleList) else self.inner(x)
+
+    xs = torch.rand(4, 2, 3)
+    given, net = xs.clone(), Net()
+    nd.unroll(net, given, compile=compile)
+    assert torch.equal(given, 0.5 * xs)

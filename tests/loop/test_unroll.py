@@ -51,11 +51,11 @@ def test_a_sequence_is_cut_in_the_same_way_at_any_time(long_chunks):
     net = nd.LIF(3, learn="tau")
     ys = nd.unroll(net, 3 * torch.rand(7, 2, 3))
     (program,) = [p for p in vars(net)["_remembered_programs"].programs.values() if p.differentiable]
-    before = program.pieces(7)
+    before = program.stretches(7)
     nd.unroll(net, 3 * torch.rand(12, 2, 3))
     assert program.steps == 6
-    program._pieces.clear()
-    assert program.pieces(7) == before
+    program._stretches.clear()
+    assert program.stretches(7) == before
     ys.sum().backward()
 
 
