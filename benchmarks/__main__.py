@@ -21,6 +21,7 @@ NAMES = (
     "startup",
     "connections",
     "coba",
+    "plastic",
     "cuda",
 )
 #: Takes an hour, and is measured only if it is named.

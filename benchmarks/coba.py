@@ -33,14 +33,14 @@ def ours(scale: float, seconds: float, seed: int) -> tuple[float, np.ndarray]:
     return time.process_time() - start, spikes.steps.numpy()
 
 
-def peer(python: Path, name: str, scale: float, seconds: float) -> tuple[float, np.ndarray]:
-    """The same of a peer, run by its own Python on one thread."""
+def peer(python: Path, name: str, scale: float, seconds: float) -> tuple[float, np.ndarray, list[float]]:
+    """The same of a peer, run by its own Python on one thread, and the mean weights if it saves them."""
     single = {"OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
     with tempfile.TemporaryDirectory() as folder:
-        command = [str(python), str(Path(__file__).with_name(f"{name}_coba.py")), str(scale), str(seconds), folder]
+        command = [str(python), str(Path(__file__).with_name(f"{name}.py")), str(scale), str(seconds), folder]
         subprocess.run(command, check=True, capture_output=True, env=os.environ | single)
         with np.load(Path(folder) / "run.npz") as run:
-            return float(run["elapsed"]), run["steps"]
+            return float(run["elapsed"]), run["steps"], run["weights"].tolist() if "weights" in run else []
 
 
 def run(options: Options) -> list[Comparison]:
@@ -64,7 +64,9 @@ def compare(scale: float, options: Options) -> Comparison:
     torch.set_num_threads(1)
     for k in range(rounds):
         for name in spikes:
-            found = ours(scale, seconds, k) if name == "neurodyn" else peer(pythons[name], name, scale, seconds)
+            found = (
+                ours(scale, seconds, k) if name == "neurodyn" else peer(pythons[name], f"{name}_coba", scale, seconds)
+            )
             comparison.costs[name].append(found[0] / steps * 1e6)
             spikes[name].append(found[1])
     torch.set_num_threads(threads)

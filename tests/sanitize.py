@@ -16,14 +16,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
-TESTS = ("tests/ops/test_event.py", "tests/connections")
+TESTS = (
+    "tests/ops/test_event.py",
+    "tests/ops/test_add_pairs.py",
+    "tests/connections",
+    "tests/engine/test_weight_passes.py",
+)
 
 #: In the process that is checked: compile all, so that none is left out only because nobody calls it.
 COMPILE = """
 import pathlib, sys
+from neurodyn.engine.kernel_loop import recording
 from neurodyn.ops import event, native
 for path in sys.argv[1:]:
-    native.load(pathlib.Path(path), *({"rounds.cpp": ["-DMOST=96"]}.get(pathlib.Path(path).name, [])))
+    recording._library() if "kernel_loop" in path else native.load(pathlib.Path(path))  # which defines its constants
     print("compiled with checks:", path)
 """
 

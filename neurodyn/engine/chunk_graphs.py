@@ -16,6 +16,7 @@ from torch import Tensor, fx
 from .graph_passes import add, add_before_summing, inputs_of, merge_equal, must_stay
 from .product_passes import PRODUCTS, speed_up_products
 from .tracing import Layout, TracedStep
+from .weight_passes import learn_in_place
 
 aten = torch.ops.aten
 
@@ -131,6 +132,7 @@ class ChunkGraph:
         add_before_summing(self.graph)
         speed_up_products(self.graph, self.groups["constants"])
         self.graph.eliminate_dead_code(must_stay)
+        learn_in_place(self.graph)
         self.graph.lint()
         return self
 

@@ -187,7 +187,8 @@ class CompiledChunk:
         layouts = [([_size(n, known) for n in x.shape], x.dtype, x.device) for x in self.layouts]
         found = None
         try:
-            found = kernel_loop.record(self.call, layouts, self.work.threads(sizes))
+            scattered = [i for i, x in enumerate(self.layouts) if not x.is_contiguous()]
+            found = kernel_loop.record(self.call, layouts, self.work.threads(sizes), scattered)
         except kernel_loop.NotYet:
             return None
         except Exception as reason:  # whatever torch keeps to itself is not as it was

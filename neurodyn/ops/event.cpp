@@ -1,69 +1,18 @@
 // Event-driven products with a sparse matrix in CSR form; rows are inputs, columns are outputs.
 // The work of `matmul` and `weight_grad` is proportional to the synapses of the non-zero inputs.
-//
-// Nothing that comes in is trusted: sizes and dtypes are checked in front, row starts and indices of each row right
-// before they are used, since a file, an assignment or an edit in place may have changed them since the last call.
 
-#include <ATen/Dispatch.h>
 #include <ATen/EmptyTensor.h>
-#include <ATen/Parallel.h>
-#include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
-#include <torch/library.h>
 
-#include <algorithm>
-#include <cstring>
-#include <limits>
-#include <vector>
+#include "csr.h"
 
 namespace {
-
-using at::Tensor;
-
-c10::DimVector with_last(const Tensor& x, int64_t n) {
-  c10::DimVector shape(x.sizes().begin(), x.sizes().end());
-  shape.back() = n;
-  return shape;
-}
-
-int64_t rows_of(const Tensor& x) { return x.size(-1) ? x.numel() / x.size(-1) : 0; }
-
-// Calls `visit` with the position of each non-zero element; passes over 256 bytes of zeros at once.
-template <typename T, typename F>
-void for_nonzero(const T* x, int64_t n, const F& visit) {
-  constexpr int64_t block = 256 / sizeof(T);
-  int64_t first = 0;
-  for (; first + block <= n; first += block) {
-    uint64_t words[32], any = 0;
-    std::memcpy(words, x + first, sizeof(words));
-    for (uint64_t word : words) any |= word;
-    if (any == 0) continue;
-    for (int64_t i = first; i < first + block; ++i)
-      if (x[i] != 0) visit(i);
-  }
-  for (int64_t i = first; i < n; ++i)
-    if (x[i] != 0) visit(i);
-}
 
 Tensor zeros_like_last(const Tensor& x, int64_t n) {
   Tensor y = at::detail::empty_cpu(with_last(x, n), x.options());
   if (y.nbytes()) std::memset(y.mutable_data_ptr(), 0, y.nbytes());
   return y;
-}
-
-// So many pieces to a thread that waking it is worth while, when each costs about so many additions.
-int64_t grain(int64_t work, int64_t least = 1) { return std::max<int64_t>(least, (1 << 15) / (1 + work)); }
-
-void check_dense(const char* op, const char* name, const Tensor& x) {
-  TORCH_CHECK_VALUE(x.dim() > 0, op, ": ", name, " has no dimensions, wanted (*batch, n)");
-  TORCH_CHECK_VALUE(x.is_cpu() && x.layout() == at::kStrided, op, ": ", name, " must be a dense tensor on the CPU");
-}
-
-void check_like(const char* op, const char* name, const Tensor& tensor, const Tensor& x) {
-  TORCH_CHECK_TYPE(tensor.scalar_type() == x.scalar_type(), op, ": ", name, " is ", tensor.scalar_type(),
-                   " and the input ", x.scalar_type(), "; convert one");
-  TORCH_CHECK_VALUE(tensor.is_cpu() && tensor.layout() == at::kStrided, op, ": ", name, " must be a dense tensor on the CPU");
 }
 
 void check_weight(const char* op, const Tensor& weight, const Tensor& indices, const Tensor& x) {
@@ -73,91 +22,33 @@ void check_weight(const char* op, const Tensor& weight, const Tensor& indices, c
                     " synapses; wanted one for all, or one for each");
 }
 
-// The matrix, which is checked row by row; a row of an input that is zero is not looked at.
-class Matrix {
- public:
-  Matrix(const char* op, const Tensor& indptr, const Tensor& indices, int64_t n_out)
-      : op_(op), n_out_(n_out), indptr_(checked(op, "indptr", indptr)), indices_(checked(op, "indices", indices)) {
-    TORCH_CHECK_VALUE(indptr.numel() > 0, op, ": indptr is empty, wanted one start for each input and the end");
-    TORCH_CHECK_VALUE(n_out >= 0, op, ": ", n_out, " outputs");
-    TORCH_CHECK_VALUE(indices.numel() <= std::numeric_limits<int>::max(), op, ": too many synapses");
-    start_ = indptr_.const_data_ptr<int>();
-    index = indices_.const_data_ptr<int>();
-    synapses_ = static_cast<int>(indices_.numel());
-  }
-
-  int64_t rows() const { return indptr_.numel() - 1; }
-  int64_t synapses() const { return synapses_; }
-  int64_t mean() const { return synapses_ / std::max<int64_t>(1, rows()); }  // synapses of a row
-
-  struct Range {
-    int first, last;
-  };
-
-  // The synapses of input i, whose indices may then be used.
-  Range row(int64_t i) const {
-    const int first = start_[i], last = start_[i + 1];
-    if (first < 0 || last < first || last > synapses_) [[unlikely]] wrong_row(i);
-    check_indices(first, last);
-    return {first, last};
-  }
-
-  // The same of every row: the starts grow, so the indices are one stretch.
-  void check_all() const {
-    const int* start = start_;
-    bool right = start[0] >= 0 && start[rows()] <= synapses_;
-    for (int64_t i = 0; i < rows(); ++i) right &= start[i] <= start[i + 1];
-    if (!right) [[unlikely]]
-      for (int64_t i = 0; i < rows(); ++i)
-        if (start[i] < 0 || start[i + 1] < start[i] || start[i + 1] > synapses_) wrong_row(i);
-    check_indices(start[0], start[rows()]);
-  }
-
-  // What `row` gives, after `check_all`.
-  Range checked_row(int64_t i) const { return {start_[i], start_[i + 1]}; }
-
- private:
-  const char* op_;
-  uint64_t n_out_;
-  Tensor indptr_, indices_;
-  const int* start_;
-  int synapses_;
-
-  static Tensor checked(const char* op, const char* name, const Tensor& tensor) {
-    TORCH_CHECK_TYPE(tensor.scalar_type() == at::kInt, op, ": ", name, " is ", tensor.scalar_type(), ", wanted Int (torch.int32)");
-    TORCH_CHECK_VALUE(tensor.dim() == 1 && tensor.is_cpu() && tensor.layout() == at::kStrided, op, ": ", name,
-                      " must have one dimension and lie on the CPU, got shape ", tensor.sizes());
-    return tensor.contiguous();
-  }
-
-  void check_indices(int first, int last) const {
-    unsigned most = 0;  // a negative index is a large unsigned one; a loop of its own runs in vectors
-    for (int k = first; k < last; ++k) most = std::max(most, static_cast<unsigned>(index[k]));
-    if (most >= n_out_ && last > first) [[unlikely]] wrong_index(first, last);
-  }
-
-  [[noreturn]] void wrong_row(int64_t i) const {
-    C10_THROW_ERROR(ValueError, c10::str(op_, ": indptr[", i, "] = ", start_[i], " and indptr[", i + 1, "] = ",
-                    start_[i + 1], " are no part of the ", synapses_, " synapses in indices"));
-  }
-
-  [[noreturn]] void wrong_index(int first, int last) const {
-    int k = first;
-    while (k + 1 < last && static_cast<unsigned>(index[k]) < n_out_) ++k;
-    C10_THROW_ERROR(ValueError, c10::str(op_, ": indices[", k, "] = ", index[k], " is out of range; wanted 0 to ",
-                    n_out_ - 1, ", as there are ", n_out_, " outputs"));
-  }
-
- public:
-  const int* index;
-};
-
 void check_rows(const char* op, const Matrix& matrix, const Tensor& x) {
   TORCH_CHECK_VALUE(x.size(-1) == matrix.rows(), op, ": the input has ", x.size(-1), " elements and indptr ",
                     matrix.rows() + 1, ", wanted one more than the input");
 }
 
-// y[b, indices[k]] += x[b, i] * weight[k] for the synapses k of input i
+// y[b, indices[k]] += x[b, i] * weight[k] for the synapses k of input i, of memory that lies in rows; y is zero before.
+template <typename T>
+void add_products(const T* x, const T* weight, const Matrix& matrix, T* y, int64_t batch, int64_t n_in, int64_t n_out,
+                  bool scalar) {
+  const int* index = matrix.index;
+  at::parallel_for(0, batch, grain((n_in + matrix.synapses()) / 16), [&](int64_t first, int64_t last) {
+    for (int64_t b = first; b < last; ++b) {
+      const T* in = x + b * n_in;
+      T* out = y + b * n_out;
+      for_nonzero(in, n_in, [&](int64_t i) {
+        const auto row = matrix.row(i);
+        if (scalar) {
+          const T jump = in[i] * weight[0];
+          for (int k = row.first; k < row.last; ++k) out[index[k]] += jump;
+        } else {
+          for (int k = row.first; k < row.last; ++k) out[index[k]] += in[i] * weight[k];
+        }
+      });
+    }
+  });
+}
+
 Tensor matmul(const Tensor& x_, const Tensor& weight_, const Tensor& indptr, const Tensor& indices, int64_t n_out) {
   constexpr const char* op = "event_matmul";
   check_dense(op, "the input", x_);
@@ -166,28 +57,9 @@ Tensor matmul(const Tensor& x_, const Tensor& weight_, const Tensor& indptr, con
   check_rows(op, matrix, x_);
   const Tensor x = x_.contiguous(), weight = weight_.contiguous();
   Tensor y = zeros_like_last(x, n_out);
-  const int64_t n_in = x.size(-1);
-  const int* index = matrix.index;
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), op, [&] {
-    const scalar_t* w = weight.const_data_ptr<scalar_t>();
-    const bool scalar = weight.dim() == 0;
-    const scalar_t* from = x.const_data_ptr<scalar_t>();
-    scalar_t* to = y.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, rows_of(x), grain((n_in + matrix.synapses()) / 16), [&](int64_t first, int64_t last) {
-      for (int64_t b = first; b < last; ++b) {
-        const scalar_t* in = from + b * n_in;
-        scalar_t* out = to + b * n_out;
-        for_nonzero(in, n_in, [&](int64_t i) {
-          const auto row = matrix.row(i);
-          if (scalar) {
-            const scalar_t jump = in[i] * w[0];
-            for (int k = row.first; k < row.last; ++k) out[index[k]] += jump;
-          } else {
-            for (int k = row.first; k < row.last; ++k) out[index[k]] += in[i] * w[k];
-          }
-        });
-      }
-    });
+    add_products(x.const_data_ptr<scalar_t>(), weight.const_data_ptr<scalar_t>(), matrix, y.mutable_data_ptr<scalar_t>(),
+                 rows_of(x), x.size(-1), n_out, weight.dim() == 0);
   });
   return y;
 }
@@ -274,7 +146,23 @@ Tensor nonzero(const Tensor& x_) {
   return positions;
 }
 
+template <typename T>
+void matmul_kernel(const void* x, const void* weight, const Matrix& matrix, void* y, int64_t batch, int64_t n_in,
+                   int64_t n_out, bool scalar) {
+  std::memset(y, 0, batch * n_out * sizeof(T));
+  add_products(static_cast<const T*>(x), static_cast<const T*>(weight), matrix, static_cast<T*>(y), batch, n_in, n_out,
+               scalar);
+}
+
 }  // namespace
+
+// `matmul` on memory that lies in rows, for a caller that knows its size: float64 if `wide`, else float32.
+extern "C" void event_matmul_kernel(const void* x, const void* weight, const int* indptr, const int* indices, void* y,
+                                    int64_t batch, int64_t n_in, int64_t n_out, int64_t synapses, int64_t scalar,
+                                    int64_t wide) {
+  const Matrix matrix("event_matmul", indptr, n_in, indices, synapses, n_out);
+  (wide ? matmul_kernel<double> : matmul_kernel<float>)(x, weight, matrix, y, batch, n_in, n_out, scalar);
+}
 
 TORCH_LIBRARY_IMPL(neurodyn, CPU, m) {
   m.impl("event_matmul", TORCH_FN(matmul));

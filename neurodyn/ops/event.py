@@ -14,6 +14,7 @@ it gets, whoever calls it: sizes, dtypes and indices.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import warnings
@@ -42,6 +43,15 @@ class PlainTorchWarning(UserWarning):
     """The compiled kernels are missing, for the reason that the message gives; results are the same, only slower."""
 
 
+def library() -> ctypes.CDLL:
+    """The compiled kernels.
+
+    Raises:
+        NotAvailable: with the reason.
+    """
+    return native.load(Path(__file__).with_suffix(".cpp"))
+
+
 def prepare() -> bool:
     """Make the C++ kernels available; returns whether they are. Warns once per process if they are not."""
     global _asked, _found
@@ -49,7 +59,7 @@ def prepare() -> bool:
         return _found
     _asked = True
     try:
-        native.load(Path(__file__).with_suffix(".cpp"))
+        library()
     except native.NotAvailable as error:
         warnings.warn(
             f"sparse connections on the CPU run in plain torch, several times slower: {error}",

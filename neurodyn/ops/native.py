@@ -32,8 +32,8 @@ class NotAvailable(RuntimeError):
 def load(path: Path, *flags: str) -> ctypes.CDLL:
     """The library made of the C++ file `path`, compiled with `flags` besides the usual ones; torch's headers are found.
 
-    Processes may call this at the same time. What was compiled is kept for this source, these flags, compiler,
-    processor and torch. If the cache cannot be written to, the library is made in a temporary folder.
+    Processes may call this at the same time. What was compiled is kept for this source and the headers beside it, these
+    flags, compiler, processor and torch. If the cache cannot be written to, the library is made in a temporary folder.
 
     Raises:
         NotAvailable: no compiler, one that fails, or a library that cannot be loaded.
@@ -41,8 +41,8 @@ def load(path: Path, *flags: str) -> ctypes.CDLL:
     compiler = _compiler()
     command = [*compiler, *_FLAGS, *_of_torch(), *flags, *shlex.split(os.environ.get("NEURODYN_CXXFLAGS", ""))]
     try:
-        source = path.read_text()
-        key = (source, *command, _run([*compiler, "--version"]), torch.__version__, _processor())
+        source = path.read_text(), *[header.read_text() for header in sorted(path.parent.glob("*.h"))]
+        key = (*source, *command, _run([*compiler, "--version"]), torch.__version__, _processor())
     except (OSError, subprocess.CalledProcessError) as error:
         raise NotAvailable(
             f"{path.name} needs a C++ compiler, and {shlex.join(compiler)!r} cannot be run ({error}); install g++, or "

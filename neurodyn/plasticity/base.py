@@ -11,6 +11,7 @@ from .. import units as u
 from ..core.dynamics import Dynamics, UnsetState
 from ..core.fields import Keyword, State, check, keyword, state
 from ..core.loading import take_shape
+from ..ops.add_pairs import add_pairs, power
 from .synapses import Synapses, kind_of
 
 Weights = Literal["lasting", "restarting", "each"]
@@ -33,7 +34,7 @@ class Plasticity(Dynamics):
         ...
         ...     def change(self, pre, post, weight, x):
         ...         x = nd.relax(x, 0.0, self.tau, self.dt) + pre
-        ...         return self.bounded(weight + self.rate * self.outer(post, x)), x
+        ...         return self.add_pairs(weight, post, self.rate * x), x
         >>> hebb = Hebb(nd.OneToOne(2, weight=[0.5, 0.5]), w_max=1.0)
         >>> _ = hebb(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 1.0]))
         >>> hebb.weight
@@ -100,6 +101,7 @@ class Plasticity(Dynamics):
         raise NotImplementedError(f"{type(self).__name__} defines no change()")
 
     def forward(self, input: Tensor, post: Tensor | None = None, **signals: Any) -> Tensor:
+        self.settle()
         output = super().forward(input)
         if post is not None:
             self.learn(post, **signals)
@@ -131,6 +133,10 @@ class Plasticity(Dynamics):
         new = [value.clone() if value is post else value for value in new]
         return post, *[value.to(old.dtype) for value, old in zip(new, (weight, arrived, *traces), strict=True)]
 
+    def settle(self) -> None:
+        """Follow the synapses of the connection, if they have been assigned or edited since the last time."""
+        self.layout.refresh(self.connection)
+
     def sent(self, x: Tensor, weight: Tensor) -> Tensor:
         """The output of the connection with these weights."""
         if self.weights != "each":
@@ -139,6 +145,24 @@ class Plasticity(Dynamics):
         weight = weight if mask is None else weight * mask
         y = self.layout.incoming(weight * self.layout.of_pre(x))
         return y if self.connection.bias is None else y + self.connection.bias  # type: ignore[operator]
+
+    def add_pairs(self, weight: Tensor, post: Tensor, pre: Tensor, *, room: float = 0.0, share: float = 0.0) -> Tensor:
+        r"""$w + (1 - z)^{room} z^{share}\, y\, x$ at each synapse, bounded; $z = w / w_{max}$.
+
+        y and x are values of both sides, one of them usually with few that are not 0, as spikes. On a sparse connection
+        whose weights are shared only the synapses of these are visited, and other weights stay as they are (on the CPU;
+        elsewhere, and with other connections, all are computed).
+        """
+        sparse = self.layout.kind == "pairs" and self.weights != "each" and weight.device.type == "cpu"
+        if sparse:
+            post, pre = self.layout.flat(post, self.layout.post), self.layout.flat(pre, self.layout.pre)
+            return add_pairs(weight, post, pre, self.layout.matrix, self.w_max, room, share)
+        change = self.outer(post, pre)
+        if room:
+            change = power(1 - weight / self.w_max, room) * change
+        if share:
+            change = power(weight / self.w_max, share) * change
+        return self.bounded(weight + change)
 
     def outer(self, post: Tensor, pre: Tensor) -> Tensor:
         """The product of the values of both sides at each synapse; for shared weights the mean over the batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .. import units as u
@@ -52,7 +53,7 @@ class VogelsSprekeler(Plasticity):
     def change(self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         x, y = relax(x, 0.0, self.tau, self.dt), relax(y, 0.0, self.tau, self.dt)
         amplitude = self.eta * self.w_max
-        weight = self.bounded(weight + amplitude * (self.outer(post, x) + self.outer(y, pre)))
-        rest = self.outer((2 * self.rate * self.tau).expand(y.shape), pre)
-        weight = self.bounded(weight - amplitude * rest)
+        weight = self.add_pairs(weight, post, amplitude * x)
+        weight = self.add_pairs(weight, amplitude * y, pre)
+        weight = self.add_pairs(weight, torch.zeros_like(y) - amplitude * 2 * self.rate * self.tau, pre)
         return weight, x + pre, y + post

@@ -15,14 +15,6 @@ from .base import Plasticity
 Pairing = Literal["all", "nearest"]
 
 
-def power(share: Tensor, mu: float) -> Tensor | float:
-    r"""$z^\mu$ of a share of the bound; 1 for $\mu$ = 0."""
-    if mu == 0:
-        return 1.0
-    share = share.clamp(min=0.0)
-    return share if mu == 1 else share**mu
-
-
 def traced(trace: Tensor, spike: Tensor, pairing: Pairing) -> Tensor:
     """A trace after the spikes of this step: one more for each, or, if only the nearest one counts, 1."""
     return trace + spike if pairing == "all" else trace + spike * (1 - trace)
@@ -106,10 +98,9 @@ class STDP(Plasticity):
 
     def change(self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         x, y = relax(x, 0.0, self.tau_plus, self.dt), relax(y, 0.0, self.tau_minus, self.dt)
-        up = self.A_plus * self.w_max * power(1 - weight / self.w_max, self.mu_plus)
-        weight = self.bounded(weight + up * self.outer(post, x))
-        down = self.A_minus * self.w_max * power(weight / self.w_max, self.mu_minus)
-        weight = self.bounded(weight - down * self.outer(y, pre))
+        up, down = self.A_plus * self.w_max, -self.A_minus * self.w_max
+        weight = self.add_pairs(weight, post, up * x, room=self.mu_plus)
+        weight = self.add_pairs(weight, down * y, pre, share=self.mu_minus)
         return weight, traced(x, pre, self.pairing), traced(y, post, self.pairing)
 
     def extra_repr(self) -> str:

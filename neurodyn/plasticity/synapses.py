@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..connections import AllToAll, MaskedLinear, OneToOne, Sparse
+from ..ops.add_pairs import Matrix, prepare
 
 Kind = Literal["dense", "diagonal", "pairs"]
 
@@ -47,15 +48,14 @@ class Synapses(nn.Module):
     """
 
     exists: Tensor | None
-    pre_index: Tensor | None
-    post_index: Tensor | None
+    pre_index: Tensor | None  # of each synapse; the others are those of `Matrix`
 
     def __init__(self, connection: Any, label: str):
         super().__init__()
         self.kind: Kind = kind_of(connection, label)
         self.pre = _size(connection, "in")
         self.post = _size(connection, "out")
-        for name in ("exists", "pre_index", "post_index"):
+        for name in ("exists", "pre_index", *Matrix._fields):
             self.register_buffer(name, None, persistent=False)
         self.follow(connection)
 
@@ -69,19 +69,43 @@ class Synapses(nn.Module):
             self._buffers["exists"] = 1 - torch.eye(n, dtype=connection.weight.dtype, device=connection.weight.device)
         if isinstance(connection, Sparse):
             self.size = (len(connection.indices),)
-            self._buffers["pre_index"] = connection.pre_index.long()
-            self._buffers["post_index"] = connection.post_index.long()
+            self.version = _version(connection)
+            matrix = Matrix.of(connection.indptr, connection.indices, m)
+            self._buffers |= matrix._asdict() | {"pre_index": connection.pre_index.to(torch.int32)}
+            prepare()
+
+    def refresh(self, connection: Any) -> None:
+        """Follow a connection whose synapses have been assigned or edited since the last time."""
+        if self.kind != "pairs" or torch.compiler.is_compiling() or type(connection.indices) is not Tensor:
+            return
+        known = self.indptr is connection.indptr and self.indices is connection.indices
+        if not known or self.version != _version(connection):
+            self.follow(connection)
+
+    @property
+    def matrix(self) -> Matrix:
+        """A sparse connection by its inputs and by its outputs."""
+        return Matrix(*[self._buffers[name] for name in Matrix._fields])  # type: ignore[arg-type]
+
+    @property
+    def post_index(self) -> Tensor | None:
+        """The output of each synapse."""
+        return self._buffers["indices"]
+
+    def flat(self, values: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Values of neurons, ``(*batch, *size)``, in a row."""
+        return values.flatten(-len(size)) if len(size) > 1 else values
 
     def of_pre(self, x: Tensor) -> Tensor:
         """Values of the inputs, ``(*batch, *pre)``, at their synapses; broadcasts to ``(*batch, *size)``."""
-        x = x.flatten(-len(self.pre)) if len(self.pre) > 1 else x
+        x = self.flat(x, self.pre)
         if self.kind == "dense":
             return x.unsqueeze(-2)
         return x if self.pre_index is None else x.index_select(-1, self.pre_index)
 
     def of_post(self, y: Tensor) -> Tensor:
         """Values of the outputs, ``(*batch, *post)``, at their synapses; broadcasts to ``(*batch, *size)``."""
-        y = y.flatten(-len(self.post)) if len(self.post) > 1 else y
+        y = self.flat(y, self.post)
         if self.kind == "dense":
             return y.unsqueeze(-1)
         return y if self.post_index is None else y.index_select(-1, self.post_index)
@@ -113,6 +137,11 @@ class Synapses(nn.Module):
             zeros = values.new_zeros((*values.shape[:-1], math.prod(self.post)))
             found = zeros.index_add(-1, self.post_index, values)
         return found.unflatten(-1, self.post) if len(self.post) > 1 else found
+
+
+def _version(connection: Any) -> tuple[int, ...]:
+    """Of the synapses, which torch counts up when it writes to them."""
+    return tuple([0 if t.is_inference() else t._version for t in (connection.indptr, connection.indices)])
 
 
 def mean_over_batch(values: Tensor, size: tuple[int, ...]) -> Tensor:

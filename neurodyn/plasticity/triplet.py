@@ -59,8 +59,6 @@ class TripletSTDP(Plasticity):
     ) -> tuple[Tensor, ...]:
         x, x_slow = relax(x, 0.0, self.tau_plus, self.dt), relax(x_slow, 0.0, self.tau_x, self.dt)
         y, y_slow = relax(y, 0.0, self.tau_minus, self.dt), relax(y_slow, 0.0, self.tau_y, self.dt)
-        up = self.outer(post * (self.A2_plus + self.A3_plus * y_slow), x)
-        weight = self.bounded(weight + self.w_max * up)
-        down = self.outer(y, pre * (self.A2_minus + self.A3_minus * x_slow))
-        weight = self.bounded(weight - self.w_max * down)
+        weight = self.add_pairs(weight, post * (self.A2_plus + self.A3_plus * y_slow), self.w_max * x)
+        weight = self.add_pairs(weight, -self.w_max * y, pre * (self.A2_minus + self.A3_minus * x_slow))
         return weight, x + pre, x_slow + pre, y + post, y_slow + post

@@ -62,9 +62,9 @@ class VoltageSTDP(Plasticity):
     ) -> tuple[Tensor, ...]:
         if V.shape != u_plus.shape:
             raise ValueError(f"{self._label()}: V has shape {tuple(V.shape)}, wanted {tuple(u_plus.shape)}, in mV")
-        down = self.A_LTD * self.outer((u_minus - self.theta_minus).relu(), pre)
+        low = (u_minus - self.theta_minus).relu()
+        weight = self.add_pairs(weight, -self.w_max * self.A_LTD * low, pre)
         risen = (V - self.theta_plus).relu() * (u_plus - self.theta_minus).relu()
-        up = self.dt * self.A_LTP * self.outer(risen, x)
-        weight = self.bounded(weight + self.w_max * (up - down))
+        weight = self.add_pairs(weight, risen, self.w_max * self.dt * self.A_LTP * x)
         x = relax(x, 0.0, self.tau_x, self.dt) + pre / self.tau_x
         return weight, x, relax(u_minus, V, self.tau_minus, self.dt), relax(u_plus, V, self.tau_plus, self.dt)

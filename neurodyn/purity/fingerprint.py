@@ -11,10 +11,12 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
+import pint
 import torch
 from torch import Tensor, nn
 
 from ..core.dynamics import Dynamics
+from ..core.fields import State
 from ..core.states import constants, named_modules
 from .snapshot import REMEMBERED, from_trusted_module, is_constant, is_extended, is_full
 
@@ -89,6 +91,12 @@ class _Look:
         if dataclasses.is_dataclass(value):
             fields = tuple([self.of(getattr(value, f.name, None)) for f in dataclasses.fields(value)])
             return self.of(type(value)), fields, self.of(getattr(value, "__dict__", {}))
+        if isinstance(value, pint.Unit):
+            return pint.Unit, str(value)
+        if isinstance(value, pint.Quantity):
+            return pint.Quantity, self.of(value.magnitude), str(value.units)
+        if isinstance(value, State):  # that a module declares for itself, as a delay does
+            return self.of(type(value)), self.of(vars(value))
         if isinstance(value, functools.partial):
             return functools.partial, self.of(value.func), self.of(value.args), self.of(value.keywords)
         if isinstance(value, types.FunctionType):

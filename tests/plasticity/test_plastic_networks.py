@@ -138,6 +138,22 @@ def test_a_weight_has_its_unit_in_a_projection():
         nd.Projection(nd.STDP(connection, w_max=1 * u.mV), output=nd.COBA(E=0 * u.mV))
 
 
+def test_a_rule_follows_synapses_that_are_edited():
+    random = torch.Generator().manual_seed(2)
+    kept, edited = made(), made()
+    nd.unroll(edited, XS[:3], compile=False)
+    other = torch.randint(4, kept.rule.connection.indices.shape, dtype=torch.int32, generator=random)
+    for net in (kept, edited):
+        net.rule.reset_parameters()
+    kept.rule.connection.indices = other
+    edited.rule.connection.indices.copy_(other)
+    fresh = made(connection=nd.Sparse((kept.rule.connection.pre_index, other), (6, 4), weight=0.5))
+    assert_close(nd.unroll(kept, XS), nd.unroll(fresh, XS))
+    assert_close(nd.unroll(edited, XS, compile=False), nd.unroll(made(connection=fresh.rule.connection), XS))
+    for net in (kept, edited):
+        assert_close(net.rule.weight, fresh.rule.weight)
+
+
 def test_export():
     net = made()
     nd.reset_states(net, 3)

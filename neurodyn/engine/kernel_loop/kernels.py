@@ -23,6 +23,9 @@ _HARMLESS = {
     *("copy_misaligned", "copy_if_misaligned"),  # torch 2.12 and 2.13, for inputs at odd addresses
 }
 
+#: On the CPU also what it names to call the operators of operators.py.
+_OPERATORS = {"ops", "neurodyn", "default", "reinterpret_tensor", "event_matmul", "event_add_pairs_"}
+
 
 class NotRecordable(Exception):
     """A chunk's kernels cannot be called without Python, for the reason given."""
@@ -40,6 +43,19 @@ class Launched(NamedTuple):
     launch: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
 
 
+class Part(NamedTuple):
+    """Memory inside of a tensor that lies in a row: what a view stands for."""
+
+    tensor: Tensor
+    shape: tuple[int, ...]
+    offset: int  # bytes
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """As of a tensor."""
+        return self.tensor.dtype
+
+
 #: Stands in for a kernel: does nothing but note its calls in the list.
 Recorder = Callable[[list[Launched]], Any]
 
@@ -51,12 +67,13 @@ def recorders(code: Any, scope: dict[str, Any], on_cpu: bool) -> dict[str, Recor
         NotRecordable: it does anything else.
     """
     found: dict[str, Recorder] = {}
+    harmless = _HARMLESS | _OPERATORS if on_cpu else _HARMLESS
     for name in code.co_names:
         if name.startswith("cpp_fused") and on_cpu:
             found[name] = _of_cpp(scope[name])
         elif name.startswith("triton_") and not on_cpu:
             found[name] = _of_triton(scope[name])
-        elif name not in _HARMLESS and not isinstance(getattr(torch, name, None), torch.dtype):
+        elif name not in harmless and not isinstance(getattr(torch, name, None), torch.dtype):
             raise NotRecordable(f"it calls {name}, which is no kernel")
     if not found:
         raise NotRecordable("it calls no kernel")
@@ -69,7 +86,7 @@ def _of_cpp(kernel: Any) -> Recorder:
 
     def recorder(calls: list[Launched]) -> Any:
         def run(*arguments: Any) -> None:
-            if bad := [argument for argument in arguments if not isinstance(argument, (Tensor, int))]:
+            if bad := [argument for argument in arguments if not isinstance(argument, (Tensor, Part, int))]:
                 raise NotRecordable(f"a kernel has an argument {bad[0]!r}")
             calls.append(Launched(address, arguments))
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ...ops import native
 from ...torch_private import written_function
-from .kernels import Launched, NotRecordable, NotYet, launcher, recorders
+from .kernels import Launched, NotRecordable, NotYet, Part, launcher, recorders
+from .operators import stand_ins
 
 _MOST_ARGUMENTS = 96
 _NOT_STARTED = b"kernels cannot be launched"
@@ -111,13 +112,23 @@ class Recording:
     def __init__(self, calls: Sequence[Launched], arguments: Sequence[Tensor], threads: int):
         self.threads, self.device = threads, arguments[0].device
         places = {tensor.data_ptr(): i for i, tensor in enumerate(arguments)}
-        used = [argument for call in calls for argument in call.arguments]
-        temporary = {a.data_ptr(): a for a in used if isinstance(a, Tensor) and a.data_ptr() not in places}
+        used = [_part(argument) for call in calls for argument in call.arguments]
+        parts = [argument for argument in used if isinstance(argument, Part)]
+        temporary = {a.tensor.data_ptr(): a.tensor for a in parts if a.tensor.data_ptr() not in places}
         self.temporary = [tensor.untyped_storage().nbytes() for tensor in temporary.values()]
         places |= {address: len(places) + i for i, address in enumerate(temporary)}
-        numbers = itertools.count(len(places))
-        columns = [places[a.data_ptr()] if isinstance(a, Tensor) else next(numbers) for a in used]
-        self.numbers = [argument for argument in used if not isinstance(argument, Tensor)]
+        self.numbers = [argument for argument in used if not isinstance(argument, Part)]
+        inner = dict.fromkeys((places[a.tensor.data_ptr()], a.offset) for a in parts if a.offset)
+        numbers, first = itertools.count(len(places)), len(places) + len(self.numbers)
+        shifted = {place: first + i for i, place in enumerate(inner)}
+        self.shifts = list(inner)
+        columns = []
+        for argument in used:
+            if isinstance(argument, Part):
+                place = places[argument.tensor.data_ptr()]
+                columns.append(shifted[place, argument.offset] if argument.offset else place)
+            else:
+                columns.append(next(numbers))
         launches = [_Call(call.kernel, len(call.arguments), *call.launch) for call in calls]
         self.count, self.on_gpu = len(launches), self.device.type == "cuda"
         self.calls = array("q", itertools.chain.from_iterable(launches))
@@ -133,8 +144,10 @@ class Recording:
         """
         still = [Column(bases + i) for i in range(len(self.temporary) + len(self.numbers))]
         aligned = all(column.offset % _ALIGNED == 0 and column.step % _ALIGNED == 0 for column in columns)
-        moves = array("q", itertools.chain.from_iterable((*columns, *still)))
-        lists = (moves, len(columns) + len(still)), (self.calls, self.count), (self.arguments, len(self.arguments))
+        every = [*columns, *still]
+        every += [every[i]._replace(offset=every[i].offset + shift) for i, shift in self.shifts]
+        moves = array("q", itertools.chain.from_iterable(every))
+        lists = (moves, len(every)), (self.calls, self.count), (self.arguments, len(self.arguments))
         return _Route(moves, [word for words, n in lists for word in (words.buffer_info()[0], n)], aligned)
 
     def run(
@@ -154,6 +167,7 @@ class Recording:
 
         Raises:
             RuntimeError: what a kernel has thrown, such as an index out of range.
+            ValueError: the same, of an operator of this library.
         """
         addresses = [tensor.data_ptr() for tensor in tensors]
         rooms = [torch.empty(n, dtype=torch.uint8, device=self.device) for n in self.temporary]
@@ -173,16 +187,27 @@ class Recording:
             if message == _NOT_STARTED and first == 0:
                 return False
             if message is not None:
-                raise RuntimeError(message.decode())
+                text = message.decode().splitlines()[0]
+                raise (ValueError if text.startswith("event_") else RuntimeError)(text)
             if progress is not None:
                 progress(last - first)
         return True
 
 
+def _part(argument: Any) -> Any:
+    return Part(argument, tuple(argument.shape), 0) if isinstance(argument, Tensor) else argument
+
+
 def record(
-    compiled: Any, layouts: Sequence[tuple[Sequence[int], torch.dtype, torch.device]], threads: int
+    compiled: Any,
+    layouts: Sequence[tuple[Sequence[int], torch.dtype, torch.device]],
+    threads: int,
+    scattered: Sequence[int] = (),
 ) -> Recording:
     """The kernels that a compiled chunk calls for arguments of these shapes, dtypes and devices.
+
+    Args:
+        scattered: which arguments do not lie in a row; Inductor's kernels know it, operators would not.
 
     Raises:
         NotRecordable: with the reason.
@@ -195,8 +220,11 @@ def record(
         raise NotRecordable("an argument has no elements")
     tensors = [torch.empty((), dtype=dtype, device=device).expand(tuple(shape)) for shape, dtype, device in layouts]
     calls: list[Launched] = []
-    stand_ins = {name: make(calls) for name, make in recorders(code, scope, tensors[0].device.type == "cpu").items()}
-    results = FunctionType(code, scope | stand_ins)(runner, list(tensors))
+    on_cpu = tensors[0].device.type == "cpu"
+    kernels = {name: make(calls) for name, make in recorders(code, scope, on_cpu).items()}
+    if on_cpu and not {"ops", "reinterpret_tensor"}.isdisjoint(code.co_names):
+        kernels |= stand_ins(calls, {tensors[i].data_ptr() for i in scattered})
+    results = FunctionType(code, scope | kernels)(runner, list(tensors))
     if len(results):
         raise NotRecordable("it returns tensors")
     if any(len(call.arguments) > _MOST_ARGUMENTS for call in calls):
