@@ -183,7 +183,7 @@ def _functional(first: fx.GraphModule, inputs: list[Tensor], names: Sequence[str
     for node in first.graph.nodes:
         if getattr(node.target, "namespace", "aten") not in TRUSTED_OPERATORS:
             raise NotCompilable(f"its step calls the operator {node.target}, whose effects cannot be seen")
-        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) and _drops(node):
             raise NotCompilable(
                 f"its step draws random numbers ({node.target}), and a compiled step would draw others; "
                 "draw them before the loop and pass them as inputs"
@@ -203,6 +203,15 @@ def _functional(first: fx.GraphModule, inputs: list[Tensor], names: Sequence[str
     round_made(graph)
     merge_equal(graph)
     return graph
+
+
+def _drops(node: fx.Node) -> bool:
+    """Whether a random operator draws: attention does not without dropout."""
+    for i, argument in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
+        if argument.name == "dropout_p":
+            value = node.args[i] if i < len(node.args) else node.kwargs.get("dropout_p", argument.default_value)
+            return bool(value != 0)
+    return True
 
 
 def _outputs(graph: fx.Graph) -> list[Any]:

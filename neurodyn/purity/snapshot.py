@@ -8,6 +8,8 @@ kinds, such as files, which are hidden from it.
 from __future__ import annotations
 
 import copy
+import datetime
+import decimal
 import functools
 import itertools
 import operator
@@ -16,7 +18,7 @@ import re
 import sys
 import types
 import weakref
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -48,6 +50,15 @@ _NAMES = (
     np.ufunc,
     getattr(torch.library, "CustomOpDef", ()),  # whose code runs at every step, as that of any operator
     types.GetSetDescriptorType,
+    types.UnionType,
+    types.GenericAlias,
+    torch.finfo,
+    torch.iinfo,
+    np.dtype,
+    decimal.Decimal,
+    datetime.timedelta,
+    datetime.date,
+    operator.itemgetter,
     types.MemberDescriptorType,
     pint.Unit,
     pint.UnitRegistry,
@@ -75,12 +86,14 @@ def _is_leaf(value: Any) -> bool:
         return value.__self__ is None or _is_leaf(value.__self__) or isinstance(value.__self__, type)
     if isinstance(value, _CACHED):
         return from_trusted_module(value)
+    if isinstance(value, Tensor):  # others than parameters may have attributes; those of parameters may not be read
+        return isinstance(value, nn.Parameter)
     return isinstance(value, _LEAVES) and not (is_constant(value) and is_extended(value))
 
 
 def is_extended(value: Any) -> bool:
     """Whether the class of a value is written in Python, and gives it attributes of its own."""
-    return bool(type(value).__flags__ & _HEAP_TYPE) and hasattr(value, "__dict__")
+    return bool(type(value).__flags__ & _HEAP_TYPE) and (hasattr(value, "__dict__") or bool(_attributes(value)))
 
 
 def from_trusted_module(thing: Any) -> bool:
@@ -150,7 +163,12 @@ class Snapshot:
             self.parts[id(value)] = _Part(label, read, functools.partial(kind.restore, held), read(), held)
             waiting += [(f"{label}{name}", part) for name, part in kind.inside(value)]
             if kind not in _WHOLE and is_extended(value):  # such as a class of one's own that is a dict
-                waiting += [(label, value.__dict__), ("", type(value))]
+                self._take_attributes(label, value)
+                waiting += _OBJECT.inside(value)
+
+    def _take_attributes(self, label: str, value: Any) -> None:
+        read = functools.partial(_OBJECT.read, value)
+        self.parts[id(value), ""] = _Part(label, read, functools.partial(_OBJECT.restore, value), read(), value)
 
     def take_name(self, label: str, namespace: dict[str, Any], name: str) -> None:
         """Note one name of a namespace, such as a global variable, and what it holds."""
@@ -281,9 +299,10 @@ def _set_module(reference: weakref.ref[nn.Module], held: list[Any]) -> None:
 
 
 def _inside_module(module: nn.Module) -> list[tuple[str, Any]]:
-    held = _module(module)
+    held, registered = _module(module), {*map(id, module._buffers.values())}
     n = len(held) // 2
-    return [*((f".{name}", value) for name, value in zip(held[:n], held[n:], strict=True)), ("", type(module))]
+    inside = zip(held[:n], held[n:], strict=True)
+    return [*((f".{name}", value) for name, value in inside if id(value) not in registered), ("", type(module))]
 
 
 def _attributes(value: Any) -> dict[str, Any]:
@@ -297,7 +316,11 @@ def _attributes(value: Any) -> dict[str, Any]:
 
 def _slots(cls: type) -> Iterable[str]:
     slots = vars(cls).get("__slots__", ())
-    return [name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__")]
+    names = (slots,) if isinstance(slots, str) else slots
+    private = f"_{cls.__name__.lstrip('_')}"  # as Python calls them
+    return [
+        f"{private}{n}" if n.startswith("__") else n for n in names if not (n.startswith("__") and n.endswith("__"))
+    ]
 
 
 #: The slots of classes, which never change.
@@ -434,6 +457,7 @@ _COUNTED = _Kind(lambda cls: [Recipe.changes], _keep, _inside_class)
 _GENERATOR = _Kind(_generator, _set_generator, _nothing)
 _KINDS: list[tuple[Any, _Kind]] = [
     (nn.Module, _Kind(_of_module, _set_module, _inside_module)),
+    (defaultdict, _Kind(_items, _set_items, lambda d: [*_named(d), (" factory", d.default_factory)])),
     (dict, _Kind(_items, _set_items, _named)),
     ((list, deque, set, bytearray), _Kind(list, _set_sequence, _numbered)),
     ((tuple, frozenset), _Kind(_fixed, _keep, _numbered)),
@@ -457,8 +481,14 @@ _OBJECT = _Kind(
     lambda value: _of_attributes(_attributes(value), type(value)),
 )
 
+_TENSOR = _OBJECT._replace(inside=lambda value: [] if from_trusted_module(type(value)) else _OBJECT.inside(value))
 #: The kinds that look at the attributes of an object by themselves.
-_WHOLE = (_OBJECT, _COUNTED, *(kind for types_, kind in _KINDS if types_ in (nn.Module, types.FunctionType, type)))
+_WHOLE = (
+    _OBJECT,
+    _TENSOR,
+    _COUNTED,
+    *(kind for types_, kind in _KINDS if types_ in (nn.Module, types.FunctionType, type)),
+)
 #: Functions that remember what they have returned.
 _CACHED = type(functools.lru_cache(len))
 
@@ -467,6 +497,8 @@ def _kind_of(value: Any) -> _Kind | None:
     """None for a leaf, and for what a snapshot cannot look into."""
     if isinstance(value, (types.ModuleType, _CACHED)):
         return None
+    if isinstance(value, Tensor):
+        return _TENSOR
     if isinstance(value, _BOUND) and _kind_of(value.__self__) is None:
         return None
     for types_, kind in _KINDS:

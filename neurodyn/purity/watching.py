@@ -72,10 +72,24 @@ _STORES = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
 #: What a tensor without values, which stands for a parameter, answers in another way.
 _OF_TENSORS = frozenset(
-    "requires_grad grad grad_fn is_leaf retains_grad is_inference _version _base data_ptr tolist".split()
+    "requires_grad grad grad_fn is_leaf retains_grad is_inference _version _base data_ptr tolist initial_seed".split()
 )
-_QUESTIONS = (torch.is_grad_enabled, torch.is_inference_mode_enabled, torch.initial_seed, torch.get_rng_state)
-_TYPES = (nn.Parameter, nn.Buffer)
+#: Functions of torch that answer of tensors, or of what a program is found by; the others with such names are refused.
+_ANSWERED = frozenset(
+    "is_tensor is_floating_point is_complex is_conj is_neg is_signed is_same_size is_nonzero is_storage "
+    "get_default_dtype get_default_device is_autocast_enabled get_autocast_dtype".split()
+)
+_QUESTIONS = (torch.initial_seed, torch.random.initial_seed, nn.Parameter, nn.Buffer, torch.default_generator)
+#: Names by which an attribute is read whose own name is data.
+_BY_NAME = frozenset("getattr hasattr vars attrgetter methodcaller __dict__ __getattribute__".split())
+#: Names in code that draws from the global generators of Python, NumPy and torch, or sets them.
+_DRAWING = (
+    frozenset("random seed gauss uniform choice choices shuffle sample randint randrange setstate".split()),
+    frozenset("random rand randn randint seed normal uniform choice permutation shuffle poisson binomial".split()),
+    frozenset("seed manual_seed set_rng_state fork_rng".split()),
+)
+#: Methods that nobody calls by their names.
+_CALLED = re.compile(r"forward$|__(?!init__|new__|del__|reduce|init_subclass__|set_name__|deepcopy__|copy__)")
 
 
 _ATTRIBUTE, _ITEMS = re.compile(r"\.(\w+)"), re.compile(r"\[[^\]]*\]")
@@ -109,6 +123,8 @@ class Watching:
         self.attributes: set[str] = set()
         self.nested: set[types.CodeType] = set()
         self.of_tensors = {name for t in (*net.parameters(), *net.buffers()) for name in vars(t)}
+        self.by_name, self.drew = False, False
+        self.operators: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         self.reason = ""
 
     def __enter__(self) -> Watching:
@@ -116,6 +132,9 @@ class Watching:
         self.collects = gc.isenabled()
         gc.disable()  # what a collection calls is not part of the step
         self.generators = generator_states()
+        if not self.strict:  # tensors have values, and the operators that draw do so
+            self.operators = around_operators(self._note)
+            self.operators.__enter__()
         self.profile = sys.getprofile()
         if isinstance(self.profile, Profiler):  # of cProfile, which Python can pause and cannot set again
             self.profile.disable()
@@ -124,6 +143,7 @@ class Watching:
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         sys.setprofile(None)
+        self.operators.__exit__(kind, error, traceback)
         if isinstance(self.profile, Profiler):
             self.profile.enable()
         else:
@@ -134,8 +154,13 @@ class Watching:
         changed = self.objects.change() or self.reads.change()
         self.objects.restore()
         self.reads.restore()
-        if generator_states() != self.generators:
-            restore_generators(self.generators)
+        now = generator_states()
+        held = [
+            a if a != b and self._has_drawn(i) else None
+            for i, (a, b) in enumerate(zip(self.generators, now, strict=True))
+        ]
+        if any(state is not None for state in held):
+            restore_generators(held)
             changed = changed or "the state of a random generator"
         if self.reason:  # the step may have caught the exception that stopped it
             raise NotCompilable(self.reason) from None
@@ -144,12 +169,23 @@ class Watching:
         if changed:
             raise NotCompilable(f"its step changes {changed}") from None
 
+    @contextlib.contextmanager
+    def _note(self, operator: Any, classes: Any) -> Iterator[None]:
+        self.drew |= torch.Tag.nondeterministic_seeded in getattr(operator, "tags", ())
+        yield
+
+    def _has_drawn(self, i: int) -> bool:
+        """Whether the step may have used the i-th global generator, and no other thread."""
+        return threading.active_count() == 1 or self.drew or not _DRAWING[i].isdisjoint(self.attributes)
+
     def _event(self, frame: types.FrameType, event: str, argument: Any) -> None:
         if event == "call":
             if frame.f_code not in self.codes:
                 self.codes.add(frame.f_code)
                 if _is_users(frame):
                     self._enter(frame)
+        elif event == "c_call" and isinstance(getattr(argument, "__self__", None), random.Random) and _is_users(frame):
+            self.drew = True
         elif event == "c_call" and not _is_pure(argument) and _is_users(frame):
             self._stop(frame, f"calls {_name_of(argument)}, whose effects cannot be seen")
 
@@ -157,10 +193,12 @@ class Watching:
         """Note what a function can read, before it does."""
         code, loaded = frame.f_code, None
         texts = [text for text in code.co_consts if isinstance(text, str)]  # names that getattr may be given
+        by_name = not _BY_NAME.isdisjoint(code.co_names)
+        self.by_name |= by_name
         self.attributes.update(code.co_names, texts)
         if (name := self._hidden()) is not None:
             self._stop(frame, f"may read {name}, an object that the engine cannot look into")
-        if asked := self.of_tensors.intersection((*code.co_names, *texts)):
+        if asked := self.of_tensors if by_name else self.of_tensors.intersection((*code.co_names, *texts)):
             self._stop(frame, f"reads {min(asked)}, an attribute of a parameter or buffer, which a trace lacks")
         if asked := _OF_TENSORS & set(texts):
             self._stop(frame, f"may ask a tensor for .{min(asked)}, and a trace would answer in another way")
@@ -178,6 +216,8 @@ class Watching:
                 loaded = name, frame.f_globals[name]
             elif instruction.opname in _ATTRIBUTES and loaded is not None and isinstance(loaded[1], types.ModuleType):
                 module = loaded[1]
+                if module.__name__.startswith("torch.backends"):
+                    self._stop(frame, f"reads {loaded[0]}.{name}, a setting that may change")
                 if name in vars(module) and not is_trusted_name(module.__name__):
                     self.reads.take_name(f"{loaded[0]}.{name}", vars(module), name)
                 loaded = f"{loaded[0]}.{name}", getattr(module, name, None)
@@ -194,7 +234,7 @@ class Watching:
     def _check_read(self, frame: types.FrameType, loaded: tuple[str, Any] | None) -> None:
         if loaded is None:
             return
-        if any(loaded[1] is asked for asked in (*_QUESTIONS, *_TYPES)):
+        if any(loaded[1] is asked for asked in _QUESTIONS) or _asks_torch(loaded[1]):
             self._stop(frame, f"asks {loaded[0]}, and a trace would answer in another way")
         if is_hidden(loaded[1]):
             self._stop(frame, f"reads {loaded[0]}, a {type(loaded[1]).__name__} that the engine cannot look into")
@@ -208,9 +248,15 @@ class Watching:
         """Something that a snapshot cannot look into, in an attribute that the code names or a global that it reads."""
         for label in (*self.objects.hidden, *self.reads.hidden):
             names = _ATTRIBUTE.findall(_ITEMS.sub("", label))
-            if not names or names[-1] in self.attributes:
+            if not names or self.by_name or names[-1] in self.attributes or _CALLED.match(names[-1]):
                 return label
         return None
+
+
+def _asks_torch(value: Any) -> bool:
+    """Whether a value tells what torch is set to, which a program may not be found by."""
+    name = getattr(value, "__name__", "") if callable(value) else ""
+    return name.startswith(("is_", "get_")) and name not in _ANSWERED and getattr(torch, name, None) is value
 
 
 def operators_unseen() -> contextlib.AbstractContextManager[Any]:

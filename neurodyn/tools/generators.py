@@ -24,14 +24,17 @@ def generator_states() -> list[Any]:
 
 
 def restore_generators(held: list[Any]) -> None:
-    """Put such states back."""
-    kind, words, *rest = held[1]
-    random.setstate(held[0])
-    np.random.set_state((kind, np.frombuffer(words, np.uint32), *rest))  # noqa: NPY002
-    own, *cuda = [torch.frombuffer(bytearray(state), dtype=torch.uint8) for state in held[2]]
-    torch.set_rng_state(own)
-    for device, state in enumerate(cuda):
-        torch.cuda.set_rng_state(state, device)
+    """Put such states back, but for those that are None."""
+    if held[0] is not None:
+        random.setstate(held[0])
+    if held[1] is not None:
+        kind, words, *rest = held[1]
+        np.random.set_state((kind, np.frombuffer(words, np.uint32), *rest))  # noqa: NPY002
+    if held[2] is not None:
+        own, *cuda = [torch.frombuffer(bytearray(state), dtype=torch.uint8) for state in held[2]]
+        torch.set_rng_state(own)
+        for device, state in enumerate(cuda):
+            torch.cuda.set_rng_state(state, device)
 
 
 @contextlib.contextmanager

@@ -5,8 +5,13 @@ from __future__ import annotations
 import cProfile
 import functools
 import itertools
+import operator
 import random
 import sys
+import threading
+import time
+import warnings
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -240,6 +245,44 @@ def remembered() -> float:
 CONSTANT = torch.full((4,), 2.0)
 
 
+def counting() -> Any:
+    it = itertools.count()
+    return lambda net: float(next(it))
+
+
+def ticks(net: Any) -> float:
+    net.marked.n = getattr(net.marked, "n", 0) + 1
+    return float(net.marked.n)
+
+
+class Calling:
+    def __init__(self) -> None:
+        it = itertools.count()
+        self.next = lambda: next(it)
+
+    def __call__(self, net: Any) -> float:
+        return float(self.next())
+
+
+class Slots:
+    __slots__ = ("__n",)
+
+    def __init__(self) -> None:
+        self.__n = 0
+
+    def tick(self) -> float:
+        self.__n += 1
+        return float(self.__n)
+
+
+class Extended(list):
+    __slots__ = ("n",)
+
+    def tick(self) -> float:
+        self.n = getattr(self, "n", 0) + 1
+        return float(self.n)
+
+
 class Asking(nn.Module):
     """Multiplies by a number that it asks for in a way that a trace cannot follow."""
 
@@ -249,6 +292,8 @@ class Asking(nn.Module):
         self.log, self.config, self.count = Log(), Config(), {"t": itertools.count()}
         self.config.gain, self.w.gain = 1.0, 2.0
         self.next, self.large, self.module = itertools.count().__next__, [np.ones(200_000)], paths
+        self.which, self.slots, self.extended, self.marked = "next", Slots(), Extended(), torch.zeros(2)
+        self.kept, self.rates, self.gain_name = [self.w], {self.w: 3.0}, "gain"
 
     def forward(self, x: Tensor) -> Tensor:
         return self.lif(x) * self.w * self.asks(self)
@@ -291,17 +336,39 @@ QUESTIONS = {
     "the class of a parameter": lambda net: 2.0 if isinstance(net.w, nn.Parameter) else 1.0,
     "an attribute of a parameter": lambda net: net.w.gain,
     "the list of a global tensor": lambda net: CONSTANT.tolist()[0],
+    "an attribute whose name is data": lambda net: float(getattr(net, net.which)()),
+    "an attribute in vars": lambda net: float(vars(net)[net.which]()),
+    "private slots": lambda net: net.slots.tick(),
+    "slots of a list": lambda net: net.extended.tick(),
+    "an attribute of a tensor": ticks,
+    "the name of the class of a parameter": lambda net: 2.0 if type(net.w).__name__ == "Parameter" else 1.0,
+    "the identity of a parameter": lambda net: 2.0 if net.w is net.kept[0] else 1.0,
+    "a table by parameter": lambda net: net.rates.get(net.w, 1.0),
+    "an attribute of a parameter whose name is data": lambda net: getattr(net.w, net.gain_name, 1.0),
+    "the precision of products": lambda net: 2.0 if torch.get_float32_matmul_precision() == "highest" else 1.0,
+    "the number of threads": lambda net: float(torch.get_num_threads()),
+    "anomaly mode": lambda net: 2.0 if torch.is_anomaly_enabled() else 1.0,
+    "a setting of a backend": lambda net: 2.0 if torch.backends.mkldnn.enabled else 1.0,
+    "the seed of the generator": lambda net: 1.0 + torch.default_generator.initial_seed() % 7,
 }
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+#: The same, each made anew.
+COUNTERS = {
+    "an iterator as a default": lambda: lambda net, it=itertools.count(): float(next(it)),
+    "an iterator in a closure": counting,
+    "an iterator in an object that is called": Calling,
+}
+
+
+@pytest.mark.parametrize("question", [*QUESTIONS, *COUNTERS])
 def test_what_a_trace_would_answer_in_another_way_is_asked_at_every_step(question: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(paths, "GAIN", 1.0, raising=False)
     xs = 3 * torch.rand(5, 2, 4)
 
     def twice(compile: bool) -> Tensor:
         """Two runs, with other answers for the second one."""
-        net, ys = Asking(QUESTIONS[question]), []
+        net, ys = Asking(COUNTERS[question]() if question in COUNTERS else QUESTIONS[question]), []
         for gain in (1.0, 4.0):
             monkeypatch.setattr(paths, "GAIN", gain)
             torch.manual_seed(int(gain))
@@ -316,6 +383,67 @@ def test_what_a_trace_would_answer_in_another_way_is_asked_at_every_step(questio
         plain = twice(False)
     assert torch.equal(compiled, plain)
     assert plain.any()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [int | None, list[int], torch.finfo(torch.float32), operator.itemgetter(0), Decimal(2), np.dtype("f8")],
+)
+def test_constants_of_the_standard_library_are_no_reason(value: Any, monkeypatch: Any) -> None:
+    monkeypatch.setitem(globals(), "VALUE", value)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lif = nd.LIF(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.lif(x) if VALUE else x  # noqa: F821
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nd.unroll(Net(), torch.rand(2, 2, 4))
+
+
+def test_attention_without_dropout_is_compiled() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention, self.lif = nn.MultiheadAttention(4, 2, batch_first=True), nd.LIF((3, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.lif(self.attention(x, x, x, need_weights=False)[0])
+
+    net, xs = Net().double(), torch.rand(2, 2, 3, 4, dtype=torch.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compiled = nd.unroll(net, xs)
+    torch.testing.assert_close(compiled, nd.unroll(net, xs, compile=False))
+
+
+def test_a_thread_that_draws_is_no_reason() -> None:
+    """The global generators belong to all threads; what another one has drawn meanwhile is not drawn again."""
+    stop, drawn = threading.Event(), []
+
+    def draw() -> None:
+        while not stop.is_set():
+            drawn.append((random.random(), np.random.rand()))  # noqa: NPY002
+            time.sleep(0)
+
+    random.seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            nd.unroll(nd.LIF(4), torch.rand(5, 2, 4))
+    finally:
+        stop.set()
+        thread.join()
+    random.seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    assert drawn == [(random.random(), np.random.rand()) for _ in drawn]  # noqa: NPY002
 
 
 def test_attributes_of_classes_of_ones_own_are_seen_to_change() -> None:
