@@ -32,7 +32,7 @@ class PinskyRinzel(Firing):
     Input: current I into the soma in pA, and optionally ``dendrite``, the current $I_d$ into the dendrite (each a
     tensor or a `Current`, which sees the potential of its compartment), and ``delta`` in mV; ``(*batch, *size)``.
     Output: spikes, 0 or 1, of the same shape. States: V, V_d in mV, gates h, n, s, c, q, and Ca, near rest. Take dt of
-    0.05 ms or less.
+    0.05 ms or less. In float16 its gradients overflow during a spike; bfloat16 and float32 have the range.
 
     Source: Pinsky and Rinzel (1994), Intrinsic and network rhythmogenesis in a reduced Traub model for CA3 neurons,
     Journal of Computational Neuroscience 1, with the erratum of 1995; potentials are absolute, with 0 mV of the paper
