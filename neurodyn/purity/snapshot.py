@@ -81,7 +81,7 @@ def is_hidden(value: object) -> bool:
 def _is_leaf(value: Any) -> bool:
     """Whether there is nothing in a value that could change."""
     if isinstance(value, types.ModuleType):  # one of the user's is read name by name
-        return is_trusted_name(value.__name__) or value.__name__.partition(".")[0] in sys.stdlib_module_names
+        return _is_libraries(value.__name__)
     if isinstance(value, _BOUND):
         return value.__self__ is None or _is_leaf(value.__self__) or isinstance(value.__self__, type)
     if isinstance(value, _CACHED):
@@ -89,6 +89,11 @@ def _is_leaf(value: Any) -> bool:
     if isinstance(value, Tensor):  # others than parameters may have attributes; those of parameters may not be read
         return isinstance(value, nn.Parameter)
     return isinstance(value, _LEAVES) and not (is_constant(value) and is_extended(value))
+
+
+def _is_libraries(module: str) -> bool:
+    """Whether a module is one of torch, NumPy, this library or the standard library."""
+    return is_trusted_name(module) or module.partition(".")[0] in sys.stdlib_module_names
 
 
 def is_extended(value: Any) -> bool:
@@ -354,7 +359,7 @@ def _set_class(cls: type, held: list[Any]) -> None:
 
 
 def _inside_class(cls: type) -> list[tuple[str, Any]]:
-    own = [] if from_trusted_module(cls) else [(f".{name}", value) for name, value in vars(cls).items()]
+    own = [] if _is_libraries(cls.__module__) else [(f".{name}", value) for name, value in vars(cls).items()]
     return [*own, *(("", base) for base in (*cls.__bases__, type(cls)))]
 
 

@@ -72,7 +72,7 @@ _STORES = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
 #: What a tensor without values, which stands for a parameter, answers in another way.
 _OF_TENSORS = frozenset(
-    "requires_grad grad grad_fn is_leaf retains_grad is_inference _version _base data_ptr tolist initial_seed".split()
+    "grad grad_fn is_leaf retains_grad is_inference _version _base data_ptr tolist initial_seed".split()
 )
 #: Functions of torch that answer of tensors, or of what a program is found by; the others with such names are refused.
 _ANSWERED = frozenset(
@@ -89,7 +89,9 @@ _DRAWING = (
     frozenset("seed manual_seed set_rng_state fork_rng".split()),
 )
 #: Methods that nobody calls by their names.
-_CALLED = re.compile(r"forward$|__(?!init__|new__|del__|reduce|init_subclass__|set_name__|deepcopy__|copy__)")
+_CALLED = re.compile(
+    r"forward$|__(?!init__|new__|del__|class_getitem__|reduce|init_subclass__|set_name__|deepcopy__|copy__)"
+)
 
 
 _ATTRIBUTE, _ITEMS = re.compile(r"\.(\w+)"), re.compile(r"\[[^\]]*\]")

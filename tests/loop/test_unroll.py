@@ -9,6 +9,7 @@ from torch import nn
 
 import neurodyn as nd
 from neurodyn import units as u
+from neurodyn.core.states import pure
 from neurodyn.engine import compiled_chunk
 
 
@@ -94,7 +95,7 @@ def test_gradcheck_through_the_smooth_part():
         for x in xs:
             tensors = dict(zip(names, values, strict=True)) | states
             torch.func.functional_call(net, tensors, (x,))
-            _, states = nd.states.pure(net, tensors, x)
+            _, states = pure(net, tensors, x)
             total = total + states["3.V"]
         return total
 

@@ -138,6 +138,7 @@ def test_no_gap_between_reset_and_threshold_is_an_error(model: Model):
         "BRF": {"V_th": 0 * u.mV},
         "HH": {"V_th": -54.387 * u.mV},
         "MorrisLecar": {"V_th": -60 * u.mV},
+        "PinskyRinzel": {"V_th": -60 * u.mV},
         "GIF": {"Theta_inf": -70 * u.mV},
         "Izhikevich": {"c": 30 * u.mV},
     }.get(model.name, {"V_th": -7 * u.mV, "V_reset": -7 * u.mV})
@@ -159,7 +160,7 @@ def test_a_current_that_ignores_the_potential_is_a_tensor(model: Model):
     spikes, states = [], []
     xs = model.input(60, 2, 5)
     for wrap in (lambda x: x, lambda x: nd.Current(lambda V: x, x)):
-        neuron = model(5, dt=0.5 * u.ms)
+        neuron = model(5, dt=(0.1 if model.name == "PinskyRinzel" else 0.5) * u.ms)
         spikes.append(torch.stack([neuron(wrap(x), delta=0.1 * torch.ones_like(x)) for x in xs]))
         states.append(torch.stack(list(nd.get_states(neuron).values())))
     assert spikes[0].any()
