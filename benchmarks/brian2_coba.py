@@ -9,32 +9,16 @@ import sys
 from pathlib import Path
 
 import brian2 as b2
-import numpy as np
+from brian2_neurons import build_and_run, neurons, save, start
 
-scale, seconds, folder = int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])
-n, exc = 4000 * scale, 3200 * scale
-b2.set_device("cpp_standalone", directory=str(folder / "code"), build_on_run=False)
-b2.defaultclock.dt = 0.1 * b2.ms
-neurons = b2.NeuronGroup(
-    n,
-    """dv/dt = (ge*(0*mV - v) + gi*(-80*mV - v) - (v + 60*mV))/(20*ms) : volt (unless refractory)
-    dge/dt = -ge/(5*ms) : 1
-    dgi/dt = -gi/(10*ms) : 1""",
-    threshold="v >= -50*mV",
-    reset="v = -60*mV",
-    refractory=5 * b2.ms,
-    method="exponential_euler",
-)
-E = b2.Synapses(neurons[:exc], neurons, on_pre="ge += 0.6")
-I = b2.Synapses(neurons[exc:], neurons, on_pre="gi += 6.7")
+scale, seconds, folder = float(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])
+n, exc = round(4000 * scale), round(3200 * scale)
+group = neurons(n, folder)
+E = b2.Synapses(group[:exc], group, on_pre="ge += 0.6")
+I = b2.Synapses(group[exc:], group, on_pre="gi += 6.7")
 E.connect(p=80 / n)
 I.connect(p=80 / n)
-neurons.v = "-65*mV + 5*mV*randn()"
-neurons.ge, neurons.gi = "4 + 1.5*randn()", "20 + 12*randn()"
-spikes = b2.SpikeMonitor(neurons)
+start(group)
+spikes = b2.SpikeMonitor(group)
 b2.run(seconds * b2.second)
-b2.device.build(directory=str(folder / "code"), run=True, compile=True, with_output=False)
-info = (folder / "code" / "results").glob("last_run_info*.txt")
-elapsed = float(next(info).read_text().split()[0])
-steps = np.round(spikes.t / b2.defaultclock.dt).astype(np.int64)
-np.savez(folder / "run.npz", elapsed=elapsed, steps=steps, neurons=np.asarray(spikes.i))
+save(folder, build_and_run(folder), spikes)

@@ -43,6 +43,11 @@ def peer(python: Path, name: str, scale: float, seconds: float) -> tuple[float, 
             return float(run["elapsed"]), run["steps"], run["weights"].tolist() if "weights" in run else []
 
 
+def mean_rate(fired: np.ndarray, n: int, steps: int) -> float:
+    """That of n neurons in Hz, after the transient, from the step of each spike."""
+    return (fired >= TRANSIENT).sum() / n / max(steps - TRANSIENT, 1) * 1e4
+
+
 def run(options: Options) -> list[Comparison]:
     """Time of a step, and the rates, at two sizes."""
     return [compare(scale, options) for scale in ((0.02,) if options.toy else (1, 10))]
@@ -72,6 +77,6 @@ def compare(scale: float, options: Options) -> Comparison:
     torch.set_num_threads(threads)
     print(comparison, flush=True)
     for name, runs in spikes.items():
-        rates = [(fired >= TRANSIENT).sum() / n / max(steps - TRANSIENT, 1) * 1e4 for fired in runs]
+        rates = [mean_rate(fired, n, steps) for fired in runs]
         print(f"  {name}: {', '.join(f'{rate:.2f}' for rate in rates)} Hz")
     return comparison

@@ -18,7 +18,7 @@ import neurodyn as nd
 from neurodyn import units as u
 from neurodyn.examples.vogels_abbott import VogelsAbbott
 
-from .coba import TRANSIENT, peer
+from .coba import mean_rate, peer
 from .timing import Comparison, Options
 
 
@@ -71,8 +71,9 @@ def run(options: Options) -> list[Comparison]:
             else:
                 elapsed, fired, weights = peer(python, "brian2_plastic", scale, seconds)
             comparison.costs[name].append(elapsed / steps * 1e6)
-            rate = (fired >= TRANSIENT).sum() / n / max(steps - TRANSIENT, 1) * 1e4
-            lines.append(f"  {name}: {rate:.2f} Hz, mean weights {weights[0]:.3f} and {weights[1]:.3f}")
+            lines.append(
+                f"  {name}: {mean_rate(fired, n, steps):.2f} Hz, mean weights {weights[0]:.3f} and {weights[1]:.3f}"
+            )
     torch.set_num_threads(threads)
     print(comparison, *lines, sep="\n", flush=True)
     return [comparison]

@@ -191,7 +191,7 @@ def _count(connection: Any, x: Tensor) -> tuple[Tensor, float]:
         ones.weight.fill_(1.0)
         return counts, ones(torch.ones_like(here[0, :1])).sum().item()
     if isinstance(connection, Sparse):
-        source = torch.repeat_interleave(connection.indptr.diff())
+        source = connection.pre_index
         fan = torch.bincount(source[connection.weight.expand(source.shape) != 0], minlength=len(connection.indptr) - 1)
         dense = float(len(source))
     else:

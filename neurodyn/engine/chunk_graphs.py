@@ -171,18 +171,17 @@ class StepParts:
         grads = dict(zip(self.step.differentiable, self.grads, strict=True))
         independent = {*self.pulled} - {*_computed_from(self.step.graph, self.grads)}
         outs, carried = [{grads[i] for i in results if (i < n) is out and i in grads} for out in (True, False)]
-        reached, before = [False] * len(self.pulled), set()
+        reached, last = [False] * len(self.pulled), len(floating)
         for _ in range(T):  # backward
             found = _computed_from(self.step.graph, outs | carried).keys() | independent
             of_step = [node is not None and node in found for node in self.pulled]
-            last = len(floating)  # of the states, the gradient of the first step counts; of the others, that of any
+            # Of the states the gradient of the first step counts, of the others that of any.
             reached = [*of_step[:last], *(a or b for a, b in zip(reached[last:], of_step[last:], strict=True))]
-            before, carried = (
-                carried,
-                {grads[n + i] for i, is_read in zip(floating, of_step, strict=False) if is_read and n + i in grads},
-            )
-            if carried == before:
+            read = [n + i for i, is_read in zip(floating, of_step, strict=False) if is_read]
+            following = {grads[i] for i in read if i in grads}
+            if following == carried:
                 break
+            carried = following
         return reached
 
 

@@ -7,7 +7,7 @@ which the plain loop itself changes if its inputs are changed by a few units of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -60,7 +60,7 @@ def prove(
             return _loop(net, spec, *tensors)
 
         wanted = _results(program, given, plain_loop)
-        own = _own_loop(net, spec, given[0], given[2])
+        own = _named(*_own_loop(net, spec, given[0], given[2]))
         if any(bool(mask.any()) for mask in _different(wanted, own).values()):
             return "its step asks a parameter for more than its values, such as its class, identity or attributes"
         differs = _different(compiled, wanted)
@@ -86,31 +86,41 @@ def _without_graph(value: Tensor) -> Tensor:
 
 def _loop(net: nn.Module, spec: TreeSpec, states: Any, fixed: Any, xs: Any) -> tuple[list[Tensor], list[Tensor]]:
     """The plain loop as a function of its tensors."""
-    names, known = list(held_states(net)), dict(zip(constants(net), fixed, strict=True))
-    now, rows = dict(zip(names, states, strict=True)), []
+    known = dict(zip(constants(net), fixed, strict=True))
+    now = dict(zip(held_states(net), states, strict=True))
+
+    def step(*x: Any) -> Any:
+        nonlocal now
+        y, now = pure(net, known | now, *x)
+        return y
+
     with same_tensors(net):
-        for t in range(len(xs[0])):
-            y, now = pure(net, known | now, *tree_unflatten([x[t] for x in xs], spec))
-            rows.append(tree_leaves(y))
-    return [torch.stack(list(out)) for out in zip(*rows, strict=True)], list(now.values())
+        return _outs(step, spec, xs), list(now.values())
 
 
-def _own_loop(net: nn.Module, spec: TreeSpec, states: Sequence[Tensor], xs: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Outputs and final states of the plain loop on the module itself, whose parameters nothing stands for."""
-    rows = []
+def _own_loop(net: nn.Module, spec: TreeSpec, states: Any, xs: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """The plain loop on the module itself, whose parameters nothing stands for."""
     with same_tensors(net):
         for (place, name), value in zip(state_places(net), states, strict=True):
             place[name] = value
-        for t in range(len(xs[0])):
-            rows.append(tree_leaves(net(*tree_unflatten([x[t] for x in xs], spec))))
-        final = list(held_states(net).values())
-    found = {f"output {i}": torch.stack(list(out)).detach() for i, out in enumerate(zip(*rows, strict=True))}
+        return _outs(net, spec, xs), list(held_states(net).values())
+
+
+def _outs(step: Callable[..., Any], spec: TreeSpec, xs: Sequence[Tensor]) -> list[Tensor]:
+    """The outputs of all steps, one after the other."""
+    rows = [tree_leaves(step(*tree_unflatten([x[t] for x in xs], spec))) for t in range(len(xs[0]))]
+    return [torch.stack(list(out)) for out in zip(*rows, strict=True)]
+
+
+def _named(outs: Sequence[Tensor], final: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Outputs and final states by what they are called in messages."""
+    found = {f"output {i}": out.detach() for i, out in enumerate(outs)}
     return found | {f"state {i}": value.detach() for i, value in enumerate(final)}
 
 
 def _results(program: Program, given: Sequence[Sequence[Tensor]], run: Any) -> dict[str, Tensor]:
     """Outputs, final states and gradients, by what they are called in messages."""
-    signature, k = program.step.signature, len(program.step.outs)
+    signature = program.step.signature
     leaves = [value for kind in given for value in kind]
     if program.differentiable:
         for i in signature.sources:
@@ -118,8 +128,7 @@ def _results(program: Program, given: Sequence[Sequence[Tensor]], run: Any) -> d
     n, m = len(given[0]), len(given[0]) + len(given[1])
     with torch.set_grad_enabled(program.differentiable):
         outs, final = run(leaves[:n], leaves[n:m], leaves[m:])
-        results = [*outs, *final]
-        found = {f"output {i}" if i < k else f"state {i - k}": value.detach() for i, value in enumerate(results)}
+        results, found = [*outs, *final], _named(outs, final)
         if program.differentiable:
             pulled = [results[i] for i in program.step.differentiable if results[i].requires_grad]
             weights = [torch.linspace(0.5, 1.5, v.numel(), dtype=v.dtype, device=v.device).view_as(v) for v in pulled]

@@ -272,9 +272,8 @@ def run_program(
     constants = [constant.detach() for constant in constants]
     tensors = [*states, *learned, *xs]
     n, m = len(program.step.outs), len(program.step.outs) + len(states) * attached
-    for i in program.unreached(
-        tuple(range(m)), len(xs[0])
-    ):  # it has no gradient, not one of zeros, and its hooks do not run
+    # What nothing reaches has no gradient, not one of zeros, and its hooks do not run.
+    for i in program.unreached(tuple(range(m)), len(xs[0])):
         tensors[i] = tensors[i].detach()
     copied = [(t, t._version) for t in given if not t.is_contiguous() and not t.is_inference()]
     results = TimeLoop.apply(Call(program, constants, tensors, progress, final, in_place, copied), *tensors)

@@ -43,18 +43,14 @@ def reset_for(net: nn.Module, xs: tuple[Any, ...]) -> None:
     if batches is None:
         batches = _tried(net, xs)
         remember(net, xs, batches)
-    for name, module in named_dynamics(net):
-        if name in batches:
-            module.reset_state(*batches[name])
+    _reset(net, batches)
 
 
 def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
     """The first step of a plain loop, which resets the states of `net` on its way."""
     x = tree_map(lambda value: value[0], xs)
     if (batches := _batches(net, xs)) is not None:
-        for name, module in named_dynamics(net):
-            if name in batches:
-                module.reset_state(*batches[name])
+        _reset(net, batches)
         return net(*x)
     raised: list[Exception] = []
     written = [(t, t.detach().clone(), _version(t)) for t in (*tree_leaves(x), *net.buffers())]
@@ -72,12 +68,16 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
                     tensor.data.copy_(value)
         else:
             batches = _set_batches(net)
-            for name, module in named_dynamics(net):
-                if name in batches and not module.is_set:  # this step has not called it
-                    module.reset_state(*batches[name])
+            _reset(net, batches, unless_set=True)  # those that this step has not called
             remember(net, xs, batches)
             return y
     raise _telling(raised)
+
+
+def _reset(net: nn.Module, batches: Batches, unless_set: bool = False) -> None:
+    for name, module in named_dynamics(net):
+        if name in batches and not (unless_set and module.is_set):
+            module.reset_state(*batches[name])
 
 
 def _version(tensor: Tensor) -> int | None:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from . import native
 from .event import PlainTorchWarning, _InputGrad, _Matmul
+from .event_plain import check_matrix
 
 _ARGUMENTS = (
     "Tensor indptr, Tensor indices, Tensor columns, Tensor order, Tensor rows, Tensor? bound, float room, float share"
@@ -46,13 +47,16 @@ class Matrix(NamedTuple):
 
     @classmethod
     def of(cls, indptr: Tensor, indices: Tensor, n_out: int) -> Matrix:
-        """That of a matrix in CSR form."""
+        """That of a matrix in CSR form.
+
+        Raises:
+            ValueError: row starts or indices that make no such matrix.
+        """
+        check_matrix(indptr, indices, n_out, "event_add_pairs")
         order = torch.sort(indices, stable=True).indices
         ends = torch.bincount(indices, minlength=n_out).cumsum(0).to(torch.int32)
-        sources = torch.repeat_interleave(indptr.diff(), output_size=len(indices))
-        return cls(
-            indptr, indices, torch.cat((ends.new_zeros(1), ends)), order.to(torch.int32), sources[order].to(torch.int32)
-        )
+        rows = sources(indptr, indices)[order].to(torch.int32)
+        return cls(indptr, indices, torch.cat((ends.new_zeros(1), ends)), order.to(torch.int32), rows)
 
 
 def library() -> ctypes.CDLL:
@@ -91,20 +95,31 @@ def add_pairs(
 def plain(weight: Tensor, y: Tensor, x: Tensor, *rest: Any) -> Tensor:
     """The same in plain torch, for all synapses."""
     indptr, indices, *_, bound, room, share = rest
-    pairs = mean_of_pairs(y, x, indptr, indices)
-    if room:
-        pairs = power(1 - weight / bound, room) * pairs
-    if share:
-        pairs = power(weight / bound, share) * pairs
-    weight = weight + pairs
+    if weight.device.type == "cpu":  # elsewhere the device refuses an index
+        check_matrix(indptr, indices, y.shape[-1], "event_add_pairs")
+    weight = weight + softly(mean_of_pairs(y, x, indptr, indices), weight, bound, room, share)
     return weight if bound is None else weight.clamp(bound.clamp(max=0), bound.clamp(min=0))
 
 
 def mean_of_pairs(y: Tensor, x: Tensor, indptr: Tensor, indices: Tensor) -> Tensor:
     """The mean over the batch of y_j x_i for each synapse."""
-    sources = torch.repeat_interleave(indptr.diff(), output_size=len(indices))
-    pairs = y.index_select(-1, indices) * x.index_select(-1, sources)
+    pairs = y.index_select(-1, indices) * x.index_select(-1, sources(indptr, indices))
     return pairs.mean(tuple(range(pairs.dim() - 1))) if pairs.dim() > 1 else pairs
+
+
+def sources(indptr: Tensor, indices: Tensor) -> Tensor:
+    """The input of each synapse; repeat_interleave would write anywhere for row starts that do not grow."""
+    places = torch.arange(len(indices), dtype=indptr.dtype, device=indptr.device)
+    return torch.searchsorted(indptr, places, right=True) - 1
+
+
+def softly(change: Tensor, weight: Tensor, bound: Any, room: float, share: float) -> Tensor:
+    r"""$(1 - z)^{room} z^{share}$ times `change`, with $z = w / bound$: less of it near a bound."""
+    if room:
+        change = power(1 - weight / bound, room) * change
+    if share:
+        change = power(weight / bound, share) * change
+    return change
 
 
 def power(z: Tensor, exponent: float) -> Tensor:

@@ -11,7 +11,7 @@ from .. import units as u
 from ..core.dynamics import Dynamics, UnsetState
 from ..core.fields import Keyword, State, check, keyword, state
 from ..core.loading import take_shape
-from ..ops.add_pairs import add_pairs, power
+from ..ops.add_pairs import add_pairs, softly
 from .synapses import Synapses, kind_of
 
 Weights = Literal["lasting", "restarting", "each"]
@@ -157,12 +157,7 @@ class Plasticity(Dynamics):
         if sparse:
             post, pre = self.layout.flat(post, self.layout.post), self.layout.flat(pre, self.layout.pre)
             return add_pairs(weight, post, pre, self.layout.matrix, self.w_max, room, share)
-        change = self.outer(post, pre)
-        if room:
-            change = power(1 - weight / self.w_max, room) * change
-        if share:
-            change = power(weight / self.w_max, share) * change
-        return self.bounded(weight + change)
+        return self.bounded(weight + softly(self.outer(post, pre), weight, self.w_max, room, share))
 
     def outer(self, post: Tensor, pre: Tensor) -> Tensor:
         """The product of the values of both sides at each synapse; for shared weights the mean over the batch."""

@@ -48,8 +48,9 @@ _CALLED = (types.MethodDescriptorType, types.WrapperDescriptorType)
 _BOUND = (types.BuiltinFunctionType, types.MethodWrapperType)
 _NAMES = (
     np.ufunc,
-    getattr(torch.library, "CustomOpDef", ()),  # whose code runs at every step, as that of any operator
+    getattr(torch.library, "CustomOpDef", ()),  # refused where it is called, as an operator of the user
     types.GetSetDescriptorType,
+    types.MemberDescriptorType,
     types.UnionType,
     types.GenericAlias,
     torch.finfo,
@@ -59,7 +60,6 @@ _NAMES = (
     datetime.timedelta,
     datetime.date,
     operator.itemgetter,
-    types.MemberDescriptorType,
     pint.Unit,
     pint.UnitRegistry,
 )
@@ -144,7 +144,6 @@ class Snapshot:
         Raises:
             NotCompilable: there is too much in it.
         """
-        self.looked_at = None
         waiting = [(label, value)]
         while waiting:
             label, value = waiting.pop()
@@ -164,24 +163,25 @@ class Snapshot:
                 kind = _COUNTED
             # A module lies in a part before it, but for the first, which must not be held by what it remembers.
             held = weakref.ref(value) if isinstance(value, nn.Module) else value
-            read = functools.partial(kind.read, held)
-            self.parts[id(value)] = _Part(label, read, functools.partial(kind.restore, held), read(), held)
+            self._note(
+                id(value), label, held, functools.partial(kind.read, held), functools.partial(kind.restore, held)
+            )
             waiting += [(f"{label}{name}", part) for name, part in kind.inside(value)]
             if kind not in _WHOLE and is_extended(value):  # such as a class of one's own that is a dict
-                self._take_attributes(label, value)
+                read, restore = (functools.partial(f, value) for f in (_OBJECT.read, _OBJECT.restore))
+                self._note((id(value), "attributes"), label, value, read, restore)
                 waiting += _OBJECT.inside(value)
 
-    def _take_attributes(self, label: str, value: Any) -> None:
-        read = functools.partial(_OBJECT.read, value)
-        self.parts[id(value), ""] = _Part(label, read, functools.partial(_OBJECT.restore, value), read(), value)
+    def _note(self, key: Any, label: str, owner: Any, read: Any, restore: Any) -> None:
+        self.looked_at = None
+        self.parts[key] = _Part(label, read, restore, read(), owner)
 
     def take_name(self, label: str, namespace: dict[str, Any], name: str) -> None:
         """Note one name of a namespace, such as a global variable, and what it holds."""
         key = id(namespace), name
         if key not in self.parts:
-            self.looked_at = None
-            read = functools.partial(_read_name, namespace, name)
-            self.parts[key] = _Part(label, read, functools.partial(_restore_name, namespace, name), read(), namespace)
+            read, restore = (functools.partial(f, namespace, name) for f in (_read_name, _restore_name))
+            self._note(key, label, namespace, read, restore)
             if not isinstance(namespace.get(name), types.ModuleType):
                 self.take(label, namespace.get(name))
 

@@ -131,6 +131,7 @@ def changed(name: str, place: int, value: int) -> Matrix:
     ],
 )
 def test_a_wrong_index_is_refused(wrong, words: str) -> None:
+    assert module.prepare()
     found, weight = wrong(), torch.ones(S)
     y, x = torch.ones(M), torch.ones(N)
     (x if words.startswith("ind") else y)[3:] = 0  # the side of which the rows, or the columns, are looked at
@@ -138,7 +139,33 @@ def test_a_wrong_index_is_refused(wrong, words: str) -> None:
         OPS.event_add_pairs(weight, y, x, *found, None, 0.0, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "place", "value", "words"),
+    [
+        ("indices", 3, M, r"indices\[3\] = 15 is out of range; wanted 0 to 14"),
+        ("indices", 3, -1, r"indices\[3\] = -1"),
+        ("indptr", 1, 2**31 - 1, "indptr must hold one start for each input"),
+    ],
+)
+def test_plain_torch_refuses_a_wrong_index_too(name: str, place: int, value: int, words: str) -> None:
+    found, weight = changed(name, place, value), torch.ones(S)
+    with pytest.raises(ValueError, match=words):
+        plain(weight, torch.ones(M), torch.ones(N), *found, None, 0.0, 0.0)
+    with pytest.raises(ValueError, match=words):
+        Matrix.of(found.indptr, found.indices, M)
+
+
+def test_the_input_of_a_synapse_is_one_of_the_inputs_whatever_the_row_starts_are() -> None:
+    found = matrix()
+    assert torch.equal(module.sources(found.indptr, found.indices), torch.repeat_interleave(found.indptr.diff()))
+    for value in (-5, 2**31 - 1):
+        wrong = changed("indptr", 1, value)
+        among = module.sources(wrong.indptr, wrong.indices)
+        assert bool(((among >= 0) & (among < N)).all())
+
+
 def test_other_tensors_are_checked() -> None:
+    assert module.prepare()
     found, weight, y, x = matrix(), torch.ones(S), torch.ones(2, M), torch.ones(2, N)
     for arguments, words in (
         ((weight[:-1], y, x, *found, None, 0.0, 0.0), r"weight has shape \[199\] for 200 synapses"),
