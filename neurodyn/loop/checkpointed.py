@@ -6,7 +6,7 @@ Zhang and Guestrin (2016), Training deep nets with sublinear memory cost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
-from ..core.states import get_states, named_dynamics, pure, set_states
+from ..core.states import constants, get_states, pure, set_states
 from ..engine.memory import GiveBack
-from ..tools.generators import generators_kept
+from ..purity.unchanged import Unchanged
+from ..tools.errors import warn_once
 from ..tools.progress import Quiet
 from ..torch_private import tree_flatten, tree_leaves, tree_map, tree_unflatten
 from .layers import NORMS, layers, runs_on_all_steps
 from .rows import Mode, run_row
-from .start import reset_for
 
 
 def rows(module: nn.Module, apart: bool) -> list[list[nn.Module]]:
@@ -52,64 +52,65 @@ def _keeps_statistics(layer: nn.Module) -> bool:
     return any(isinstance(part, NORMS) or parametrize.is_parametrized(part) for part in parts)
 
 
-def start(row: Sequence[nn.Module], xs: tuple[Any, ...]) -> None:
-    """Reset the states in `row` for the batch of its input."""
-    if len(row) == 1:
-        if not runs_on_all_steps(row[0]):
-            reset_for(row[0], xs)
-        return
-    with torch.no_grad(), generators_kept():  # the later layers learn their batch from one step
-        first: Any = tree_map(lambda x: x[:1], xs)
-        for layer in row:
-            first = first if isinstance(first, tuple) else (first,)
-            start([layer], first)
-            first, _ = run_row([layer], first, Mode(False, Quiet()))
-    for layer in row:
-        for _, module in named_dynamics(layer):
-            module.reset_state(*module.batch)
-
-
 class _Row(nn.Module):
-    """Layers over some steps, as a module whose states `pure` can pass in and out."""
+    """Layers over some steps, as a module whose states and parameters `pure` can pass in and out."""
 
     def __init__(self, row: Sequence[nn.Module], compile: bool):
         super().__init__()
         self.row, self.compiled, self.bar = nn.ModuleList(row), compile, Quiet()
 
-    def forward(self, *xs: Any) -> Any:
+    def forward(self, again: Unchanged | None, *xs: Any) -> Any:
+        if again is not None and (
+            changed := again.change()
+        ):  # seen here, where parameters are those of the forward pass
+            raise RuntimeError(
+                f"unroll(checkpoint=...): the backward pass computes the steps again, but {changed} has changed since "
+                "the forward pass; call backward before the change, change a clone, or leave out checkpoint="
+            )
         return run_row(list(self.row), xs, Mode(self.compiled, self.bar))[0]
 
 
-def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, compile: bool, bar: Any) -> Any:
-    """`run_row`, for the backward pass of which only the states at the beginning of each block are kept."""
-    net = _Row(row, compile)
+def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, mode: Mode) -> Any:
+    """`run_row`, for the backward pass of which only the states at the beginning of each block are kept.
+
+    The first block is not computed again: it shows whether the steps change anything but states. If they do, which
+    would happen a second time in the backward pass, no block is, and a warning says so.
+    """
+    mode, later = mode._replace(attached=True), Mode(mode.compile, mode.bar)
     leaves, spec = tree_flatten(xs)
+    blocks = [tree_unflatten(list(part), spec) for part in zip(*(leaf.split(steps) for leaf in leaves), strict=True)]
+    net, before = _Row(row, mode.compile), None
+    fixed = constants(net)
+    if torch.is_grad_enabled() and len(blocks) > 1:
+        inputs = {f"input {i}": leaf for i, leaf in enumerate(leaves)}
+        before = Unchanged(row, {name.removeprefix("row."): value for name, value in fixed.items()} | inputs)
+    first = run_row(row, blocks[0], mode)[0]
+    if before is not None and (changed := before.change()):
+        before = None
+        warn_once(
+            f"unroll(checkpoint=...) keeps all steps for the backward pass, because a step changes {changed}, "
+            "and would do so again if it were computed again",
+            stacklevel=5,
+        )
+    if before is None:
+        return _joined([first, *(run_row(row, block, later)[0] for block in blocks[1:])])
     states, known, memory = get_states(net), set(), GiveBack()
 
-    def versions() -> list[int]:
-        return [tensor._version for tensor in (*leaves, *net.parameters())]
-
-    before = versions() if torch.is_grad_enabled() else []
-
-    def block(i: int, block: tuple[Any, ...], *values: Tensor) -> tuple[Any, list[Tensor]]:
+    def run(i: int, block: tuple[Any, ...], *values: Tensor) -> tuple[Any, list[Tensor]]:
         memory.before(tree_leaves(block))
-        net.bar = Quiet() if i in known else bar  # the second time is part of the backward pass
-        if i in known and versions() != before:
-            raise RuntimeError(
-                "unroll(checkpoint=...): an input or a parameter was changed in place after the forward pass, which "
-                "the backward pass computes again; call backward before the change, or pass a clone"
-            )
+        net.bar = Quiet() if i in known else mode.bar  # the second time is part of the backward pass
+        again = before if i in known else None
         known.add(i)
-        ys, new = pure(net, dict(zip(states, values, strict=True)), *block)
-        return ys, list(new.values())
+        ys, new = pure(net, fixed | dict(zip(states, values, strict=True)), again, *block)
+        return ys, [new[name] for name in states]
 
-    values, outs = list(states.values()), []
-    for i, part in enumerate(zip(*(leaf.split(steps) for leaf in leaves), strict=True)):
-        part = tree_unflatten(list(part), spec)
-        if torch.is_grad_enabled():
-            ys, values = checkpoint(block, i, part, *values, use_reentrant=False)  # type: ignore[misc]
-        else:
-            ys, values = block(i, part, *values)
+    values, outs = list(states.values()), [first]
+    for i, block in enumerate(blocks[1:]):
+        ys, values = checkpoint(run, i, block, *values, use_reentrant=False)  # type: ignore[misc]
         outs.append(ys)
     set_states(net, dict(zip(states, values, strict=True)))
-    return tree_map(lambda *ys: torch.cat(ys), *outs)
+    return _joined(outs)
+
+
+def _joined(blocks: Iterable[Any]) -> Any:
+    return tree_map(lambda *ys: torch.cat(ys), *blocks)

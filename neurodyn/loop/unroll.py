@@ -17,7 +17,7 @@ from ..tools.errors import NotCompilable, warn_once
 from ..tools.progress import Quiet
 from ..tools.progress import bar as progress_bar
 from ..torch_private import inside_transform, is_fake
-from .checkpointed import can_repeat, in_blocks, rows, start
+from .checkpointed import can_repeat, in_blocks, rows
 from .given import arguments_of, explain_layout
 from .layers import layers
 from .records import Watch
@@ -56,8 +56,9 @@ def unroll(
             backpropagation through time.
         compile: False runs eagerly, with derivatives of any order.
         checkpoint: keep for the backward pass only the states of every so many steps, and compute what lies between
-            again, so that memory grows with input and output alone. Takes as long as one more forward pass. Without
-            effect inside torch.compile and torch.func.
+            again, so that memory grows with input and output alone. Takes as long as one more forward pass. The first
+            block of steps is kept: it shows whether a step changes anything but states. If one does, all is kept, and
+            an EagerWarning says so. Without effect inside torch.compile and torch.func.
         record: names of states, such as "1.V", and of modules inside, such as "1", for their outputs. Then the result
             is ``(ys, recording)``: a `Trace` by name, with its graph, and the final states, with theirs.
         progress: show a bar when the forward pass of a long sequence takes more than 2 s, if tqdm is installed and the
@@ -121,7 +122,7 @@ def unroll(
         explain_layout(error, module, arguments, states is not None)
         raise
     final = held_states(module) if watch.targets or return_states else {}
-    final = {name: value if value.requires_grad else value.detach() for name, value in final.items()}
+    final = {name: value.clone() for name, value in final.items()}  # apart from what the module goes on with
     if mode.attached or checkpoint is not None:
         detach_states(module)
     if restore is not None:
@@ -163,11 +164,9 @@ def _all_rows(module: nn.Module, ys: Any, mode: Mode, checkpoint: int | None, wa
         layer, xs = row[-1], ys
         ys = ys if isinstance(ys, tuple) else (ys,)
         in_parts = checkpoint is not None and can_repeat(row)
-        if mode.reset and in_parts:
-            start(row, ys)
         row = [watch.around(layer) for layer in row] if watch.targets else row
         if checkpoint is not None and in_parts:
-            ys, ours = in_blocks(row, ys, checkpoint, mode.compile, mode.bar), False
+            ys, ours = in_blocks(row, ys, checkpoint, mode), False
         else:
             ys, ours = run_row(row, ys, mode, ours and not watch.targets)
         ys = watch.taken(row[-1], ys) if watch.targets else ys

@@ -39,7 +39,8 @@ _SMALL = 2**20  # bytes of an array that is compared by value
 REMEMBERED = "_remembered_programs"
 #: Attributes of modules that a call changes and no step reads, and those whose contents are looked at with the module.
 _OURS = frozenset({"_written", "_recipe", REMEMBERED, "_buffers", "_parameters", "_modules"})
-_HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))
+#: Where a module keeps its hooks.
+HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))
 _SKIPPED = _OURS.union(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))
 
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic, range, slice, re.Pattern)
@@ -272,7 +273,7 @@ def _module(module: nn.Module) -> list[Any]:
     kept = {name: value for name, value in own.items() if name not in _SKIPPED}
     buffers = {name: value for name, value in dict.items(own["_buffers"]) if name not in states}
     places = kept, own["_parameters"], own["_modules"], buffers
-    hooks = [hook for name in _HOOKS if (found := own.get(name)) for hook in found]
+    hooks = [hook for name in HOOKS if (found := own.get(name)) for hook in found]
     names, values = itertools.chain(*places), itertools.chain(*map(dict.values, places))
     return [*names, *hooks, *values, *hooks]
 

@@ -2,12 +2,16 @@
 
 import contextlib
 import copy
+import random
+import warnings
 
+import numpy as np
 import pytest
 import torch
 from composed import composed, inputs
 from paths import Composite, assert_same, chain, outcome
 from torch import nn
+from torch.func import functional_call
 
 import neurodyn as nd
 from neurodyn.loop.checkpointed import rows
@@ -61,19 +65,27 @@ def test_records():
     assert_same(gradients[:1], gradients[1:])
 
 
-def test_dropout_is_drawn_once(unsaid):
-    net, xs = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.5), nd.LIF(4)), inputs(20, 3)
-    ys = []
+def test_dropout_is_drawn_once():
+    net, xs = nn.Sequential(nn.Linear(5, 4), Drops(), nd.LIF(4)), inputs(20, 3)
+    found = []
+    for checkpoint in (None, 6):
+        torch.manual_seed(3)
+        loss = nd.unroll(net, xs, checkpoint=checkpoint, compile=False).square().sum()
+        found.append([loss, *torch.autograd.grad(loss, net.parameters()), torch.rand(1)])
+    assert_same(*found)
 
-    def kept(module, args, output):
-        ys.append(output.detach())
 
-    net[1].register_forward_hook(kept)
-    with pytest.warns(nd.EagerWarning, match="hooks"):  # the layer with the hook runs step by step
-        nd.unroll(net, xs, checkpoint=10).sum().backward()
-    first, second, second_again, first_again = torch.stack(ys[-40:]).split(10)  # one step before them was tried
-    assert torch.equal(first, first_again)
-    assert torch.equal(second, second_again)
+class Drops(nd.Dynamics):
+    """Draws in each step, with a state, so that it is not run on all steps at once."""
+
+    u = nd.state(0.0)
+
+    def __init__(self):
+        super().__init__(4)
+
+    def step(self, x, u):
+        y = nn.functional.dropout(x, 0.5)
+        return y, 0.5 * u + y
 
 
 def test_memory_between_the_layers_is_not_kept():
@@ -90,9 +102,9 @@ def test_memory_between_the_layers_is_not_kept():
         assert ys.requires_grad
         return sum({storage.data_ptr(): storage.nbytes() for storage in kept}.values())
 
-    net, xs = nn.Sequential(nn.Linear(5, 4), nd.Expon(4), nn.Linear(4, 6), nd.LIF(6)), inputs(800, 3)
+    net, xs = nn.Sequential(nn.Linear(5, 4), nd.Expon(4), nn.Linear(4, 6), nd.LIF(6)), inputs(1600, 3)
     size()
-    assert size(checkpoint=100) < 1.2 * xs.nbytes < size() / 2
+    assert size(checkpoint=40) < 1.2 * xs.nbytes < size() / 2
 
 
 def test_other_statistics_are_kept_once():
@@ -110,12 +122,18 @@ def test_other_statistics_are_kept_once():
 
 
 def test_changes_in_place_before_the_backward_pass_are_noticed():
-    for change in (lambda net, xs: xs.zero_(), lambda net, xs: net[0].weight.mul_(2)):
+    changes = (
+        lambda net, xs: xs.zero_(),
+        lambda net, xs: net[0].weight.mul_(2),
+        lambda net, xs: net.eval(),
+        lambda net, xs: setattr(net[0], "gain", 2.0),
+    )
+    for change in changes:
         net, xs = chain(), inputs(20, 2)
         loss = nd.unroll(net, xs, checkpoint=6).sum()
         with torch.no_grad():
             change(net, xs)
-        with pytest.raises(RuntimeError, match="changed in place after the forward pass"):
+        with pytest.raises(RuntimeError, match="has changed since the forward pass"):
             loss.backward()
 
 
@@ -165,3 +183,88 @@ def test_a_block_is_recomputed_as_it_was_run(fails, monkeypatch, no_programs, un
     (grad,) = torch.autograd.grad(ys.sum(), xs)
     (wanted,) = torch.autograd.grad(nd.unroll(net, xs, compile=False).sum(), xs)
     assert torch.allclose(grad, wanted, rtol=1e-12)
+
+
+class Counts(nn.Module):
+    """A neuron around which a step changes what `kind` says."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.weight, self.neuron, self.kind = nn.Parameter(torch.rand(5, 5)), nd.LIF(5), kind
+        self.register_buffer("gain", torch.ones(5))
+        self.n, self.generator, self.seen = 0, torch.Generator().manual_seed(3), []
+
+    def forward(self, x):
+        x, factor = x @ self.weight, 1.0
+        if self.kind == "counter":
+            self.n += 1
+            factor = 1.0 + self.n
+        elif self.kind == "list":
+            self.seen.append(1)
+            factor = 1.0 + len(self.seen)
+        elif self.kind == "assigned buffer":
+            self.gain = 1.1 * self.gain
+            factor = self.gain
+        elif self.kind == "buffer in place":
+            factor = self.gain.clone()
+            self.gain += 0.1
+        elif self.kind == "numpy":
+            factor = np.random.rand()  # noqa: NPY002
+        elif self.kind == "random":
+            factor = random.random()
+        elif self.kind == "generator":
+            factor = torch.rand(5, generator=self.generator)
+        elif self.kind == "global":
+            SEEN.append(1)
+            factor = 1.0 + len(SEEN)
+        return self.neuron(x * factor)
+
+
+SEEN = []
+KINDS = ["counter", "list", "assigned buffer", "buffer in place", "numpy", "random", "generator", "global"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_step_changes_is_changed_once(kind, unsaid):
+    """The gradients are those of a loop without blocks, and nothing happens a second time in the backward pass."""
+    xs, found = inputs(20, 3), []
+    for checkpoint in (None, 6):
+        torch.manual_seed(1)
+        random.seed(1)
+        np.random.seed(1)  # noqa: NPY002
+        SEEN.clear()
+        net = Counts(kind)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            loss = nd.unroll(net, xs, checkpoint=checkpoint, compile=False).sum() + 0 * net.weight.sum()
+        assert len(said) == (checkpoint is not None)
+        loss.backward()
+        left = [torch.tensor(float(n)) for n in (net.n, len(net.seen), len(SEEN), random.random(), np.random.rand())]  # noqa: NPY002
+        found.append([loss.detach(), net.weight.grad, net.gain, *left])
+    assert_same(*found)
+
+
+def test_hooks_are_called_once(unsaid):
+    net, calls = nn.Sequential(nn.Linear(5, 4), nd.LIF(4)), []
+    net[1].register_forward_hook(lambda *call: calls.append(1))
+    with pytest.warns(nd.EagerWarning, match="keeps all steps"):
+        nd.unroll(net, inputs(20, 3), checkpoint=6, compile=False).sum().backward()
+    assert len(calls) == 20
+
+
+def test_parameters_are_those_of_the_forward_pass():
+    """Also if they were only lent, or have been replaced since."""
+    net, xs = nn.Sequential(nn.Linear(5, 4), nd.LIF(4)), inputs(20, 3)
+    weight = torch.rand(4, 5, requires_grad=True)
+    lent = [
+        torch.autograd.grad(
+            functional_call(nd.Unroll(net, compile=False, checkpoint=n), {"module.0.weight": weight}, xs).sum(), weight
+        )
+        for n in (None, 6)
+    ]
+    assert_same(*lent)
+    held = net[0].weight
+    wanted = torch.autograd.grad(nd.unroll(net, xs).sum(), held)
+    loss = nd.unroll(net, xs, checkpoint=6).sum()
+    net[0].weight = nn.Parameter(torch.zeros(4, 5))
+    assert_same(torch.autograd.grad(loss, held), wanted)
