@@ -239,3 +239,51 @@ def test_what_only_counts_is_not_lost():
     with warnings.catch_warnings(action="error"):
         nd.LIFRef(3, tau_ref=2000 * u.ms, dtype=torch.bfloat16)
         nd.Delay(3, 600 * u.ms, dtype=torch.bfloat16)
+
+
+def raised(kind, match, call):
+    with pytest.raises(kind, match=match) as found:
+        call()
+    return found.value
+
+
+def test_inputs_that_are_no_tensors():
+    raised(
+        TypeError,
+        r"LIF\(6\): the input is 3.0, a float; wanted a tensor of shape \(\*batch, 6\)",
+        lambda: nd.LIF(6)(3.0),
+    )
+    raised(TypeError, r"a Quantity; wanted a tensor .*magnitude", lambda: nd.LIF(6)(3 * u.pA))
+    raised(TypeError, r"a Quantity; wanted a tensor .*magnitude", lambda: nd.LIF(6)(torch.ones(6) * u.pA))
+
+
+def test_arguments_of_unroll():
+    xs = torch.ones(4, 2, 6)
+    raised(TypeError, "first argument is a function, wanted a torch.nn.Module", lambda: nd.unroll(lambda x: x, xs))
+    for n in (2.5, "3", 0):
+        raised(ValueError, "positive whole number of steps", lambda n=n: nd.unroll(nd.LIF(6), xs, checkpoint=n))
+    error = raised(TypeError, "positional", lambda: nd.unroll(nd.LIF(6), [xs[:, 0]] * 2))
+    assert "torch.stack(xs, 1)" in error.__notes__[0]
+    states = {"V": torch.zeros(2, 6, dtype=torch.float32)}
+    raised(TypeError, "the state V that was set is torch.float32", lambda: nd.unroll(nd.LIF(6), xs, states=states))
+
+
+def test_a_rule_without_its_reward():
+    rule = nd.RewardSTDP(nd.OneToOne(2, weight=[0.5, 0.5]), w_max=1.0)
+    rule(torch.zeros(2))
+    raised(TypeError, r"reward is missing; call learn\(post, reward=...\)", lambda: rule.learn(torch.zeros(2)))
+
+
+def test_online_rules_name_the_cells_to_take():
+    raised(
+        NotImplementedError,
+        r"0 is torch's LSTM, .*nd.LSTMCell",
+        lambda: nd.online.DRTRL(nn.Sequential(nn.LSTM(3, 4), nd.LIF(4))),
+    )
+
+
+def test_a_file_with_nan():
+    other = nd.LIF(6, learn="tau")
+    with torch.no_grad():
+        other.raw_tau.fill_(torch.nan)
+    raised(RuntimeError, r"LIF\(6\): tau must be finite", lambda: nd.LIF(6).load_state_dict(other.state_dict()))

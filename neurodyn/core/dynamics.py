@@ -323,6 +323,13 @@ class Dynamics(Parametrised):
     def batch_of(self, input: Any) -> tuple[int, ...]:
         """The batch shape of an input."""
         size = self.input_size
+        if not isinstance(input, Tensor) and (not hasattr(input, "shape") or units.is_quantity(input)):
+            wanted = ", ".join(["*batch", *map(str, size)])
+            magnitude = ", its magnitude in the unit that the model takes" if units.is_quantity(input) else ""
+            raise TypeError(
+                f"{self._label()}: the input is {input!r}, a {type(input).__name__}; wanted a tensor of shape ({wanted})"
+                f"{magnitude}"
+            )
         shape = tuple(input.shape)
         if shape[len(shape) - len(size) :] != size or len(shape) < len(size):
             wanted = ", ".join(["*batch", *map(str, size)])
@@ -367,6 +374,12 @@ class Dynamics(Parametrised):
                 f"move one of them, for example with .to({str(input.device)!r}) on the network"
             )
         if input.dtype not in (value.dtype, torch.bool, torch.float16, torch.bfloat16):
+            own = getattr(self, self.states[name].initializer)
+            if input.dtype == own.dtype != value.dtype:
+                raise TypeError(
+                    f"{self._label()}: the state {name} that was set is {value.dtype}, and model and input are "
+                    f"{own.dtype}; convert the state with .to({own.dtype})"
+                )
             raise TypeError(
                 f"{self._label()}: the input is {input.dtype} and the model {value.dtype}; "
                 f"convert the input with .to({value.dtype}), or the network with .to({input.dtype})"

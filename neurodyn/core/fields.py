@@ -390,6 +390,10 @@ class Parametrised(Declared):
                     known[raw_key if learned else key] = converted
                     del known[other]
             place = raw_key if learned else key
+            loaded = known.get(place)
+            if not learned and isinstance(loaded, Tensor) and not (loaded.is_meta or bool(loaded.isfinite().all())):
+                rest[-1].append(f"{self._label()}: {name} must be finite, the file has {show(loaded, field.unit)}")
+                continue
             if broadcasts(known.get(place), self.size):
                 take_shape(self, place.removeprefix(prefix), known[place])
         super()._load_from_state_dict(known, prefix, *rest)

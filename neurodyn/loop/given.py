@@ -70,6 +70,13 @@ def explain_layout(error: Exception, module: nn.Module, arguments: tuple[Any, ..
     It can be told from what the first layer takes, if time lies last; and from states that were given.
     """
     x = arguments[0]
+    if isinstance(error, TypeError):
+        if len(arguments) > 1:
+            error.add_note(
+                f"xs holds {len(arguments)} tensors, and unroll passes a tuple or list as the arguments of one call; a "
+                "batch of sequences is one tensor (T, batch, ...): torch.stack(xs, 1)"
+            )
+        return
     if len(arguments) != 1 or not isinstance(x, Tensor) or x.dim() < 3:
         return
     way = ""

@@ -73,6 +73,11 @@ def unroll(
         KeyError: a name in `record` that is neither a state nor a module.
         RuntimeError: fake tensors, or a call inside the step of another module, without ``compile=False``.
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"unroll: the first argument is a {type(module).__name__}, wanted a torch.nn.Module whose forward takes one "
+            "step, such as nd.LIF(10) or nn.Sequential(...); xs is the second argument"
+        )
     if _DDP in type(module).__mro__:  # isinstance would ask its abstract base
         raise TypeError(
             "unroll: DistributedDataParallel acts once per sequence, so it goes around the loop; "
@@ -85,8 +90,8 @@ def unroll(
         return torch.compiler.disable(unroll)(module, xs, **options)  # type: ignore[arg-type]
     arguments, leaves = arguments_of(xs)
     T = leaves[0].shape[0]
-    if checkpoint is not None and checkpoint < 1:
-        raise ValueError(f"unroll: checkpoint must be a positive number of steps, got {checkpoint}")
+    if checkpoint is not None and (not isinstance(checkpoint, int) or checkpoint < 1):
+        raise ValueError(f"unroll: checkpoint must be a positive whole number of steps, got {checkpoint!r}")
     if module._modules and named_dynamics(module):  # a layer by itself has one
         check_dt(module)
     traced = torch.compiler.is_compiling()
@@ -118,7 +123,7 @@ def unroll(
                 ys = _all_rows(module, arguments, mode._replace(bar=bar), checkpoint, watch, looks)
         else:
             ys = _all_rows(module, arguments, mode, checkpoint, watch, looks)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, TypeError) as error:
         explain_layout(error, module, arguments, states is not None)
         raise
     final = held_states(module) if watch.targets or return_states else {}

@@ -49,6 +49,12 @@ class Learner:
 
     def __init__(self, net: nn.Module):
         check_dt(net)
+        for name, module in net.named_modules():
+            if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+                raise NotImplementedError(
+                    f"{type(self).__name__}: {name or 'the network'} is torch's {type(module).__name__}, which keeps "
+                    "no states that a rule can follow; use nd.RNNCell, nd.GRUCell or nd.LSTMCell"
+                )
         self.net = net
         self.maps = {module: name or type(module).__name__ for name, module in named_maps(net)}
         self.own = own_parameters(net) if self.traced else {}

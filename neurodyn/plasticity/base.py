@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
@@ -85,6 +86,8 @@ class Plasticity(Dynamics):
         layout = vars(self)["layout"] = Synapses(connection, name)  # which the shapes of states are taken from
         super().__init__(layout.post, dtype=like.dtype, device=like.device, **values)
         self.weights, self.layout, self.connection = weights, layout, connection
+        taken = inspect.signature(self.change).parameters.values()
+        self._needed = tuple(p.name for p in taken if p.kind is p.KEYWORD_ONLY and p.default is p.empty)
         for key in self.params:
             if getattr(self, key).numel() != 1:
                 raise ValueError(f"{self._label()}: {key} has {getattr(self, key).numel()} values, wanted one for all")
@@ -118,9 +121,13 @@ class Plasticity(Dynamics):
         Raises:
             UnsetState: before the first presynaptic spikes.
             ValueError: spikes of another shape.
+            TypeError: without something else that the rule takes, such as a reward.
         """
         if not self.is_set:
             raise UnsetState(f"{self._label()}: learn() comes after the presynaptic spikes of a step; call rule(pre)")
+        if missing := [name for name in self._needed if name not in signals]:
+            given = "".join(f", {name}=..." for name in self._needed)
+            raise TypeError(f"{self._label()}: learn: {', '.join(missing)} is missing; call learn(post{given})")
         wanted = (*self.batch, *self.size)
         if tuple(post.shape) != wanted:
             raise ValueError(f"{self._label()}: learn: post has shape {tuple(post.shape)}, wanted {wanted}")
