@@ -115,6 +115,75 @@ def plasticity() -> None:
     fig.savefig(FOLDER / "plasticity.png")
 
 
+def online() -> None:
+    """How near the gradients of the online rules are to those of backpropagation through time."""
+    fig, axes = figure(1, 2, width=8, height=2.6)
+    rules = {"DRTRL": nd.online.DRTRL, "EProp": nd.online.EProp, "ESDRTRL": nd.online.ESDRTRL, "SLTT": nd.online.SLTT}
+    for ax, recurrent in zip(axes, (False, True), strict=True):
+        torch.manual_seed(0)
+        neurons = nd.ALIF(30, tau=10 * u.ms, reset_gradient="detached")
+        layer = nd.Recurrent(neurons, torch.nn.Linear(30, 30, bias=False)) if recurrent else neurons
+        net = torch.nn.Sequential(torch.nn.Linear(5, 30), layer, nd.LeakyRateReadout(30, 2, tau=20 * u.ms))
+        with torch.no_grad():
+            net[0].weight.mul_(6)
+        xs, targets = torch.rand(100, 4, 5), torch.rand(100, 4, 2)
+        (nd.unroll(net, xs, compile=False) - targets).square().mean((1, 2)).sum().backward()
+        wanted = net[0].weight.grad.flatten()
+        for k, (rule, color) in enumerate(zip(rules.values(), plot.COLORS, strict=False)):
+            net.zero_grad()
+            nd.online.unroll(rule(net), xs, lambda y, t, targets=targets: (y - targets[t]).square().mean())
+            ax.bar(k, torch.cosine_similarity(wanted, net[0].weight.grad.flatten(), 0).item(), color=color)
+        ax.set_xticks(range(len(rules)), list(rules))
+        ax.set(title="a recurrent layer" if recurrent else "a layer without recurrence", ylim=(0, 1.05))
+    axes[0].set_ylabel("cosine of the angle")
+    fig.savefig(FOLDER / "online.png")
+
+
+def spike_times() -> None:
+    """A spike time as a function of one weight, with the exact slope; and spikes on their way to their targets."""
+    fig, (left, right) = figure(1, 2, width=8, height=2.8)
+    torch.manual_seed(1)
+
+    def layer(inputs: int, outputs: int) -> tuple[torch.nn.Module, ...]:
+        linear = torch.nn.Linear(inputs, outputs, bias=False)
+        torch.nn.init.uniform_(linear.weight, 1.0, 2.0)
+        return linear, nd.Expon(outputs, tau=5 * u.ms), nd.LIF(outputs, tau=10 * u.ms, R=1 * u.Gohm)
+
+    net = torch.nn.Sequential(*layer(4, 10), *layer(10, 2))
+    times, weight, weights, firsts = torch.tensor([[1.0], [2.0], [3.0], [5.0]]), net[0].weight, [], []
+    start = weight[0, 0].item()
+    for k in range(41):
+        with torch.no_grad():
+            weight[0, 0] = 0.1 * k
+        net.zero_grad()
+        first = nd.spike_times(net[:3], times, until=40.0)[0, 0]
+        weights.append(0.1 * k)
+        firsts.append(first.item())
+        if k % 10 == 5:
+            first.backward()
+            slope = weight.grad[0, 0].item()
+            at = [0.1 * k - 0.4, 0.1 * k + 0.4]
+            left.plot(at, [first.item() + slope * (w - 0.1 * k) for w in at], color=plot.COLORS[1], linewidth=2.5)
+    left.plot(weights, firsts, color=plot.COLORS[0])
+    left.set(xlabel="weight", ylabel="first spike (ms)", title="lines: the gradient")
+    with torch.no_grad():
+        weight[0, 0] = start
+    optimizer = torch.optim.Adam(net.parameters(), 0.005)
+    targets = torch.tensor([8.0, 9.5])
+    for step in range(150):
+        found = nd.spike_times(net, times, until=40.0)
+        optimizer.zero_grad()
+        (found[:, 0] - targets).square().sum().backward()
+        optimizer.step()
+        for n in range(2):
+            spikes = found[n, found[n].isfinite()].tolist()
+            right.plot([step] * len(spikes), spikes, ".", color=plot.COLORS[n], markersize=1.5)
+    for target, color in zip(targets.tolist(), plot.COLORS, strict=False):
+        right.axhline(target, color=color, linewidth=0.8, linestyle="--")
+    right.set(xlabel="steps of the optimizer", ylabel="spikes of two outputs (ms)", title="dashed: wanted first spikes")
+    fig.savefig(FOLDER / "spike_times.png")
+
+
 class Learner(torch.nn.Module):
     """The one of the page on plasticity."""
 
@@ -156,5 +225,5 @@ def stdp() -> None:
 if __name__ == "__main__":
     torch.manual_seed(0)
     FOLDER.mkdir(exist_ok=True)
-    for picture in (neurons, planes, synapses, plasticity, stdp):
+    for picture in (neurons, planes, synapses, plasticity, stdp, online, spike_times):
         picture()

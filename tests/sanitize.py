@@ -21,6 +21,7 @@ TESTS = (
     "tests/ops/test_add_pairs.py",
     "tests/connections",
     "tests/engine/test_weight_passes.py",
+    "tests/test_eventprop.py",
 )
 
 #: In the process that is checked: compile all, so that none is left out only because nobody calls it.

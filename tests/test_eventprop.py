@@ -10,6 +10,9 @@ from torch import nn
 
 import neurodyn as nd
 from neurodyn import units as u
+from neurodyn.eventprop import spikes
+from neurodyn.ops import native
+from neurodyn.ops.event import PlainTorchWarning
 
 
 def layer(inputs, outputs, tau, tau_s, **values):
@@ -93,6 +96,29 @@ def test_the_same_times_in_any_order_and_batch():
     assert bool((found[found.isfinite()] <= 40).all())
     shorter = nd.spike_times(net, times, 10.0)
     assert torch.equal(shorter.isfinite().sum(-1), (found <= 10).sum(-1))
+
+
+@pytest.mark.parametrize(("tau", "tau_s"), [(10, 5), (8, 8), (5, 7)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-4)])
+def test_without_a_compiler_the_same_times_and_a_warning(tau, tau_s, dtype, tolerance, monkeypatch):
+    net = network(tau, tau_s).to(dtype)
+    with torch.no_grad():
+        net[0].weight[0, 0] = -0.3
+    times = 15 * torch.rand(5, 3, 2, dtype=dtype)
+    times[1, 2, 1] = math.inf
+    found = nd.spike_times(net, times, 25.0)
+    assert int(found.isfinite().sum(-1).max()) >= 3
+
+    def load(*_):
+        raise native.NotAvailable("no compiler")
+
+    monkeypatch.setattr(native, "load", load)
+    spikes._library.cache_clear()
+    with pytest.warns(PlainTorchWarning, match=r"nd\.spike_times runs in plain torch.*no compiler"):
+        plain = nd.spike_times(net, times, 25.0)
+    spikes._library.cache_clear()
+    assert plain.shape == found.shape
+    torch.testing.assert_close(plain, found, rtol=0, atol=tolerance)
 
 
 def test_silence_has_gradients_of_zero():
