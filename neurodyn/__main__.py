@@ -81,8 +81,8 @@ def _parser() -> argparse.ArgumentParser:
         "simulate",
         _simulate,
         "simulate a network from the literature",
-        "Simulate a network from the literature, print its rates and draw the spikes of some neurons, and the rates, of "
-        "its last second.",
+        "Simulate a network from the literature, print its rates and draw the spikes of some neurons, and the rates of "
+        "all, in its last second.",
         "networks:\n"
         "  coba     Vogels and Abbott 2005, conductances: 4,000 neurons\n"
         "  cuba     the same with currents\n"

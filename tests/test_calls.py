@@ -55,9 +55,7 @@ def test_several_functions_in_order_and_with_the_time_of_a_part() -> None:
     first = nd.simulate(net, 4 * u.ms, nd.constant(X), every=pairs, until=until, compile=False)
     assert called == ["a2", "b3", "c3", "a4"]
     called.clear()
-    nd.simulate(
-        net, 2 * u.ms, nd.constant(X), every=pairs, states=first.states, start=first.step, compile=False
-    )
+    nd.simulate(net, 2 * u.ms, nd.constant(X), every=pairs, states=first.states, start=first.step, compile=False)
     assert called == ["a6", "b6"]
 
 
@@ -93,7 +91,11 @@ def test_drawn_inputs_do_not_depend_on_calls() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"every": (0.7 * u.ms, print)}, ValueError, r"the interval of every must be a positive multiple of dt=0\.5 ms"),
+        (
+            {"every": (0.7 * u.ms, print)},
+            ValueError,
+            r"the interval of every must be a positive multiple of dt=0\.5",
+        ),
         ({"until": (1, print)}, TypeError, "the interval of until needs a unit"),
         ({"every": print}, TypeError, r"every is a builtin_function_or_method, wanted every=\(10 \* u\.ms, f\)"),
         ({"until": [(1 * u.ms, 3)]}, TypeError, "until holds .* or a list of such pairs"),

@@ -64,7 +64,7 @@ def test_unroll(compile: bool, batch: tuple[int, ...]) -> None:
     wanted = V_of(TIMES, X)[37:].view(53, *(1 for _ in batch), 4).expand(53, *batch, 4)
     torch.testing.assert_close(recording["N.V"].values, wanted, rtol=1e-10, atol=1e-12)
     (found,) = torch.autograd.grad(recording["N.V"].values[-1].sum(), xs)
-    plain, other = nd.unroll(net, xs, record="N.V", compile=False)
+    _, other = nd.unroll(net, xs, record="N.V", compile=False)
     (wanted,) = torch.autograd.grad(other["N.V"].values[-1].sum(), xs)
     torch.testing.assert_close(found, wanted)
 
@@ -99,8 +99,9 @@ def test_a_stream_goes_on() -> None:
 
 def test_an_hour_has_no_rounding_and_changes_no_dtype() -> None:
     net = Driven(torch.float32)
-    nd.reset_states(net.half().float())
+    nd.reset_states(net)
     net.clock.set_steps(2**25 + 1)
+    net.half().float()
     with torch.no_grad():
         out = net(X.float())
     assert float(out["t"]) == (2**25 + 1) * DT

@@ -119,8 +119,8 @@ def test_traces(ax) -> None:
 
 
 def test_spikes_are_marked_on_potentials(ax) -> None:
-    neuron = nd.LIF(3, tau=5 * u.ms, R=1 * u.Gohm)
-    recording = nd.simulate(neuron, 30 * u.ms, nd.constant(torch.tensor([0.5, 1.3, 2.0])), ["V", "spikes"], compile=False)
+    neuron, I = nd.LIF(3, tau=5 * u.ms, R=1 * u.Gohm), torch.tensor([0.5, 1.3, 2.0])
+    recording = nd.simulate(neuron, 30 * u.ms, nd.constant(I), ["V", "spikes"], compile=False)
     plot.traces(recording["V"], [1, 2], spikes=recording["spikes"], ax=ax)
     for marks, neuron, line in zip(ax.collections, (1, 2), ax.lines, strict=True):
         wanted = recording["spikes"].steps[recording["spikes"].neurons == neuron] + 1.0

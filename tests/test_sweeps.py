@@ -77,7 +77,7 @@ def test_every_model_and_parameter(model: Model) -> None:
 def test_they_can_be_learned_and_are_saved() -> None:
     x = torch.rand(20, 3, 5)
     net = nd.LIF(5, tau=column(TAU) * u.ms, R=1 * u.Gohm, learn="tau")
-    spikes, recording = nd.unroll(net, x, record="V", compile=False)
+    _, recording = nd.unroll(net, x, record="V", compile=False)
     recording["V"].values.square().sum().backward()
     for k in range(3):
         one = nd.LIF(5, tau=TAU[k] * u.ms, R=1 * u.Gohm, learn="tau")
@@ -93,7 +93,7 @@ def test_they_can_be_learned_and_are_saved() -> None:
 def test_another_batch_is_refused() -> None:
     net = nn.Sequential(nd.LIF(5, tau=column(TAU) * u.ms))
     for batch in ((), (2,), (3, 2)):
-        with pytest.raises(ValueError, match=r"LIF\(5\): tau has shape \(3, 1\), .* the batch is .*reset_states\(net, 3\)"):
+        with pytest.raises(ValueError, match=r"LIF\(5\): tau has shape \(3, 1\), .* batch is .*reset_states\(net, 3\)"):
             nd.simulate(net, 5 * u.ms, 1.0, batch=batch, compile=False)
     nd.reset_states(net, 2, 3)  # the last dimensions of the batch
     with pytest.raises(ValueError, match="does not broadcast to the size"):

@@ -197,7 +197,7 @@ class Dynamics(Parametrised):
         in_place = exporting() and not _pure
         states: Any = [self._buffers[name] for name in self.states]
         if in_place:
-            states = [value * 1.0 for value in states]  # Inductor drops a clone, and then reads what is written
+            states = [(value * 1.0).to(value.dtype) for value in states]  # Inductor drops a clone: it is written to
         compiling = torch.compiler.is_compiling()
         if not compiling and self._written is not None and self._written.too_old(states):
             raise RuntimeError(

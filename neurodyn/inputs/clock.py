@@ -12,7 +12,7 @@ from ..core.fields import State, state
 
 
 class Clock(Dynamics):
-    """The time t in ms, as a number in a tensor: ``t = clock()`` gives that at which the step begins, and moves on by dt.
+    """The time t in ms, as a number in a tensor: ``t = clock()`` is that at which the step begins, and moves on by dt.
 
     Call it once in each step and hand t on to whatever depends on it; ``clock.read()`` gives it without moving on. As
     steps are counted in a state, the time is right in every loop: in one of your own, in `unroll`, compiled or not, and

@@ -110,9 +110,7 @@ def activity(
         counted = which[array(events.neurons)] & (array(events.steps) < stop)
         own = torch.from_numpy(np.flatnonzero(counted)).to(events.steps.device)
         place = torch.from_numpy(np.cumsum(which) - 1).to(events.neurons.device)
-        part = Events(
-            events.steps[own], place[events.neurons[own]], (int(which.sum()),), events.start, stop, events.dt
-        )
+        part = Events(events.steps[own], place[events.neurons[own]], (int(which.sum()),), events.start, stop, events.dt)
         if stop > events.start:
             population_rate(part, window, ax=bottom, color=color, label=label or None)
     highest = max((float(line.get_data().values.max(initial=0)) for line in bottom.patches), default=0.0)

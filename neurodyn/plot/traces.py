@@ -65,8 +65,8 @@ def _mark(ax: Any, spikes: Events, lines: Tensor, chosen: Sequence[int], dt: flo
     """A vertical line for each spike, in the color of its neuron, above all values that are drawn."""
     if spikes.shape != (lines.shape[1],):
         raise ValueError(
-            f"traces: the spikes are of shape {spikes.shape} in each step, the values of {(lines.shape[1],)}; record both "
-            "of the same neurons, and choose some with neurons="
+            f"traces: the spikes are of shape {spikes.shape} in each step, the values of {(lines.shape[1],)}; record "
+            "both of the same neurons, and choose some with neurons="
         )
     low, high = (float(bound) for bound in lines[:, list(chosen)].detach().double().aminmax())
     times, neurons = array(spikes.times) + dt, array(spikes.neurons)

@@ -37,6 +37,7 @@ class Run:
     def __init__(self, probe: nn.Module, sample: tuple[Tensor, ...], compile: bool, periods: tuple[int, ...] = ()):
         self.probe, self.states, self.sample = probe, get_states(probe), sample
         self.program: Program | None = None
+        self.owned: frozenset[int] = frozenset()  # of the states, rings that nobody else has
         self.outs: dict[str, Tensor] = {}
         kinds: dict[str, Layout] = {}
         sizes: tuple[int, ...] = ()
@@ -73,7 +74,7 @@ class Run:
         set_states(self.probe, self.states)
         with torch.no_grad():
             function()
-        self.states = get_states(self.probe)
+        self.states, self.owned = get_states(self.probe), frozenset()
         for name, value in self.states.items():
             if (found := (tuple(value.shape), value.dtype)) != held[name]:
                 raise ValueError(
@@ -83,6 +84,12 @@ class Run:
         if self.program is not None:
             self.program = None
             self._compile()
+
+    @property
+    def in_place(self) -> set[str]:
+        """The states that the last block has changed where they were."""
+        names = list(self.states)
+        return {names[i] for i in self.owned}
 
     def _compile(self) -> None:
         xs = self._xs(self.sample, 1)
@@ -100,8 +107,12 @@ class Run:
 
     def _chunks(self, program: Program, rows: tuple[Tensor, ...], n: int) -> None:
         states, xs = plain(self.states.values()), self._xs(rows, n)
-        outs = [out[:n] for out in self.outs.values()]
-        found = forward_pass(program, states, self.fixed, xs, steps=self.chunk, outs=outs)
+        outs, stretches = [out[:n] for out in self.outs.values()], program.stretches(n, self.chunk)
+        owned = {stretch.steps for stretch in stretches} <= program.proven  # a proof starts from the states of before
+        rings = program.rings(stretches) if owned else frozenset[int]()
+        states = [state.clone() if i in rings - self.owned else state for i, state in enumerate(states)]
+        found = forward_pass(program, states, self.fixed, xs, steps=self.chunk, outs=outs, owned=owned)
+        self.owned = rings
         if reason := prove(program, self.probe, states, xs, self.spec, self.chunk):
             program.failure = reason
             raise NotCompilable(reason)

@@ -59,7 +59,7 @@ class Calls:
 
 
 def chunk_for(periods: tuple[int, ...], usual: int) -> int:
-    """The length of chunks, at most the usual one, with the fewest calls between two functions; others are of a step."""
+    """The length of chunks, at most the usual one, with the fewest calls between two functions."""
     common = math.gcd(*periods)
     return min(range(1, usual + 1), key=lambda n: (common // n + common % n, -n)) if common else usual
 

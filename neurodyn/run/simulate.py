@@ -95,7 +95,7 @@ def simulate(
                 given, before = rows(first, n), run.states
                 for name, out in run(given, n).items():
                     kept[name].add(out, first)
-                watch(_of_net(before), _of_net(run.states), given, first, n)
+                watch(_of_net(before), _of_net(run.states), given, first, n, _of_net(dict.fromkeys(run.in_place)))
                 bar.update(n)
                 if calls.due(first + n):
                     run.pause(lambda step=first + n: calls(step))
@@ -116,7 +116,7 @@ def _steps_of(name: str, what: Any, dt: float, every: int) -> int:
     return steps_in(what.bin * u.ms, dt, f"the bin of {name!r}") if isinstance(what, PopulationMean) else every
 
 
-def _of_net(states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _of_net(states: Mapping[str, Any]) -> dict[str, Any]:
     """The states of a probe by their names in the network."""
     return {name.removeprefix("net."): value for name, value in states.items()}
 
