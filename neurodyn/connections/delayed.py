@@ -50,15 +50,16 @@ class Arrivals(Dynamics):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What arrives in the step in which the inputs are x, and the new states."""
         self._check_match("pending", pending, x, tuple(x.shape[:-1]))
-        rows, following = self.size[0], torch.where(head + 1 < self.size[0], head + 1, 0)
+        rows = self.size[0]
         if delays.whole and ring.applies(pending, x, weight):
             pending = ring.deliver(pending, head, x, weight, indptr, indices)
-            return ring.arrived(pending, head), pending, following
+            arrived = ring.arrived(pending, head)
+            return arrived, pending, (head + 1) % rows  # after the others: Inductor computes it once, in memory
         row = torch.arange(rows, device=head.device)
         kept = torch.where((row == (head - 1) % rows).unsqueeze(-1), 0.0, pending)
         coming = sent(x, weight, indptr, indices, delays, self.size)  # type: ignore[arg-type]
         pending = kept + coming.index_select(-2, (row - head) % rows)
-        return _row(pending, head), pending, following
+        return _row(pending, head), pending, (head + 1) % rows
 
     def read(self) -> Tensor:
         """What arrives in the coming step, if nothing is sent without delay."""

@@ -83,6 +83,8 @@ def arrived(ring: Tensor, head: Tensor) -> Tensor:
 def _plain(ring: Tensor, head: Tensor, x: Tensor, weight: Tensor, indptr: Tensor, indices: Tensor) -> Tensor:
     """`deliver` in plain torch."""
     rows, n = ring.shape[-2:]
+    if not 0 <= int(head) < rows:
+        raise ValueError(f"event_deliver: head = {int(head)} is none of the {rows} rows of the ring")
     sent = event_plain.matmul(x, weight, indptr, indices, rows * n).unflatten(-1, (rows, n))
     row = torch.arange(rows, device=ring.device)
     kept = torch.where((row == (head - 1) % rows).unsqueeze(-1), 0.0, ring)
