@@ -21,6 +21,7 @@ NAMES = (
     "startup",
     "connections",
     "coba",
+    "microcircuit",
     "plastic",
     "cuda",
 )

@@ -4,6 +4,7 @@
 #   FOLDER/torch        neurodyn and the torch libraries, which run in one process, alternating
 #   FOLDER/brainstate   brainstate 0.1.3; it runs as a process that the benchmarks talk to
 #   FOLDER/brian2       Brian2
+#   FOLDER/nest         NEST, for the microcircuit
 #
 # Then: FOLDER/torch/bin/python -m benchmarks --peers FOLDER
 set -eu
@@ -24,3 +25,6 @@ $pip --no-deps brainunit==0.1.0 saiunit==0.1.0 brainevent==0.0.1.post20250422  #
 
 $python -m venv "$folder/brian2"
 "$folder/brian2/bin/python" -m pip install --quiet brian2 "numpy<2.3" "setuptools<80"
+
+$python -m venv "$folder/nest"
+"$folder/nest/bin/python" -m pip install --quiet nest-simulator==3.10.0

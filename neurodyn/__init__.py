@@ -35,7 +35,7 @@ from .core.time_scale import TimeStepWarning
 from .delays.delay import Delay
 from .delays.delayed import narrow_delays
 from .eventprop.eventprop import spike_times
-from .inputs import OU, DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
+from .inputs import OU, Clock, DeltaEncoder, LatencyEncoder, PoissonEncoder, PoissonInput, PoissonSpike, SpikeTime
 from .inspection.activity import SpikeStatistics, scale_weights
 from .inspection.explain import Explanation, explain
 from .loop import EagerWarning, Unroll, unroll
@@ -81,6 +81,7 @@ from .plasticity import (
 from .readouts import LeakyRateReadout, LeakySpikeReadout
 from .record import Events, Recording, Trace
 from .run.not_a_number import NaNWarning
+from .run.population import PopulationMean, PopulationRate
 from .run.series import constant, series
 from .run.simulate import simulate
 from .run.stream import Stream
@@ -110,6 +111,7 @@ __all__ = [
     "Alpha",
     "CalciumPlasticity",
     "CheckpointError",
+    "Clock",
     "Current",
     "Delay",
     "DeltaEncoder",
@@ -149,6 +151,8 @@ __all__ = [
     "PoissonEncoder",
     "PoissonInput",
     "PoissonSpike",
+    "PopulationMean",
+    "PopulationRate",
     "Projection",
     "QuaIF",
     "RNNCell",

@@ -81,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
         "simulate",
         _simulate,
         "simulate a network from the literature",
-        "Simulate a network from the literature, print its rates and draw the spikes of its last second.",
+        "Simulate a network from the literature, print its rates and draw the spikes of some neurons, and the rates of "
+        "all, in its last second.",
         "networks:\n"
         "  coba     Vogels and Abbott 2005, conductances: 4,000 neurons\n"
         "  cuba     the same with currents\n"
@@ -176,10 +177,14 @@ def _simulate(options: argparse.Namespace) -> int:
         print("for a picture: pip install 'neurodyn[plot]'", file=sys.stderr)
         return 0
     from . import plot
+    from . import units as u
 
-    figure = Figure(figsize=(8, 4), layout="constrained", dpi=150)
-    ax, last = plot.raster(spikes, groups=groups or None, ax=figure.subplots()), spikes.stop * spikes.dt
-    ax.set_xlim(max(0.0, last - 1000), last)
+    figure = Figure(figsize=(8, 5), layout="constrained", dpi=150)
+    length, last = (spikes.stop - spikes.start) * spikes.dt, spikes.stop * spikes.dt
+    window, transient = min(5.0, length) * u.ms, chosen.transient if 2 * chosen.transient < length else 0.0
+    settling = transient * u.ms if transient else None
+    plot.activity(spikes, window, groups=groups or None, sample=400, transient=settling, figure=figure)
+    figure.axes[0].set_xlim(max(0.0, last - 1000), last)
     figure.savefig(out)
     print(f"see {out}")
     return 0

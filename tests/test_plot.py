@@ -58,6 +58,45 @@ def test_groups_of_a_raster(ax) -> None:
         plot.raster(spikes, groups={"E": 3}, dt=1 * u.ms, ax=ax)
 
 
+def test_a_sample_of_each_group(ax) -> None:
+    spikes = torch.ones(2, 1000)  # every neuron in every step
+    plot.raster(spikes, groups={"E": 800, "I": 190, "few": 10}, sample=40, transient=1 * u.ms, dt=1 * u.ms, ax=ax)
+    marks = ax.collections
+    assert [len(part.get_offsets()) for part in marks] == [64, 16, 2]  # 32, 8 and 1 of them
+    assert ax.get_ylim() == (40.5, -0.5)
+    assert ax.get_ylabel() == "41 of 1000 neurons"
+    assert sorted({y for part in marks for y in part.get_offsets()[:, 1].tolist()}) == [*range(41)]
+    (shade,) = ax.patches
+    assert (shade.get_x(), shade.get_width()) == (0, 1)
+    assert [text.get_text() for text in ax.texts] == ["transient"]
+    with pytest.raises(ValueError, match="sample must be at least 1, got 0"):
+        plot.raster(spikes, sample=0, ax=ax)
+
+
+def lines_of(bottom) -> dict[str, list[float]]:
+    return {line.get_label(): line.get_data().values.tolist() for line in bottom.patches if hasattr(line, "get_data")}
+
+
+def test_activity_draws_the_rates_of_all_neurons_beneath() -> None:
+    spikes = torch.zeros(23, 10)
+    spikes[:10, :8] = 1
+    spikes[15, 9] = 1
+    figure = plt.figure()
+    top, bottom = plot.activity(spikes, 10 * u.ms, groups={"E": 8, "I": 2}, sample=5, dt=1 * u.ms, figure=figure)
+    assert lines_of(bottom) == {"E": [1000.0, 0.0], "I": [0.0, 50.0]}  # 3 steps do not fill a window
+    colors = [matplotlib.colors.to_hex(part.get_facecolor()[0]) for part in top.collections]
+    assert [matplotlib.colors.to_hex(line.get_edgecolor()) for line in bottom.patches] == colors
+    assert bottom.get_ylim()[1] > 1000
+    assert top.get_xlim() == bottom.get_xlim() == (0, 23)
+    assert [text.get_text() for text in bottom.get_legend().get_texts()] == ["E", "I"]
+    groups = {"L4E": 4, "L4I": 1, "L5E": 4, "L5I": 1}
+    _, bottom = plot.activity(spikes, 10 * u.ms, groups=groups, dt=1 * u.ms, figure=plt.figure())
+    assert lines_of(bottom) == {"E": [875.0, 0.0], "I": [500.0, 50.0]}
+    _, bottom = plot.activity(spikes, 10 * u.ms, dt=1 * u.ms)
+    assert [*lines_of(bottom).values()] == [[800.0, 10.0]]
+    plt.close("all")
+
+
 def test_population_rate(ax) -> None:
     spikes = torch.zeros(20, 4)
     spikes[:10] = 1
@@ -77,6 +116,21 @@ def test_traces(ax) -> None:
     assert len(ax.lines) == 2
     plot.traces(u.quantity(torch.rand(8, requires_grad=True), "nS"), name="g", dt=0.1 * u.ms, ax=ax)
     assert ax.get_ylabel() == "g (nS)"
+
+
+def test_spikes_are_marked_on_potentials(ax) -> None:
+    neuron, I = nd.LIF(3, tau=5 * u.ms, R=1 * u.Gohm), torch.tensor([0.5, 1.3, 2.0])
+    recording = nd.simulate(neuron, 30 * u.ms, nd.constant(I), ["V", "spikes"], compile=False)
+    plot.traces(recording["V"], [1, 2], spikes=recording["spikes"], ax=ax)
+    for marks, neuron, line in zip(ax.collections, (1, 2), ax.lines, strict=True):
+        wanted = recording["spikes"].steps[recording["spikes"].neurons == neuron] + 1.0
+        segments = np.array(marks.get_segments())
+        assert segments[:, :, 0].tolist() == [[t, t] for t in wanted.tolist()]
+        assert len(wanted) > 2
+        assert (segments[:, 0, 1] == recording["V"].values[:, 1:].max()).all()
+        assert matplotlib.colors.to_hex(marks.get_color()[0]) == line.get_color().lower()
+    with pytest.raises(ValueError, match=r"the spikes are of shape \(2,\) .* the values of \(3,\)"):
+        plot.traces(recording["V"], spikes=torch.ones(30, 2), dt=1 * u.ms, ax=ax)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +179,7 @@ def test_nullclines_are_those_of_the_equations(ax, build, I: float, x, y) -> Non
         assert len(line) > 50
         assert (line[inside, 1] - wanted[inside]).abs().median() < steep
     assert ax.get_xlabel() == "V (mV)"
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["dV/dt = 0", "dw/dt = 0"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["dV/dt = 0", "dw/dt = 0", "flow"]
 
 
 def test_a_trajectory_sets_the_limits_and_its_resets_are_dotted(ax) -> None:
@@ -134,6 +188,8 @@ def test_a_trajectory_sets_the_limits_and_its_resets_are_dotted(ax) -> None:
     plot.phase_plane(neuron, 10 * u.pA, trajectory=recording, ax=ax)
     assert ax.get_xlim()[0] < recording["V"].values.min() < recording["V"].values.max() < ax.get_xlim()[1]
     assert sum(line.get_linestyle() == ":" for line in ax.lines) == len(recording["spikes"]) == 2
+    named = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert named == ["dV/dt = 0", "du/dt = 0", "flow", "trajectory", "jump", "start"]
 
 
 def test_f_I(ax) -> None:

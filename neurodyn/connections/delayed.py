@@ -10,7 +10,7 @@ from torch import Tensor
 from ..core.dynamics import Dynamics
 from ..core.fields import State, state
 from ..delays.delayed import Delayed
-from ..ops import event
+from ..ops import event, ring
 
 
 class SynapticDelays(Delayed):
@@ -21,24 +21,75 @@ class SynapticDelays(Delayed):
 
 
 class Arrivals(Dynamics):
-    """What is on its way. Input: row k arrives k steps later. Output: what arrives in this step."""
+    """What is on its way to n outputs, in a ring of rows.
+
+    Row (head + k) % rows of `pending` arrives k steps later; the row before `head` has arrived and counts as empty.
+    """
 
     pending: State = state(default=0.0, alias="pending_initializer")
+    head: State = state(default=0.0, learnable=False, shape=(), shared=True)
 
-    def step(self, sent: Tensor, pending: Tensor) -> tuple[Tensor, Tensor]:
-        total = pending + sent
-        return total[..., 0, :], torch.cat((total[..., 1:, :], torch.zeros_like(total[..., :1, :])), -2)
+    may_have_batch = False
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, weight: Tensor, indptr: Tensor, indices: Tensor, delays: SynapticDelays
+    ) -> Tensor:
+        if not self.is_set:
+            self.reset_state(*x.shape[:-1])
+        return self._stepped(self.arrive, x, weight, indptr, indices, delays)
+
+    def arrive(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        indptr: Tensor,
+        indices: Tensor,
+        delays: SynapticDelays,
+        pending: Tensor,
+        head: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What arrives in the step in which the inputs are x, and the new states."""
+        self._check_match("pending", pending, x, tuple(x.shape[:-1]))
+        rows = self.size[0]
+        if delays.whole and ring.applies(pending, x, weight):
+            pending = ring.deliver(pending, head, x, weight, indptr, indices)
+            arrived = ring.arrived(pending, head)
+            return arrived, pending, (head + 1) % rows  # after the others: Inductor computes it once, in memory
+        row = torch.arange(rows, device=head.device)
+        kept = torch.where((row == (head - 1) % rows).unsqueeze(-1), 0.0, pending)
+        coming = sent(x, weight, indptr, indices, delays, self.size)  # type: ignore[arg-type]
+        pending = kept + coming.index_select(-2, (row - head) % rows)
+        return _row(pending, head), pending, (head + 1) % rows
+
+    def read(self) -> Tensor:
+        """What arrives in the coming step, if nothing is sent without delay."""
+        pending, head = (self._buffers[name] for name in self.states)
+        assert pending is not None
+        assert head is not None
+        return ring.arrived(pending, head) if ring.applies(pending) else _row(pending, head)
 
     def resize(self, rows: int, n: int) -> None:
         """Hold `rows` steps; what is on its way stays so, and keeps the memory as long as it needs it."""
         pending: Any = self._buffers["pending"]
         if pending is not None and pending.shape[-2] != rows and pending.shape[-1] == n:
+            pending = pending.roll(-int(self._buffers["head"]), -2)  # type: ignore[arg-type]
+            pending = torch.cat((pending[..., :-1, :], torch.zeros_like(pending[..., :1, :])), -2)
             used = pending.detach().flatten(0, -3).ne(0).any(0).any(-1) if pending.dim() > 2 else pending.ne(0).any(-1)
             rows = max(rows, int(used.nonzero().max()) + 1 if bool(used.any()) else 0)
             kept = pending[..., :rows, :]
             more = pending.new_zeros(*pending.shape[:-2], rows - kept.shape[-2], n)
             self._buffers["pending"] = torch.cat((kept, more), -2)
+            self._set_initial("head", ())
         self.size = (rows, n)
+
+    def _set_initial(self, name: str, batch: tuple[int, ...]) -> None:
+        super()._set_initial(name, batch)
+        if name == "head":
+            self._buffers[name] = self._buffers[name].long()  # type: ignore[union-attr]
+
+
+def _row(pending: Tensor, head: Tensor) -> Tensor:
+    return pending.index_select(-2, head.view(1)).squeeze(-2)
 
 
 def sent(

@@ -34,6 +34,8 @@ class FixedDropout(Dynamics):
     neural network architectures, Frontiers in Neuroscience 14.
     """
 
+    may_have_batch = False
+
     mask: State = state(default=1.0, alias="mask_initializer")
 
     def __init__(self, size: int | tuple[int, ...], prob: float = 0.5, **values: Any):

@@ -17,7 +17,7 @@ from ..delays.delayed import Interpolation
 from ..ops import event
 from . import restored
 from .csr import CSR, from_matrix, from_pairs
-from .delayed import Arrivals, SynapticDelays, sent
+from .delayed import Arrivals, SynapticDelays
 
 #: What a weight may be: a number, a jump of a conductance, a current, or a jump of the potential.
 UNITS = ("dimensionless", "nS", "pA", "mV")
@@ -136,7 +136,7 @@ class Sparse(nn.Module):
         if self.delays is None:
             y = event.matmul(x, self.weight, self.indptr, self.indices, n)
         else:
-            y = self.arrivals(sent(x, self.weight, self.indptr, self.indices, self.delays, self.arrivals.size))
+            y = self.arrivals(x, self.weight, self.indptr, self.indices, self.delays)
         y = self._output(y)
         return y.to(dtype) if dtype in restored.LOW else y
 
@@ -196,10 +196,9 @@ class Sparse(nn.Module):
             raise TypeError(f"{self._label()} has no delays, so its output needs the input of the same step")
         self.settle()
         self.delays.check_readable(self.arrivals.dt)
-        pending = self.arrivals._buffers["pending"]
-        if pending is None:
+        if not self.arrivals.is_set:
             raise UnsetState(f"{self._label()} has no state yet; call nd.reset_states(net, *batch) first")
-        return self._output(pending[..., 0, :])
+        return self._output(self.arrivals.read())
 
     @property
     def pre_index(self) -> Tensor:

@@ -85,6 +85,8 @@ class SynapticOutput(Parametrised):
     The conductance is a tensor, or what a synapse with ``exact=True`` gives; see `neurodyn.core.decaying`.
     """
 
+    may_have_batch = True
+
 
 class COBA(SynapticOutput):
     r"""Conductance-based output: $I = g\,(E - V)$.

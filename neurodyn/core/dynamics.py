@@ -14,6 +14,7 @@ from .. import units
 from ..torch_private import tree_leaves
 from .fields import Keyword, Param, Parametrised, State, check, keyword
 from .hidden import Buffers
+from .loading import broadcasts
 from .precise import precise
 from .recomputed import Written
 from .rounding import warn_of_standstill
@@ -122,6 +123,7 @@ class Dynamics(Parametrised):
     """
 
     states: ClassVar[dict[str, State]] = {}
+    may_have_batch = True
     if TYPE_CHECKING:
         size: Keyword[int | tuple[int, ...], tuple[int, ...]] = keyword(kw_only=False)
         dt: Keyword[Any, float] = keyword(default=None)
@@ -195,7 +197,7 @@ class Dynamics(Parametrised):
         in_place = exporting() and not _pure
         states: Any = [self._buffers[name] for name in self.states]
         if in_place:
-            states = [value * 1.0 for value in states]  # Inductor drops a clone, and then reads what is written
+            states = [(value * 1.0).to(value.dtype) for value in states]  # Inductor drops a clone: it is written to
         compiling = torch.compiler.is_compiling()
         if not compiling and self._written is not None and self._written.too_old(states):
             raise RuntimeError(
@@ -270,13 +272,34 @@ class Dynamics(Parametrised):
         return self.params[self.states[name].initializer].unit
 
     def reset_state(self, *batch: int) -> None:
-        """Set every state to its initial value, with shape ``(*batch, *size)``; see `neurodyn.state` for others."""
+        """Set every state to its initial value, with shape ``(*batch, *size)``; see `neurodyn.state` for others.
+
+        Raises:
+            ValueError: a parameter that differs between samples, for another batch.
+        """
+        self._check_samples(batch)
         for name, field in self.states.items():
             held = self._buffers[name]
             if field.lasting and held is not None:
                 self._buffers[name] = held.detach()
             else:
                 self._set_initial(name, () if field.shared else batch)
+
+    def _check_samples(self, batch: tuple[int, ...]) -> None:
+        """See that parameters with the dimensions of a batch fit to `batch`."""
+        n = len(self.size)
+        for place in (self._parameters, self._buffers):
+            for name, value in place.items():
+                if value is None or value.dim() <= n or name.removeprefix("raw_") not in self.params:
+                    continue
+                own = tuple(value.shape[: value.dim() - n])
+                if not broadcasts(value, (*batch, *self.size)):
+                    wanted = ", ".join(map(str, own))
+                    raise ValueError(
+                        f"{self._label()}: {name} has shape {tuple(value.shape)}, values for samples of a batch {own}, "
+                        f"and the batch is {batch}; call nd.reset_states(net, {wanted}), or "
+                        f"nd.simulate(..., batch=({wanted},)), with inputs of shape ({wanted}, ...)"
+                    )
 
     def _set_initial(self, name: str, batch: tuple[int, ...]) -> None:
         field = self.states[name]

@@ -225,7 +225,8 @@ class Parametrised(Declared):
 
     The generated constructor takes each one by keyword: a quantity (scalar, or an array or tensor that broadcasts to
     `size`), an ``nn.Parameter`` inside a quantity, or an initialiser ``f(size) -> quantity``; bare numbers only where
-    the parameter is dimensionless.
+    the parameter is dimensionless. In neurons, synapses, their outputs and short-term plasticity a value may differ
+    between the samples of a batch, of shape ``(*batch, *size)`` or one that broadcasts to it.
 
     ``layer.tau = 33 * u.ms`` sets a parameter later, with the same checks; a plain tensor counts as given in canonical
     units. Of a learned parameter the trained tensor stays the same object and is written in place, so that optimizers
@@ -251,6 +252,7 @@ class Parametrised(Declared):
         device: InitVar[Any] = None
         dtype: InitVar[torch.dtype | None] = None
     may_be_empty = False  # whether a size may be 0
+    may_have_batch = False  # whether a parameter may differ between the samples of a batch
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -335,7 +337,7 @@ class Parametrised(Declared):
         like = getattr(self, name) if held is None else held
         bare = isinstance(value, Tensor) and not units.is_quantity(value)
         given = units.quantity(value.detach(), field.unit) if bare else value
-        number = check(given, field.unit, self.size, label, like.device, like.dtype)
+        number = check(given, field.unit, self.size, label, like.device, like.dtype, self.may_have_batch)
         domain = self.domain_of(name)
         if domain is not None and not bool(domain.contains(number).all()):
             raise ValueError(f"{label} must be {domain.name}, got {show(number, field.unit)}")
@@ -394,13 +396,13 @@ class Parametrised(Declared):
             if not learned and isinstance(loaded, Tensor) and not (loaded.is_meta or bool(loaded.isfinite().all())):
                 rest[-1].append(f"{self._label()}: {name} must be finite, the file has {show(loaded, field.unit)}")
                 continue
-            if broadcasts(known.get(place), self.size):
+            if broadcasts(known.get(place), self.size, self.may_have_batch):
                 take_shape(self, place.removeprefix(prefix), known[place])
         super()._load_from_state_dict(known, prefix, *rest)
 
     def _build(self, name: str, field: Param, value: Any, learned: bool, device: Any, dtype: torch.dtype) -> None:
         kept = precise(dtype) if field.counts and not learned else dtype
-        tensor = check(value, field.unit, self.size, f"{self._label()}: {name}", device, kept)
+        tensor = check(value, field.unit, self.size, f"{self._label()}: {name}", device, kept, self.may_have_batch)
         if field.domain is not None and not bool(field.domain.contains(tensor.detach()).all()):
             raise ValueError(f"{self._label()}: {name} must be {field.domain.name}, got {show(tensor, field.unit)}")
         if (learned or tensor.requires_grad) and not field.learnable:
@@ -436,8 +438,19 @@ def _in_trace(value: Any) -> bool:
     return isinstance(value, Tensor) and (value.is_meta or is_fake(value))
 
 
-def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device: Any, dtype: torch.dtype) -> Tensor:
-    """`value` as a tensor in canonical units that broadcasts to `size`, or an error that says what was wanted."""
+def check(
+    value: Any,
+    unit: pint.Unit,
+    size: tuple[int, ...],
+    label: str,
+    device: Any,
+    dtype: torch.dtype,
+    batched: bool = False,
+) -> Tensor:
+    """`value` as a tensor in canonical units that broadcasts to `size`, or an error that says what was wanted.
+
+    If `batched`, it may have the dimensions of a batch in front.
+    """
     example = f"for example {label.rpartition(' ')[2]}={_example(unit)}"
     if callable(value) and not isinstance(value, Tensor):
         value = value(size)
@@ -473,9 +486,8 @@ def check(value: Any, unit: pint.Unit, size: tuple[int, ...], label: str, device
         tensor = torch.as_tensor(number, dtype=exact).to(device=device, dtype=dtype, copy=True)
     if not bool(tensor.detach().isfinite().all()):
         raise ValueError(f"{label} must be finite, got {show(tensor, unit)}")
-    shape = tuple(tensor.shape)
-    if len(shape) > len(size) or any(n not in (1, m) for n, m in zip(shape[::-1], size[::-1], strict=False)):
-        raise ValueError(f"{label} has shape {shape}, which does not broadcast to the size {size}")
+    if not broadcasts(tensor, size, batched):
+        raise ValueError(f"{label} has shape {tuple(tensor.shape)}, which does not broadcast to the size {size}")
     return tensor
 
 

@@ -22,9 +22,9 @@ def take_shape(module: nn.Module, name: str, value: object) -> None:
         module._buffers[name] = mine.new_empty(value.shape)
 
 
-def broadcasts(value: object, size: tuple[int, ...]) -> bool:
-    """Whether `value` is a tensor that broadcasts to `size`."""
-    if not isinstance(value, Tensor) or value.dim() > len(size):
+def broadcasts(value: object, size: tuple[int, ...], batched: bool = False) -> bool:
+    """Whether `value` is a tensor that broadcasts to `size`, or if `batched` to ``(*batch, *size)``."""
+    if not isinstance(value, Tensor) or (value.dim() > len(size) and not batched):
         return False
     return all(n in (1, m) for n, m in zip(value.shape[::-1], size[::-1], strict=False))
 

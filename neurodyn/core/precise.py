@@ -29,6 +29,8 @@ class Precise(nn.Module):
             self._buffers[name] = None if value is None else fn(value)
         for name, value in before.items():
             after = self._buffers.get(name)
-            if value is not None and after is not None and after.dtype != precise(after.dtype):
+            if value is None or after is None or not after.is_floating_point():
+                continue
+            if after.dtype != precise(after.dtype):
                 self._buffers[name] = value.to(after.device, precise(after.dtype))
         return self

@@ -15,8 +15,10 @@ from ..ops import event
 from ..record import Events, Recording, Trace
 from ..run.block_run import Run
 from ..run.input_rows import Rows
+from ..run.kept import events_of, is_events
+from ..run.probe import Probe, unit_of
 from ..run.reading import read_inputs
-from ..run.simulate import Probe, events_of, is_events, prepare, unit_of
+from ..run.simulate import prepare
 from .data_parallel import _check_initialised
 from .split import Exchange, mine, split, unfold
 
@@ -54,7 +56,7 @@ def simulate(
     """
     _check_initialised("simulate")
     unfold(net)
-    dt, T = prepare(net, duration, states, batch)
+    dt, T = prepare(net, duration, states, batch, start)
     _check_same(net)
     record = (record,) if isinstance(record, str) else tuple(record)
     rows = Rows(read_inputs(net, inputs, T), T, start, seed)

@@ -16,7 +16,7 @@ from torch import Tensor, fx
 from .graph_passes import add, add_before_summing, inputs_of, merge_equal, must_stay
 from .product_passes import PRODUCTS, speed_up_products
 from .tracing import Layout, TracedStep
-from .weight_passes import learn_in_place
+from .weight_passes import change_in_place
 
 aten = torch.ops.aten
 
@@ -67,6 +67,9 @@ class ChunkGraph:
         steps: how many.
         declaration: `FORWARD` or `BACKWARD`.
         layouts: of the tensors in each group, without time.
+
+    Attributes:
+        rings: the states that may come out in the memory in which they go in.
     """
 
     def __init__(
@@ -132,7 +135,8 @@ class ChunkGraph:
         add_before_summing(self.graph)
         speed_up_products(self.graph, self.groups["constants"])
         self.graph.eliminate_dead_code(must_stay)
-        learn_in_place(self.graph)
+        rings = change_in_place(self.graph)
+        self.rings = [i for i, node in enumerate(self.groups.get("new_states", ())) if node in rings]
         self.graph.lint()
         return self
 

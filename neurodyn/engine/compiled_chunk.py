@@ -88,6 +88,7 @@ class CompiledChunk:
         names: of the module, for messages.
 
     Attributes:
+        rings: the states that may come out in the memory in which they go in.
         launches: about how many kernels it launches on a GPU; 0 if it may wait for the CPU, or calls other operators.
         why_not: why its kernels are called from Python, if they are.
 
@@ -96,6 +97,7 @@ class CompiledChunk:
     """
 
     def __init__(self, chunk: ChunkGraph):
+        self.rings = chunk.rings
         self.steps, self.groups = chunk.steps, {k: len(v) for k, v in chunk.groups.items()}
         graph, free = chunk.graph, chunk.step.free
         self.device = chunk.step.signature.inputs[-1].device
@@ -151,7 +153,7 @@ class CompiledChunk:
         done: Any,
     ) -> bool:
         held = [tensor for group in places if self.groups[group] for tensor in tensors[group]]
-        key = stretch, places["states"]
+        key = stretch, places["states"], tuple([len(rows) == 1 for rows in tensors["states"]])
         if (route := recording.routes.get(key)) is None:
             columns, first = [], 0
             for group, place in places.items():
@@ -211,6 +213,13 @@ def _columns(
     Column, numbered = kernel_loop.Column, [(base + j, tensor) for j, tensor in enumerate(tensors)]
     if place is Place.WHOLE:
         return [Column(j) for j, _ in numbered]
+    if place in (Place.GIVEN, Place.HANDED_ON):
+        found = []
+        for j, tensor in numbered:
+            row = tensor.nbytes // 2
+            turns = Column(j, 0, row, True) if place is Place.GIVEN else Column(j, row, -row, True)
+            found.append(turns if len(tensor) > 1 else Column(j))  # a ring stays where it is
+        return found
     rows = [
         (j, tensor.nbytes // tensor.shape[0]) for j, tensor in numbered
     ]  # the stride of a single row may be anything
@@ -222,9 +231,7 @@ def _columns(
         return [Column(j, stretch.row * row, row) for j, row in rows]
     if place is Place.AFTER:
         return [Column(j, (stretch.row + 1) * row, row) for j, row in rows]
-    if place is Place.GIVEN:
-        return [Column(j, 0, row, True) for j, row in rows]
-    return [Column(j, row, -row, True) for j, row in rows]
+    raise ValueError(f"no argument lies at {place}")
 
 
 def _arguments(
@@ -244,7 +251,7 @@ def _arguments(
         Place.GIVEN: turn,
         Place.HANDED_ON: 1 - turn,
     }[place]
-    return [tensor[row] for tensor in tensors]
+    return [tensor[min(row, len(tensor) - 1)] for tensor in tensors]  # a ring has one row
 
 
 def _launches(graph: fx.Graph) -> int:

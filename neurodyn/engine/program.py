@@ -95,6 +95,11 @@ class Program:
                         raise
         return self._chunks[kind, steps]
 
+    def rings(self, stretches: Sequence[Stretch]) -> frozenset[int]:
+        """The states that the forward chunks of these lengths may change where they are."""
+        found = [frozenset(self.chunk("forward", stretch.steps).rings) for stretch in stretches]
+        return frozenset.intersection(*found) if found else frozenset()
+
     def path(self) -> str:
         """How its chunks are called, for people."""
         chunks = sorted(self._chunks.items())

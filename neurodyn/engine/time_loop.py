@@ -55,6 +55,7 @@ def forward_pass(
     progress: Any = None,
     steps: int = 0,
     outs: Sequence[Tensor] | None = None,
+    owned: bool = False,
 ) -> Forward:
     """Run all steps.
 
@@ -62,6 +63,7 @@ def forward_pass(
         states, constants, xs: contiguous, xs with time in front.
         steps: of a chunk, if not the usual number.
         outs: where to write the outs, with time in front.
+        owned: nobody else has the states, so that rings of delays are changed where they are.
     """
     step, T, keep = program.step, xs[0].shape[0], program.differentiable
     sizes = program.sizes((*states, *constants, *xs))
@@ -70,9 +72,12 @@ def forward_pass(
     outs = [huge(layout.empty(sizes, T)) for layout in step.outs] if outs is None else list(outs)
     products = [huge(layout.empty(sizes, T)) for layout in program.products] if keep else []
     rows, places = chunks + 1 if keep else 2, kept_places(keep)
-    history = [huge(layout.empty(sizes, rows)) for layout in step.signature.states]
-    for row, state in zip(history, states, strict=True):
-        row[0] = state
+    rings = program.rings(stretches) if owned and not keep else frozenset()
+    history = []
+    for i, (layout, state) in enumerate(zip(step.signature.states, states, strict=True)):
+        history.append(state.unsqueeze(0) if i in rings else huge(layout.empty(sizes, rows)))
+        if i not in rings:
+            history[i][0] = state
     made: dict[str, list[Tensor]] = {}
     for stretch in stretches:
         chunk = program.chunk("forward", stretch.steps)
@@ -87,7 +92,8 @@ def forward_pass(
         }
         chunk.run(tensors, stretch, sizes, places, progress)
     last = chunks if keep else chunks % 2
-    return Forward(outs, [row[last].clone() for row in history], history if keep else [], products)
+    final = [rows[0] if i in rings else rows[last].clone() for i, rows in enumerate(history)]
+    return Forward(outs, final, history if keep else [], products)
 
 
 def backward_pass(

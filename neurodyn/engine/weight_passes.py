@@ -1,4 +1,4 @@
-"""Weights that learn: written in place inside a chunk."""
+"""Weights that learn and rings of delays: written in place inside a chunk."""
 
 from __future__ import annotations
 
@@ -11,26 +11,47 @@ from .graph_passes import add
 
 aten, ops = torch.ops.aten, torch.ops.neurodyn
 
+#: What changes a tensor, the same in place, and how a chunk takes it over; see `change_in_place`.
+_CHANGES = {
+    ops.event_add_pairs.default: (ops.event_add_pairs_.default, aten.copy_.default),
+    ops.event_deliver.default: (ops.event_deliver_.default, ops.event_move_.default),
+}
+_READERS = ops.event_matmul.default, ops.event_arrived.default
 
-def learn_in_place(graph: Graph) -> None:
-    """Copy weights that `neurodyn.ops.add_pairs` changes once a chunk, to where they come out, and change them there.
 
-    Sound: whoever reads the weights in between makes something new of them, and does so before they are changed again.
-    Gain: a change takes time for the synapses that it changes, not for a copy of all.
+def change_in_place(graph: Graph) -> list[Node]:
+    """Copy what `neurodyn.ops.add_pairs` or `ring` changes once a chunk, to where it comes out, and change it there.
+
+    Sound: whoever reads it in between makes something new of it, and does so before it is changed again. Gain: a change
+    takes time for the synapses that it changes, not for a copy of all. Of a ring also the one copy is saved where it
+    goes into a chunk and comes out in the same memory.
+
+    Returns:
+        The inputs where rings come out.
     """
+    rings = []
     for write in [node for node in graph.nodes if node.target is aten.copy_.default]:
         target, last = write.args
         chain = _chain(last, write)
         if not chain or target.op != "placeholder" or [*target.users] != [write]:
             continue
+        change, take = _CHANGES[chain[0].target]
+        source = chain[0].args[0]
+        if take is not aten.copy_.default:
+            later = any(chain[0] < user for user in source.users)  # who reads the old one later
+            if source.op == "placeholder" and not later:
+                rings.append(target)
+            else:
+                take = aten.copy_.default
         with graph.inserting_before(chain[0]):
-            add(graph, aten.copy_.default, (target, chain[0].args[0]), target.meta["val"])
+            add(graph, take, (target, source), target.meta["val"] if take is aten.copy_.default else None)
         for node in chain:
             with graph.inserting_before(node):
-                add(graph, ops.event_add_pairs_.default, (target, *node.args[1:]), None)
+                add(graph, change, (target, *node.args[1:]), None)
             node.replace_all_uses_with(target)
             graph.erase_node(node)
         graph.erase_node(write)
+    return rings
 
 
 def _chain(last: Node, write: Node) -> list[Node]:
@@ -38,7 +59,7 @@ def _chain(last: Node, write: Node) -> list[Node]:
     chain: list[Node] = []
     node: Any = last
     following = write
-    while node.target is ops.event_add_pairs.default:
+    while node.target in _CHANGES and node.target is last.target:
         others = [user for user in node.users if user is not following]
         if not all(_reads(user, node) and user < following for user in others):
             return []
@@ -49,6 +70,6 @@ def _chain(last: Node, write: Node) -> list[Node]:
 
 def _reads(user: Node, weight: Node) -> bool:
     """Whether `user` makes something new of the weights, or copies them elsewhere."""
-    if user.target is ops.event_matmul.default:
+    if user.target in _READERS:
         return True
     return user.target is aten.copy_.default and user.args[0] is not weight

@@ -20,12 +20,14 @@ class Network(NamedTuple):
         run: ``run(net, duration, **options)``, a `Recording` of "spikes"; options of `neurodyn.simulate`.
         about: one line.
         synapses: ``synapses(scale)``, about how many it has.
+        transient: for so long it settles, in ms; 0 if it does not.
     """
 
     build: Callable[..., nn.Module]
     run: Callable[..., Recording]
     about: str
     synapses: Callable[[float], float]
+    transient: float = 0.0
 
 
 #: The time step of all of them.
@@ -37,15 +39,21 @@ NETWORKS = {
         vogels_abbott.run,
         "Vogels and Abbott 2005, conductance-based synapses",
         lambda scale: 3.2e5 * scale,
+        200.0,
     ),
     "cuba": Network(
         vogels_abbott.cuba,
         vogels_abbott.run,
         "Vogels and Abbott 2005, current-based synapses",
         lambda scale: 3.2e5 * scale,
+        200.0,
     ),
     "brunel": Network(
-        brunel.Brunel, brunel.run, "Brunel 2000, asynchronous irregular state", lambda scale: 1.6e7 * scale**2
+        brunel.Brunel,
+        brunel.run,
+        "Brunel 2000, asynchronous irregular state",
+        lambda scale: 1.6e7 * scale**2,
+        100.0,
     ),
     "memory": Network(
         working_memory.WorkingMemory,
@@ -64,6 +72,7 @@ NETWORKS = {
         microcircuit.run,
         "Potjans and Diesmann 2014, cortical microcircuit",
         lambda scale: 2.99e8 * scale**2,
+        100.0,
     ),
 }
 

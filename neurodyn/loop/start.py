@@ -180,6 +180,7 @@ def _is_users(error: Exception) -> bool:
 def _set_batches(net: nn.Module) -> Batches:
     """The batch of each layer; one that the step has not called gets that of all others, if they agree."""
     found = {name: module.batch for name, module in named_dynamics(net) if module.is_set}
-    if len(common := set(found.values())) == 1:
+    with_batch = {name for name, m in named_dynamics(net) if not all(field.shared for field in m.states.values())}
+    if len(common := {batch for name, batch in found.items() if name in with_batch}) == 1:
         found |= {name: next(iter(common)) for name, module in named_dynamics(net) if name not in found}
     return found

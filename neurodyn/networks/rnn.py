@@ -37,6 +37,8 @@ class RateCell(Dynamics):
         values: further keywords of `Dynamics`: ``dt``, ``device``, ``dtype``, ``h_initializer``.
     """
 
+    may_have_batch = False
+
     h: State = state(default=0.0, alias="h_initializer")
 
     def __init__(self, input_size: int, hidden_size: int, *, activation: Activation = torch.tanh, **values: Any):

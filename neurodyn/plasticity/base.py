@@ -63,6 +63,8 @@ class Plasticity(Dynamics):
         pint.DimensionalityError: a bound in another unit than the weight.
     """
 
+    may_have_batch = False
+
     needs_bound = False  # whether there is no rule without `w_max`
     w_max: Any  # a tensor, or None
     weight: State = state("initial_weight", shape="synapses", lasting=True)

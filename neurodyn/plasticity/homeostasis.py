@@ -80,6 +80,8 @@ class ThresholdAdaptation(Dynamics):
     Front Comput Neurosci 9.
     """
 
+    may_have_batch = False
+
     rate: Param = param(5 * u.Hz, domain=positive)
     eta: Param = param(0.05 * u.mV, domain=positive)
 

@@ -6,9 +6,19 @@ which readers with any colour vision tell apart.
 
 from .curves import f_I
 from .phase_plane import phase_plane
-from .spikes import population_rate, raster
+from .spikes import activity, population_rate, raster
 from .style import COLORS, LEGEND
 from .traces import traces
 from .weights import weight_matrix
 
-__all__ = ["COLORS", "LEGEND", "f_I", "phase_plane", "population_rate", "raster", "traces", "weight_matrix"]
+__all__ = [
+    "COLORS",
+    "LEGEND",
+    "activity",
+    "f_I",
+    "phase_plane",
+    "population_rate",
+    "raster",
+    "traces",
+    "weight_matrix",
+]

@@ -63,10 +63,11 @@ def phase_plane(
     dX, dY = dX / width, dY / height
     length = (dX**2 + dY**2) ** 0.5
     ax.quiver(X, Y, dX / length, dY / length, color="0.65", angles="uv", pivot="mid", width=0.0025, scale=32, zorder=0)
+    ax.plot([], [], color="0.65", marker=r"$\rightarrow$", markersize=12, linestyle="none", label="flow")
     if lines is not None:
         _draw(ax, lines[0], lines[1], (width, height))
     ax.set(xlim=limits[0], ylim=limits[1], xlabel=label(names[0], units[0]), ylabel=label(names[1], units[1]))
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize="small", columnspacing=1.2, **LEGEND)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize="small", columnspacing=1.2, **LEGEND)
     return ax
 
 
@@ -112,6 +113,7 @@ def _draw(ax: Any, x: Any, y: Any, size: tuple[float, float]) -> None:
     ends = np.flatnonzero(jump)
     for k, part in enumerate(np.split(np.arange(len(x)), ends + 1)):
         ax.plot(x[part], y[part], color="black", linewidth=1, label="trajectory" if k == 0 else None)
-    for end in ends:
-        ax.plot(x[end : end + 2], y[end : end + 2], color="black", linewidth=0.8, linestyle="dotted")
+    for k, end in enumerate(ends):
+        style = {"color": "black", "linewidth": 0.8, "linestyle": "dotted", "label": "jump" if k == 0 else None}
+        ax.plot(x[end : end + 2], y[end : end + 2], **style)
     ax.plot(x[0], y[0], "o", color="black", markersize=5, label="start")

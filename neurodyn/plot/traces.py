@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import units as u
 from ..core.dynamics import as_dt, get_default_dt
-from ..record import Trace
+from ..record import Events, Trace
 from .style import COLORS, LEGEND, array, axes, label
 
 
@@ -18,6 +18,7 @@ def traces(
     values: Trace | Tensor | u.Quantity,
     neurons: Sequence[int] | None = None,
     *,
+    spikes: Events | Tensor | None = None,
     name: str | None = None,
     dt: Any = None,
     ax: Any = None,
@@ -28,6 +29,7 @@ def traces(
     Args:
         values: a `Trace` of one population, or a tensor or quantity ``(T, size)`` or ``(T,)``.
         neurons: which ones; all by default, of which there may then be six.
+        spikes: of the same neurons; each is marked by a line above the values, as the reset hides the spike itself.
         name: of the value, for the axis; by default the state of the trace.
         dt: time step of a tensor; `get_default_dt()` if not given.
         ax: axes to draw on.
@@ -47,6 +49,8 @@ def traces(
     chosen = range(lines.shape[1]) if neurons is None else neurons
     for k, neuron in enumerate(chosen):
         ax.plot(times, array(lines[:, neuron]), **({"color": COLORS[k % len(COLORS)], "label": f"{neuron}"} | style))
+    if spikes is not None:
+        _mark(ax, Events.of(spikes, None if isinstance(spikes, Events) else dt), lines, chosen, trace.dt)
     if len(chosen) > 1:
         ax.legend(title="neuron", **LEGEND)
     ax.set(
@@ -55,6 +59,20 @@ def traces(
         ylabel=label(name if name is not None else trace.name.rpartition(".")[2] or "value", trace.unit),
     )
     return ax
+
+
+def _mark(ax: Any, spikes: Events, lines: Tensor, chosen: Sequence[int], dt: float) -> None:
+    """A vertical line for each spike, in the color of its neuron, above all values that are drawn."""
+    if spikes.shape != (lines.shape[1],):
+        raise ValueError(
+            f"traces: the spikes are of shape {spikes.shape} in each step, the values of {(lines.shape[1],)}; record "
+            "both of the same neurons, and choose some with neurons="
+        )
+    low, high = (float(bound) for bound in lines[:, list(chosen)].detach().double().aminmax())
+    times, neurons = array(spikes.times) + dt, array(spikes.neurons)
+    for line, neuron in zip(ax.lines[-len(chosen) :], chosen, strict=True):
+        own = times[neurons == neuron % lines.shape[1]]
+        ax.vlines(own, high, high + 0.2 * (high - low or 1.0), color=line.get_color(), linewidth=line.get_linewidth())
 
 
 def _trace(values: Tensor | u.Quantity, dt: Any) -> Trace:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,7 @@ from ..engine.time_loop import forward_pass, plain
 from ..engine.tracing import Layout
 from ..tools.errors import NotCompilable, warn_once
 from ..torch_private import tree_flatten, tree_unflatten
+from .calls import chunk_for
 from .input_rows import block_length
 
 #: Steps in one compiled chunk, by the length of the chunks that `unroll` would use for the same network.
@@ -22,17 +25,19 @@ CHUNK = {8: 20, 4: 20, 2: 10, 1: 5}
 class Run:
     """A module under way whose output is a dict: a call runs some steps, at most `block`; `states` is where it is.
 
-    What the module has of constants is taken as it is at the start.
+    What the module has of constants is taken as it is at the start, and anew after each `pause`.
 
     Args:
         probe: the module, its states set.
         sample: its inputs for one step, with time in front.
         compile: False runs step by step in Python.
+        periods: pauses are at multiples of these numbers of steps.
     """
 
-    def __init__(self, probe: nn.Module, sample: tuple[Tensor, ...], compile: bool):
+    def __init__(self, probe: nn.Module, sample: tuple[Tensor, ...], compile: bool, periods: tuple[int, ...] = ()):
         self.probe, self.states, self.sample = probe, get_states(probe), sample
         self.program: Program | None = None
+        self.owned: frozenset[int] = frozenset()  # of the states, rings that nobody else has
         self.outs: dict[str, Tensor] = {}
         kinds: dict[str, Layout] = {}
         sizes: tuple[int, ...] = ()
@@ -43,7 +48,7 @@ class Run:
             sizes = self.program.sizes([*self.states.values(), *self.fixed, *self._xs(sample, 1)])
             names = tree_unflatten([*range(len(step.outs))], step.output_spec)
             kinds = {name: step.outs[i] for name, i in names.items()}
-        self.chunk = CHUNK.get(self.program.usual, 1) if self.program is not None else 1
+        self.chunk = chunk_for(periods, CHUNK.get(self.program.usual, 1)) if self.program is not None else 1
         times = 1 if all(x.device.type == "cpu" for x in self.states.values()) else 4  # a GPU waits between two blocks
         nbytes = sum(x[0].nbytes for x in sample) + sum(kind.nbytes(sizes) for kind in kinds.values())
         self.block = max(1, block_length(nbytes, times) // self.chunk) * self.chunk
@@ -62,6 +67,30 @@ class Run:
                 self._plain(rows, n)
         return {name: out[:n] for name, out in self.outs.items()}
 
+    def pause(self, function: Callable[[], None]) -> None:
+        """Call `function` with the states in the module, which it may change, as it may change parameters."""
+        held = {name: (tuple(value.shape), value.dtype) for name, value in self.states.items()}
+        self.states = {name: value.clone() for name, value in self.states.items()}  # one may write to them in place
+        set_states(self.probe, self.states)
+        with torch.no_grad():
+            function()
+        self.states, self.owned = get_states(self.probe), frozenset()
+        for name, value in self.states.items():
+            if (found := (tuple(value.shape), value.dtype)) != held[name]:
+                raise ValueError(
+                    f"simulate: a function has changed {name.removeprefix('net.')} to shape {found[0]} of {found[1]}, "
+                    f"wanted {held[name][0]} of {held[name][1]}"
+                )
+        if self.program is not None:
+            self.program = None
+            self._compile()
+
+    @property
+    def in_place(self) -> set[str]:
+        """The states that the last block has changed where they were."""
+        names = list(self.states)
+        return {names[i] for i in self.owned}
+
     def _compile(self) -> None:
         xs = self._xs(self.sample, 1)
         _, self.spec = tree_flatten(tuple(xs))
@@ -78,8 +107,12 @@ class Run:
 
     def _chunks(self, program: Program, rows: tuple[Tensor, ...], n: int) -> None:
         states, xs = plain(self.states.values()), self._xs(rows, n)
-        outs = [out[:n] for out in self.outs.values()]
-        found = forward_pass(program, states, self.fixed, xs, steps=self.chunk, outs=outs)
+        outs, stretches = [out[:n] for out in self.outs.values()], program.stretches(n, self.chunk)
+        owned = {stretch.steps for stretch in stretches} <= program.proven  # a proof starts from the states of before
+        rings = program.rings(stretches) if owned else frozenset[int]()
+        states = [state.clone() if i in rings - self.owned else state for i, state in enumerate(states)]
+        found = forward_pass(program, states, self.fixed, xs, steps=self.chunk, outs=outs, owned=owned)
+        self.owned = rings
         if reason := prove(program, self.probe, states, xs, self.spec, self.chunk):
             program.failure = reason
             raise NotCompilable(reason)

@@ -16,10 +16,10 @@ def block_length(nbytes: int, times: int = 1) -> int:
     return max(1, min(_LONGEST_BLOCK, times * _BLOCK_BYTES // max(nbytes, 1)))
 
 
-def blocks(first: int, last: int, size: int) -> Iterator[tuple[int, int]]:
-    """Spans that end at multiples of `size`, so that they do not depend on where a simulation was stopped."""
+def blocks(first: int, last: int, *sizes: int) -> Iterator[tuple[int, int]]:
+    """Spans that end at multiples of each size, so that they do not depend on where a simulation was stopped."""
     while first < last:
-        n = min(size - first % size, last - first)
+        n = min(last - first, *(size - first % size for size in sizes))
         yield first, n
         first += n
 

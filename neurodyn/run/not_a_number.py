@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -29,18 +29,26 @@ class Watch:
         self.from_the_start = _nan(get_states(net))
 
     def __call__(
-        self, before: Mapping[str, Tensor], after: Mapping[str, Tensor], rows: tuple[Tensor, ...], first: int, n: int
+        self,
+        before: Mapping[str, Tensor],
+        after: Mapping[str, Tensor],
+        rows: tuple[Tensor, ...],
+        first: int,
+        n: int,
+        in_place: Collection[str] = (),
     ) -> None:
         """Say it, if a state is NaN `after` the `n` steps from `first` on, whose inputs are `rows`.
 
-        Which step it was is found by running them again, one by one.
+        Which step it was is found by running them again, one by one, unless some states are no longer as they were
+        before, as they were changed `in_place`. These are not looked at: what arrives of them shows in the others.
         """
+        after = {name: value for name, value in after.items() if name not in in_place}
         if self.over or not self._new(after):
             return
         self.over = True
-        step, states = self._find(before, rows, n)
+        step, states = (n, after) if in_place else self._find(before, rows, n)
         which = f"from step {first + step} on, at {(first + step + 1) * self.dt:g} ms,"
-        if step == n:  # it draws random numbers of its own, and has drawn others
+        if step == n:  # it draws random numbers of its own, and has drawn others, or is not run again
             which, states = f"after step {first + n - 1}, at {(first + n) * self.dt:g} ms,", after
         name, *others = self._new(states)
         path, _, own = name.rpartition(".")

@@ -37,7 +37,7 @@ def read_inputs(net: nn.Module, given: Any, T: int) -> Callable[..., tuple[Tenso
         TypeError: something that is no tensor, array, number or quantity.
         ValueError: a series with another number of rows than steps; an input that may be a constant or a series.
     """
-    like = next(iter(get_states(net).values()), torch.empty(()))
+    like = next((x for x in get_states(net).values() if x.is_floating_point()), torch.empty(()))
     if callable(given):
         draw = given
 

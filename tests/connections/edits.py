@@ -80,7 +80,7 @@ def wanted(net: nn.Module, xs: Tensor) -> Tensor:
     """The output synapse by synapse, from the tensors that `net` shows."""
     ys = torch.zeros(STEPS, *xs.shape[1:-1], net.out_size[0] if isinstance(net, nd.Sparse) else xs.shape[-1])
     if isinstance(net, nd.Sparse) and net.delays is not None:
-        first = net.arrivals.pending_initializer.detach().expand(net.arrivals.size)[:STEPS]
+        first = net.arrivals.pending_initializer.detach().expand(net.arrivals.size)[:-1][:STEPS]  # the last is empty
         ys[: len(first)] += first[:, None] if ys.dim() == 3 else first
     if isinstance(net, nd.Delay):
         sources, targets, weight = range(xs.shape[-1]), range(xs.shape[-1]), torch.ones(xs.shape[-1])

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...ops import add_pairs, event, native
+from ...ops import add_pairs, event, native, ring
 from .kernels import Launched, NotRecordable, Part
 
 
@@ -24,7 +24,13 @@ def stand_ins(calls: list[Launched], scattered: Collection[int]) -> dict[str, An
         scattered: addresses of tensors that do not lie in a row.
     """
     dtypes = {name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
-    known = {"event_matmul": _matmul, "event_add_pairs_": _add_pairs}
+    known = {
+        "event_matmul": _matmul,
+        "event_add_pairs_": _add_pairs,
+        "event_deliver_": _deliver,
+        "event_arrived": _arrived,
+        "event_move_": _move,
+    }
     ops = {name: SimpleNamespace(default=_recorder(function, calls, scattered)) for name, function in known.items()}
     return {
         "torch": SimpleNamespace(**dtypes, ops=SimpleNamespace(neurodyn=SimpleNamespace(**ops))),
@@ -92,6 +98,35 @@ def _add_pairs(
     sizes = math.prod(batch), n_in, n_out, *indices.shape, _wide(x)
     given = weight, y, x, indptr, indices, columns, order, rows, limit, *bits, *sizes
     return _kernel(add_pairs, "event_add_pairs_kernel"), given, None
+
+
+def _deliver(held: Any, head: Any, x: Any, weight: Any, indptr: Any, indices: Any) -> tuple[int, tuple[Any, ...], None]:
+    held, head, x, weight, indptr, indices = _rows(held, head, x, weight, indptr, indices)
+    _check(held, x, weight)
+    rows, n = held.shape[-2:]
+    batch, n_in = x.shape[:-1], x.shape[-1]
+    fits = held.shape[:-2] == batch and indptr.shape == (n_in + 1,) and weight.shape in ((), indices.shape)
+    if not fits or head.dtype != torch.int64 or head.shape:
+        raise NotRecordable("event_deliver has arguments that do not fit")
+    sizes = math.prod(batch), n_in, rows, n, *indices.shape, int(not weight.shape), _wide(x)
+    return _kernel(ring, "event_deliver_kernel"), (held, head, x, weight, indptr, indices, *sizes), None
+
+
+def _arrived(held: Any, head: Any) -> tuple[int, tuple[Any, ...], Tensor]:
+    held, head = _rows(held, head)
+    if len(held.shape) < 2 or head.dtype != torch.int64 or head.shape:
+        raise NotRecordable("event_arrived has arguments that do not fit")
+    batch, rows, n = held.shape[:-2], *held.shape[-2:]
+    y = torch.empty(*batch, n, dtype=held.dtype)
+    return _kernel(ring, "event_arrived_kernel"), (held, head, y, math.prod(batch), rows, n * y.element_size()), y
+
+
+def _move(to: Any, source: Any) -> tuple[int, tuple[Any, ...], None]:
+    to, source = _rows(to, source)
+    if to.shape != source.shape or to.dtype != source.dtype:
+        raise NotRecordable("event_move has arguments that do not fit")
+    nbytes = math.prod(to.shape) * torch.empty(0, dtype=to.dtype).element_size()
+    return _kernel(ring, "event_move_kernel"), (to, source, nbytes), None
 
 
 def _rows(*tensors: Any) -> list[Any]:

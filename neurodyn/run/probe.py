@@ -1,0 +1,53 @@
+"""A network with what is to be recorded as its output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pint
+import torch
+from torch import Tensor, nn
+
+from .. import units as u
+from ..core.states import get_states, named_dynamics
+from .population import PopulationMean
+
+
+class Probe(nn.Module):
+    """`net` with what is to be recorded as its output."""
+
+    def __init__(self, net: nn.Module, record: Iterable[str] | Mapping[str, Any], driven: bool):
+        super().__init__()
+        self.net, self.driven = net, driven
+        record = (record,) if isinstance(record, str) else record
+        self.wanted = dict(record) if isinstance(record, Mapping) else dict.fromkeys(record)
+        for name, index in self.wanted.items():
+            if not (index is None or isinstance(index, (int, slice, PopulationMean))):  # a tensor cannot be traced
+                chosen = torch.as_tensor(index, device=next(iter(get_states(net).values())).device)
+                chosen = chosen.nonzero()[:, 0] if chosen.dtype == torch.bool else chosen
+                self.register_buffer(f"index of {name}".replace(".", " "), chosen)
+
+    def forward(self, *inputs: Any) -> dict[str, Tensor]:
+        y = self.net(*inputs) if self.driven else self.net()
+        found = dict(y) if isinstance(y, Mapping) else {"output": y, "spikes": y} if isinstance(y, Tensor) else {}
+        found |= get_states(self.net)
+        for name, what in self.wanted.items():
+            name = what.of if isinstance(what, PopulationMean) else name
+            if name not in found:
+                raise KeyError(f"simulate: there is no {name!r} to record; there are {', '.join(found)}")
+        return {name: self._chosen(name, found) for name in self.wanted}
+
+    def _chosen(self, name: str, found: Mapping[str, Tensor]) -> Tensor:
+        what = self.wanted[name]
+        if isinstance(what, PopulationMean):
+            return what(found[what.of])
+        index = self._buffers.get(f"index of {name}".replace(".", " "), what)
+        return found[name] if index is None else found[name][..., index]
+
+
+def unit_of(net: nn.Module, name: str) -> pint.Unit:
+    """The unit of a state by its name; no unit for an output."""
+    path, _, state = name.rpartition(".")
+    module = dict(named_dynamics(net)).get(path)
+    return u.registry.dimensionless if module is None or state not in module.states else module.state_unit(state)
