@@ -287,3 +287,34 @@ def test_a_file_with_nan():
     with torch.no_grad():
         other.raw_tau.fill_(torch.nan)
     raised(RuntimeError, r"LIF\(6\): tau must be finite", lambda: nd.LIF(6).load_state_dict(other.state_dict()))
+
+
+def test_inputs_of_simulate():
+    net = nd.LIF(6)
+    raised(
+        TypeError, r"wanted f\(first, steps, generator\)", lambda: nd.simulate(net, 3 * u.ms, lambda t: torch.ones(6))
+    )
+    for batch in (-1, 2.0, (2, "3")):
+        raised(ValueError, "batch must be a whole number", lambda b=batch: nd.simulate(net, 3 * u.ms, 1.0, batch=b))
+    raised(IndexError, "'V' has 6 neurons, 0 to 5, and index", lambda: nd.simulate(net, 3 * u.ms, 1.0, {"V": [7]}))
+    raised(TypeError, "of 'V' must be whole numbers", lambda: nd.simulate(net, 3 * u.ms, 1.0, {"V": [1.5]}))
+
+
+def test_states_of_a_recording_are_its_own():
+    net = nd.LIF(6)
+    run = nd.simulate(net, 5 * u.ms, 1.0, ["V"], compile=False)
+    held = run.states["V"].clone()
+    net.V.fill_(9.0)
+    assert torch.equal(run.states["V"], held)
+    _, states = nd.unroll(net, torch.ones(4, 2, 6), return_states=True)
+    held = states["V"].clone()
+    net.V.fill_(9.0)
+    assert torch.equal(states["V"], held)
+
+
+def test_spike_times_takes_times():
+    net = nn.Sequential(nn.Linear(3, 2, bias=False), nd.Expon(2, tau=5 * u.ms), nd.LIF(2, tau=10 * u.ms))
+    nn.init.constant_(net[0].weight, 0.4)
+    times = torch.tensor([[1.0], [2.0], [4.0]])
+    assert torch.equal(nd.spike_times(net, times, 0.05 * u.s), nd.spike_times(net, times, 50.0))
+    raised(ValueError, "times holds NaN", lambda: nd.spike_times(net, times * torch.nan, 50.0))

@@ -350,8 +350,8 @@ class Dynamics(Parametrised):
             wanted = ", ".join(["*batch", *map(str, size)])
             magnitude = ", its magnitude in the unit that the model takes" if units.is_quantity(input) else ""
             raise TypeError(
-                f"{self._label()}: the input is {input!r}, a {type(input).__name__}; wanted a tensor of shape ({wanted})"
-                f"{magnitude}"
+                f"{self._label()}: the input is {input!r}, a {type(input).__name__}; "
+                f"wanted a tensor of shape ({wanted}){magnitude}"
             )
         shape = tuple(input.shape)
         if shape[len(shape) - len(size) :] != size or len(shape) < len(size):

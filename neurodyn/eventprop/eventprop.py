@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .. import units as u
+from ..core.fields import check
 from ..delays.delay import Delay
 from ..neurons import LIF
 from ..synapses import Expon
@@ -14,7 +17,7 @@ from .events_in_time import kernel
 from .events_in_time import simulate as simulate_spikes
 
 
-def spike_times(net: nn.Module, times: Tensor, until: float) -> Tensor:
+def spike_times(net: nn.Module, times: Tensor, until: Any) -> Tensor:
     r"""The spike times of a feed-forward network, exact in time and in their gradients, as those of EventProp.
 
     The network is an ``nn.Sequential`` of `nn.Linear` without bias, `Expon` and `LIF`, once or several times in this
@@ -30,7 +33,7 @@ def spike_times(net: nn.Module, times: Tensor, until: float) -> Tensor:
     Args:
         net: as above. V starts at V_rest.
         times: ``(*batch, inputs, K)`` in ms, in any order; infinity where there are fewer than K spikes.
-        until: the end, in ms.
+        until: the end, a number in ms or a time with its unit.
 
     Returns:
         ``(*batch, outputs, M)`` in ms in ascending order, infinity where a neuron has fewer than M spikes.
@@ -40,7 +43,7 @@ def spike_times(net: nn.Module, times: Tensor, until: float) -> Tensor:
 
     Raises:
         TypeError: a network of other parts.
-        ValueError: times of another shape, or V_th at or below V_rest or V_reset.
+        ValueError: times of another shape or NaN, or V_th at or below V_rest or V_reset.
 
     Source: Wunderlich and Pehle (2021), Event-based backpropagation can compute exact gradients for spiking neural
     networks, Scientific Reports 11; delays: Mészáros, Knight and Nowotny (2025), Efficient event-based delay learning
@@ -55,6 +58,10 @@ def spike_times(net: nn.Module, times: Tensor, until: float) -> Tensor:
         >>> linear.weight.grad.shape
         torch.Size([2, 3])
     """
+    if bool(times.isnan().any()):
+        raise ValueError("spike_times: times holds NaN; a spike that does not come is torch.inf")
+    time = until if u.is_quantity(until) else u.quantity(until, "ms")
+    end = float(check(time, u.canonical_unit("ms"), (), "spike_times: until", None, torch.float64))
     parts = list(net) if isinstance(net, nn.Sequential) else [net]
     while parts:
         while isinstance(parts[0], Delay):
@@ -65,7 +72,7 @@ def spike_times(net: nn.Module, times: Tensor, until: float) -> Tensor:
                 "spike_times: wanted an nn.Sequential of nn.Linear(bias=False), nd.Expon, nd.LIF, each time in this "
                 f"order and nd.Delay before it if wanted; got {kinds}"
             )
-        times = _layer(parts[0], parts[1], parts[2], times, until)  # type: ignore[arg-type]
+        times = _layer(parts[0], parts[1], parts[2], times, end)  # type: ignore[arg-type]
         del parts[:3]
     return times
 

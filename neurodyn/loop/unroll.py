@@ -75,8 +75,8 @@ def unroll(
     """
     if not isinstance(module, nn.Module):
         raise TypeError(
-            f"unroll: the first argument is a {type(module).__name__}, wanted a torch.nn.Module whose forward takes one "
-            "step, such as nd.LIF(10) or nn.Sequential(...); xs is the second argument"
+            f"unroll: the first argument is a {type(module).__name__}, wanted a torch.nn.Module whose forward takes "
+            "one step, such as nd.LIF(10) or nn.Sequential(...); xs is the second argument"
         )
     if _DDP in type(module).__mro__:  # isinstance would ask its abstract base
         raise TypeError(

@@ -26,6 +26,7 @@ class Probe(nn.Module):
             if not (index is None or isinstance(index, (int, slice, PopulationMean))):  # a tensor cannot be traced
                 chosen = torch.as_tensor(index, device=next(iter(get_states(net).values())).device)
                 chosen = chosen.nonzero()[:, 0] if chosen.dtype == torch.bool else chosen
+                _check_index(name, chosen, get_states(net).get(name))
                 self.register_buffer(f"index of {name}".replace(".", " "), chosen)
 
     def forward(self, *inputs: Any) -> dict[str, Tensor]:
@@ -44,6 +45,17 @@ class Probe(nn.Module):
             return what(found[what.of])
         index = self._buffers.get(f"index of {name}".replace(".", " "), what)
         return found[name] if index is None else found[name][..., index]
+
+
+def _check_index(name: str, index: Tensor, state: Tensor | None) -> None:
+    """See that `index` counts neurons, and those of a state that there are."""
+    if index.is_floating_point() or index.is_complex():
+        raise TypeError(f"simulate: record: the neurons of {name!r} must be whole numbers, got {index.tolist()}")
+    n = None if state is None or not state.dim() else state.shape[-1]
+    if n is not None and index.numel() and not -n <= int(index.min()) <= int(index.max()) < n:
+        raise IndexError(
+            f"simulate: record: {name!r} has {n} neurons, 0 to {n - 1}, and index {index.tolist()} goes beyond"
+        )
 
 
 def unit_of(net: nn.Module, name: str) -> pint.Unit:

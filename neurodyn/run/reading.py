@@ -6,6 +6,7 @@ with each; if both work, the caller has to say it.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +41,7 @@ def read_inputs(net: nn.Module, given: Any, T: int) -> Callable[..., tuple[Tenso
     like = next((x for x in get_states(net).values() if x.is_floating_point()), torch.empty(()))
     if callable(given):
         draw = given
+        _check_function(draw)
 
         def drawn(*span: Any) -> tuple[Tensor, ...]:
             rows = draw(*span)
@@ -67,6 +69,22 @@ def read_inputs(net: nn.Module, given: Any, T: int) -> Callable[..., tuple[Tenso
     if any(isinstance(x, Tensor) for x in found):
         found = _tried(net, found, T)
     return tuple(x for x in found if isinstance(x, Timed))
+
+
+def _check_function(draw: Callable[..., Any]) -> None:
+    """See that a function takes a span of steps and a generator."""
+    try:
+        signature = inspect.signature(draw)
+    except ValueError:  # some functions written in C have none
+        return
+    try:
+        signature.bind(0, 1, None)
+    except TypeError as error:
+        raise TypeError(
+            f"simulate: inputs is a function of {signature}, wanted f(first, steps, generator), which gives the rows "
+            "of these steps; a function of the time t in ms becomes one by "
+            "lambda first, steps, generator: f(dt * torch.arange(first, first + steps))"
+        ) from error
 
 
 def as_tensor(value: Any, like: Tensor) -> Tensor:

@@ -107,8 +107,8 @@ def simulate(
         raise
     records = {name: one.record(start, stop) for name, one in kept.items()}
     final = {name: value.clone() for name, value in _of_net(run.states).items()}
-    set_states(net, final)
-    return Recording(records, dict(final), stop)
+    set_states(net, {name: value.clone() for name, value in final.items()})  # apart from those of the recording
+    return Recording(records, final, stop)
 
 
 def _steps_of(name: str, what: Any, dt: float, every: int) -> int:
@@ -131,8 +131,11 @@ def prepare(
     """Give `net` the states to start from, and its clocks the time; dt and the number of steps."""
     dt = check_dt(net)
     T = steps_in(duration, dt)
+    sizes = batch if isinstance(batch, (tuple, list)) else (batch,)
+    if not all(isinstance(size, int) and size >= 0 for size in sizes):
+        raise ValueError(f"simulate: batch must be a whole number or a tuple of them, got {batch!r}")
     if states is None:
-        reset_states(net, *((batch,) if isinstance(batch, int) else batch))
+        reset_states(net, *sizes)
     else:
         set_states(net, {name: value.clone() for name, value in states.items()})
     for module in net.modules():
