@@ -29,7 +29,7 @@ class InhibitoryPlasticity(nn.Module):
 
     Args:
         scale: times the number of neurons, with 200 synapses each all the same; 10 for those of the paper. The mean
-            rate comes to rest a little above the target: 5.4 Hz at scale 1, 5.7 Hz at 2, 6.1 Hz at 10.
+            rate comes to rest a little above the target: 5.4 to 5.6 Hz at scale 1, 5.7 Hz at 2, 6.1 Hz at 10.
         rate: the target of the excitatory neurons.
         eta: change of a weight by one pair of spikes, at most 100 nS in all.
         seed: of the connections and the potentials at the start.
