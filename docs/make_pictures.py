@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 import neurodyn as nd
 from neurodyn import plot
 from neurodyn import units as u
+from neurodyn.examples import inhibitory_plasticity
 
 FOLDER = Path(__file__).parent / "pictures"
 
@@ -222,8 +223,26 @@ def stdp() -> None:
     fig.savefig(FOLDER / "stdp.png")
 
 
+def inhibition() -> None:
+    """Inhibition learns: spikes before and after, and the rate."""
+    fig, axes = figure(1, 3, width=11, height=3)
+    net = inhibitory_plasticity.InhibitoryPlasticity()
+    spikes = inhibitory_plasticity.run(net, 10 * u.s, progress=False)["spikes"]
+    shown = (spikes.neurons % 4 == 0) & (spikes.neurons < net.exc)  # 200 of the excitatory neurons
+    time, neuron = spikes.steps[shown] * 0.1, spikes.neurons[shown] // 4
+    for ax, (title, start, length) in zip(axes, (("at first", 0, 200), ("after 9.8 s", 9800, 200)), strict=False):
+        part = (time >= start) & (time < start + length)
+        ax.plot(time[part] - start, neuron[part], ".", markersize=1.5, color="black")
+        ax.set(title=title, xlabel="time (ms)", ylabel="excitatory neuron", xlim=(0, length))
+    counts = nd.analysis.counts(spikes, 50 * u.ms)[:, : net.exc].double().mean(1) * 20
+    axes[2].semilogy(torch.arange(len(counts)) * 0.05, counts, color=plot.COLORS[0])
+    axes[2].axhline(5, color="black", linewidth=0.8, linestyle="--")
+    axes[2].set(title="mean rate, and its target", xlabel="time (s)", ylabel="rate (Hz)")
+    fig.savefig(FOLDER / "inhibition.png")
+
+
 if __name__ == "__main__":
     torch.manual_seed(0)
     FOLDER.mkdir(exist_ok=True)
-    for picture in (neurons, planes, synapses, plasticity, stdp, online, spike_times):
+    for picture in (neurons, planes, synapses, plasticity, stdp, online, spike_times, inhibition):
         picture()

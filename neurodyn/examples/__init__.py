@@ -9,7 +9,7 @@ from torch import nn
 
 from .. import units as u
 from ..record import Recording
-from . import brunel, microcircuit, synfire, vogels_abbott, working_memory
+from . import brunel, inhibitory_plasticity, microcircuit, synfire, vogels_abbott, working_memory
 
 
 class Network(NamedTuple):
@@ -73,6 +73,12 @@ NETWORKS = {
         "Potjans and Diesmann 2014, cortical microcircuit",
         lambda scale: 2.99e8 * scale**2,
         100.0,
+    ),
+    "balance": Network(
+        inhibitory_plasticity.InhibitoryPlasticity,
+        inhibitory_plasticity.run,
+        "Vogels and others 2011, inhibitory synaptic plasticity",
+        lambda scale: 2e5 * scale,
     ),
 }
 

@@ -16,11 +16,12 @@ class VoltageSTDP(Plasticity):
     Traces of the potential V of each output, $\tau_-\,\dot u_- = V - u_-$ and $\tau_+\,\dot u_+ = V - u_+$, and of each
     input, $\tau_x\,\dot x = -x$ with $1/\tau_x$ more at a spike. With $[z]_+ = \max(z, 0)$
 
-    $\Delta w = -w_{max}\, A_{LTD}\,[u_- - \theta_-]_+$ at a spike of the input,
-
     $\dot w = w_{max}\, A_{LTP}\, x\,[V - \theta_+]_+\,[u_+ - \theta_-]_+$,
 
-    where V is held over the step, and the traces are those of its beginning.
+    $\Delta w = -w_{max}\, A_{LTD}\,[u_- - \theta_-]_+$ at a spike of the input,
+
+    in this order, with all traces from before the spikes and the V of the step; $u_-$ and $u_+$ follow V, held for a
+    step, from the next step on. So does NEST's `clopath_synapse` with ``delay_u_bars`` = 0.
 
     ``learn(spikes, V=neuron.V)``, V in mV, ``(*batch, *post)``: of a neuron whose potential rises at a spike, such as
     `AdEx`, or the potential before its reset. The spikes are not used.
@@ -62,9 +63,10 @@ class VoltageSTDP(Plasticity):
     ) -> tuple[Tensor, ...]:
         if V.shape != u_plus.shape:
             raise ValueError(f"{self._label()}: V has shape {tuple(V.shape)}, wanted {tuple(u_plus.shape)}, in mV")
-        low = (u_minus - self.theta_minus).relu()
-        weight = self.add_pairs(weight, -self.w_max * self.A_LTD * low, pre)
+        x = relax(x, 0.0, self.tau_x, self.dt)
         risen = (V - self.theta_plus).relu() * (u_plus - self.theta_minus).relu()
         weight = self.add_pairs(weight, risen, self.w_max * self.dt * self.A_LTP * x)
-        x = relax(x, 0.0, self.tau_x, self.dt) + pre / self.tau_x
-        return weight, x, relax(u_minus, V, self.tau_minus, self.dt), relax(u_plus, V, self.tau_plus, self.dt)
+        low = (u_minus - self.theta_minus).relu()
+        weight = self.add_pairs(weight, -self.w_max * self.A_LTD * low, pre)
+        u_minus, u_plus = relax(u_minus, V, self.tau_minus, self.dt), relax(u_plus, V, self.tau_plus, self.dt)
+        return weight, x + pre / self.tau_x, u_minus, u_plus

@@ -9,7 +9,7 @@ from reference.coba_network import irregularity
 
 import neurodyn as nd
 from neurodyn import units as u
-from neurodyn.examples import NETWORKS, brunel, synfire, working_memory
+from neurodyn.examples import NETWORKS, brunel, inhibitory_plasticity, synfire, working_memory
 
 
 def rate(recording: nd.Recording) -> float:
@@ -98,6 +98,40 @@ def test_brunel_regimes() -> None:
     assert rate["SI slow"] == pytest.approx(5.5, rel=0.25)
     assert frequency["SI slow"] == pytest.approx(22, abs=10)
     assert cv["SI fast"] > 1.3 * cv["AI"] > 0.3  # irregular
+
+
+def together(counts: torch.Tensor) -> float:
+    """The mean correlation of pairs of neurons; counts are ``(windows, neurons)``."""
+    pairs = torch.corrcoef(counts[:, counts.std(0) > 0].T)
+    return (pairs.sum() - len(pairs)).item() / (len(pairs) * (len(pairs) - 1))
+
+
+def test_inhibition_learns_to_keep_the_rate_down() -> None:
+    net = inhibitory_plasticity.InhibitoryPlasticity(0.5, seed=1, eta=0.3 * u.nS)
+    spikes = inhibitory_plasticity.run(net, 0.6 * u.s, progress=False)["spikes"]
+    rates = nd.analysis.counts(spikes, 0.1 * u.s)[:, : net.exc].double().mean(1) * 10
+    assert rates[0] > 50
+    assert rates[-1] < 15
+    assert net.IE.weight.mean() > 0.5
+    assert net.II.weight.unique().tolist() == [3.0]
+
+
+@pytest.mark.long
+def test_inhibition_learns_the_target_rate(long_chunks) -> None:
+    """Figure 4 of Vogels and others (2011): from synchronous, regular spikes to uncorrelated, irregular ones."""
+    torch.set_default_dtype(torch.float32)
+    net = inhibitory_plasticity.InhibitoryPlasticity(seed=0)
+    spikes = inhibitory_plasticity.run(net, 20 * u.s, progress=False)["spikes"]
+    counts = nd.analysis.counts(spikes, 5 * u.ms)[:, : net.exc].double()
+    assert counts[2000:].mean() / 5e-3 == pytest.approx(5, rel=0.1)
+    before, after = together(counts[:20, ::4]), together(counts[3600:, ::4])
+    late = spikes.steps >= 180_000
+    cv = irregularity(spikes.steps[late].numpy(), spikes.neurons[late].numpy())
+    print(before, after, cv)
+    assert before > 0.5
+    assert abs(after) < 0.2
+    assert cv > 0.7
+    assert net.IE.weight.mean() > 1
 
 
 @pytest.mark.slow

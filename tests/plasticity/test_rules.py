@@ -166,10 +166,10 @@ def test_voltage_against_a_loop():
     found = teach(rule, pre[:, None], pre[:, None], V=V[:, None]).item()
     w, x, low, high = 0.5, 0.0, -70.6, -70.6
     for s, v in zip(pre.tolist(), V.tolist(), strict=True):
-        w -= 2 * 14e-5 * max(low + 70.6, 0) * s
-        w += 0.5 * 2 * 1e-3 * x * max(v + 45.3, 0) * max(high + 70.6, 0)
-        w = min(max(w, 0.0), 2.0)
-        x = x * math.exp(-0.5 / 15) + s / 15
+        x *= math.exp(-0.5 / 15)
+        w = min(w + 0.5 * 2 * 1e-3 * x * max(v + 45.3, 0) * max(high + 70.6, 0), 2.0)
+        w = max(w - 2 * 14e-5 * max(low + 70.6, 0) * s, 0.0)
+        x += s / 15
         low, high = (v + (z - v) * math.exp(-0.5 / tau) for z, tau in ((low, 10), (high, 7)))
     assert abs(found - w) < 1e-12
     assert abs(w - 0.5) > 0.01
