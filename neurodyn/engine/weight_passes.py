@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.fx import Graph, Node
@@ -12,7 +12,7 @@ from .graph_passes import add
 aten, ops = torch.ops.aten, torch.ops.neurodyn
 
 #: What changes a tensor, the same in place, and how a chunk takes it over; see `change_in_place`.
-_CHANGES = {
+_CHANGES: dict[Any, tuple[Any, Any]] = {
     ops.event_add_pairs.default: (ops.event_add_pairs_.default, aten.copy_.default),
     ops.event_deliver.default: (ops.event_deliver_.default, ops.event_move_.default),
 }
@@ -31,12 +31,12 @@ def change_in_place(graph: Graph) -> list[Node]:
     """
     rings = []
     for write in [node for node in graph.nodes if node.target is aten.copy_.default]:
-        target, last = write.args
+        target, last = cast("tuple[Node, Node]", write.args)
         chain = _chain(last, write)
         if not chain or target.op != "placeholder" or [*target.users] != [write]:
             continue
         change, take = _CHANGES[chain[0].target]
-        source = chain[0].args[0]
+        source = cast(Node, chain[0].args[0])
         if take is not aten.copy_.default:
             later = any(chain[0] < user for user in source.users)  # who reads the old one later
             if source.op == "placeholder" and not later:

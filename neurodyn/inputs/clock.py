@@ -62,7 +62,8 @@ class Clock(Dynamics):
 
     def set_steps(self, n: int) -> None:
         """As if `n` steps had been done."""
-        self._buffers["steps"] = torch.full((), n, dtype=torch.int64, device=self.steps_initializer.device)
+        start: Any = self.steps_initializer
+        self._buffers["steps"] = torch.full((), n, dtype=torch.int64, device=start.device)
 
     def _set_initial(self, name: str, batch: tuple[int, ...]) -> None:
         self.set_steps(0)  # whole numbers: in float32 there is none after 2**24, half an hour of steps of 0.1 ms
