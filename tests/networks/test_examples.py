@@ -134,7 +134,7 @@ def test_inhibition_learns_the_target_rate(long_chunks) -> None:
     assert net.IE.weight.mean() > 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_working_memory_holds_the_cued_item() -> None:
     """After a cue of 350 ms its population keeps firing above the others, which are as before; from 0.4 s to 1.2 s."""
     torch.set_default_dtype(torch.float32)

@@ -49,8 +49,17 @@ def close(found: Tensor, wanted: Tensor) -> bool:
     return bool((found - wanted).abs().max() <= 1e-10 * wanted.abs().max())
 
 
-@pytest.mark.parametrize("compile", [False, True], ids=["plain", "compiled"])
-@pytest.mark.parametrize("form", FORMS)
+#: Of each kind of equation one, compiled; the others with -m long.
+COMPILED = ("spikingjelly_decayed_soft", "snntorch_subtract_atan", "norse", "sinabs_normed")
+
+
+@pytest.mark.parametrize(
+    ("form", "compile"),
+    [
+        *((form, False) for form in FORMS),
+        *(pytest.param(form, True, marks=() if form in COMPILED else pytest.mark.long) for form in FORMS),
+    ],
+)
 def test_gradients_are_those_of_the_peer(form: str, compile: bool):
     net, neuron = network_of(form)
     x = (RECORDED["x"] * RECORDED[f"{form}.scale"]).requires_grad_()

@@ -107,7 +107,7 @@ def losses(iterations: int) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("iterations", [2, pytest.param(5, marks=pytest.mark.long)])
+@pytest.mark.parametrize("iterations", [1, pytest.param(5, marks=pytest.mark.long)])
 def test_the_losses_of_nest(iterations):
     found = losses(iterations)
     np.testing.assert_allclose(found, OF_NEST[:iterations], rtol=1e-11)

@@ -45,7 +45,7 @@ class Example(nn.Module):
         return spikes
 
 
-def run(rule, seconds):
+def run(rule, seconds, compile=True):
     """The network, the steps of its spikes, and Brian2's recording."""
     steps, sources, start = inputs()
     with np.load(FILE) as file:
@@ -59,10 +59,18 @@ def run(rule, seconds):
         return dense
 
     net = Example(rule, start)
-    spikes = nd.simulate(net, seconds * u.s, rows, ("spikes",), progress=False)["spikes"]
+    spikes = nd.simulate(net, seconds * u.s, rows, ("spikes",), progress=False, compile=compile)["spikes"]
     return net, spikes.steps.numpy(), brian2
 
 
+def test_first_spikes():
+    _, spikes, brian2 = run(PreFirst, 0.5, compile=False)
+    wanted = brian2["spikes"][brian2["spikes"] < 5_000]
+    assert spikes.tolist() == wanted.tolist()
+    assert len(wanted) > 8
+
+
+@pytest.mark.long
 def test_first_seconds():
     net, spikes, brian2 = run(PreFirst, 2)
     wanted = brian2["spikes"][brian2["spikes"] < 20_000]
