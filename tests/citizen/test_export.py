@@ -75,6 +75,7 @@ def test_an_exported_step_of_a_network_keeps_its_state():
 
 
 @quiet
+@pytest.mark.long
 def test_ahead_of_time_compiled_step_keeps_its_state(tmp_path):
     net = nn.Sequential(nn.Linear(INPUTS, 4), nd.Delay(4, 2 * u.ms), nd.LIF(4))
     nn.init.uniform_(net[0].weight, 0.0, 1.0)
