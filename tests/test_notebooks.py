@@ -20,7 +20,7 @@ def pictures(notebook: nbformat.NotebookNode) -> int:
 
 
 def test_there_are_notebooks() -> None:
-    assert len(NOTEBOOKS) == 9
+    assert len(NOTEBOOKS) == 10
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
