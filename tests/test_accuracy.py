@@ -11,7 +11,7 @@ import torch
 import neurodyn as nd
 from benchmarks import __main__ as command
 from benchmarks import accuracy
-from benchmarks.accuracy import contact, ecg, task, training, yin_yang
+from benchmarks.accuracy import contact, ecg, task, training, yin_yang, yin_yang_times
 
 TASKS = [
     pytest.param(name, marks=pytest.mark.skipif(importlib.util.find_spec("mnist1d") is None, reason="needs mnist1d"))
@@ -78,6 +78,18 @@ def test_yin_and_yang_are_each_other_turned_around() -> None:
     assert torch.equal(yin_yang.classes(*part.x[:, :2].T), part.y)
     spikes = yin_yang.drive(part.x, False)
     assert torch.equal(spikes.sum(0), torch.ones(3000, 5))
+
+
+def test_no_neuron_is_silent_at_the_start() -> None:
+    """The input at the end sees to it, also where the others have no weights."""
+    torch.manual_seed(0)
+    net, times = yin_yang_times.Network(), yin_yang_times.drive(yin_yang.draw(200, 0).x, False)
+    with torch.no_grad():
+        assert 1.1 * 20.0 < -yin_yang_times.UNIT * net(times).max() < yin_yang_times.AT_LAST["out"][0]
+        net.hidden[0].weight[:, :-1] = 0
+        hidden = nd.spike_times(net.hidden, times, yin_yang_times.UNTIL)
+        g = 12.0 / 3 * (torch.exp(-(hidden - 40) / 20) - torch.exp(-(hidden - 40) / 5))  # the potential, threshold 1
+    torch.testing.assert_close(g, torch.ones(200, yin_yang_times.HIDDEN, 1), rtol=1e-5, atol=0)
 
 
 def test_people_of_the_validation_are_not_in_the_training(recordings: Path) -> None:

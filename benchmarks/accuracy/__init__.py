@@ -10,13 +10,21 @@ from __future__ import annotations
 from typing import Any
 
 from ..timing import Options
-from . import contact, delay, ecg, mnist1d, neurodyn_data, yin_yang
+from . import contact, delay, ecg, mnist1d, neurodyn_data, yin_yang, yin_yang_times
 from .row import Row
 from .task import Task
 from .training import train
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (neurodyn_data.VOWELS, neurodyn_data.DIGITS, ecg.TASK, mnist1d.TASK, yin_yang.TASK)
+    task.name: task
+    for task in (
+        neurodyn_data.VOWELS,
+        neurodyn_data.DIGITS,
+        ecg.TASK,
+        mnist1d.TASK,
+        yin_yang.TASK,
+        yin_yang_times.TASK,
+    )
 }
 OTHERS = {"delay": delay.run, "contact": contact.run}
 

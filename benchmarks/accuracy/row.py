@@ -9,7 +9,7 @@ from typing import Any
 from .task import Task
 from .training import Outcome
 
-SETTINGS = ("epochs", "batch", "lr", "weight_decay", "slow_lr", "average", "label_smoothing")
+SETTINGS = ("epochs", "batch", "lr", "weight_decay", "slow_lr", "average", "label_smoothing", "clip")
 
 
 @dataclass

@@ -51,6 +51,8 @@ class Task:
         slow_lr: rate of the declared parameters, such as tau, as a multiple of `lr`.
         average: decay of the running mean of the weights, a step; the mean is what is validated and tested.
         label_smoothing: of the cross entropy.
+        clip: the largest absolute value that the gradient by a weight may have, or None.
+        extra: a term of the loss besides the cross entropy, from scores and labels, or None.
         seeds: of weights, order and noise.
         published: for comparison.
         bar: the mean test accuracy that is wanted, or None.
@@ -69,6 +71,8 @@ class Task:
     slow_lr: float = 1.0
     average: float = 0.99
     label_smoothing: float = 0.0
+    clip: float | None = None
+    extra: Callable[[Tensor, Tensor], Tensor] | None = None
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     bar: float | None = None
 

@@ -36,7 +36,8 @@ def scores_and_labels(net: nn.Module, task: Task, part: Part, training: bool) ->
 def loss_of(net: nn.Module, task: Task, part: Part, training: bool = True) -> Tensor:
     """The cross entropy, mean over samples and steps."""
     scores, labels = scores_and_labels(net, task, part, training)
-    return F.cross_entropy(scores, labels, label_smoothing=task.label_smoothing if training else 0.0)
+    loss = F.cross_entropy(scores, labels, label_smoothing=task.label_smoothing if training else 0.0)
+    return loss if task.extra is None else loss + task.extra(scores, labels)
 
 
 @torch.no_grad()
@@ -73,6 +74,8 @@ def train(task: Task, parts: Parts, seed: int, epochs: int) -> Outcome:
         for index in torch.randperm(len(parts.train.x)).split(task.batch):
             optimizer.zero_grad()
             loss_of(net, task, taken(parts.train, index)).backward()
+            if task.clip is not None:
+                nn.utils.clip_grad_value_(net.parameters(), task.clip)
             optimizer.step()
             scheduler.step()
             mean.update_parameters(net)
