@@ -56,7 +56,8 @@ def test_not_finite(model):
 def test_wrong_shape(model):
     for name, field in fields(model).items():
         inside = getattr(model(), name).detach().mean().item()
-        for shape in ((3,), (2, 5), (5, 1)):
+        batches = () if model().may_have_batch else ((2, 5), (5, 1))  # which stand for samples, see test_sweeps.py
+        for shape in ((3,), (2, 3), *batches):
             with pytest.raises(ValueError, match=rf"{name} has shape .* does not broadcast to the size \(5,\)"):
                 model(**{name: right_quantity(field, torch.full(shape, inside))})
 

@@ -23,7 +23,15 @@ def test_there_are_notebooks() -> None:
     assert len(NOTEBOOKS) == 10
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+#: Most of its time is fitting twelve models to each of two recordings.
+LONG = "5_fit_a_recording"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.long if path.stem == LONG else ()) for path in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 def test_runs(path: Path) -> None:
     stored, fresh = nbformat.read(path, as_version=4), execute(path)
     errors = [output.text for output in outputs(fresh) if output.get("name") == "stderr"]

@@ -75,7 +75,7 @@ class Arrivals(Dynamics):
             pending = pending.roll(-int(self._buffers["head"]), -2)  # type: ignore[arg-type]
             pending = torch.cat((pending[..., :-1, :], torch.zeros_like(pending[..., :1, :])), -2)
             used = pending.detach().flatten(0, -3).ne(0).any(0).any(-1) if pending.dim() > 2 else pending.ne(0).any(-1)
-            rows = max(rows, int(used.nonzero().max()) + 1 if bool(used.any()) else 0)
+            rows = max(rows, int(used.nonzero().max()) + 2 if bool(used.any()) else 0)  # the last one counts as empty
             kept = pending[..., :rows, :]
             more = pending.new_zeros(*pending.shape[:-2], rows - kept.shape[-2], n)
             self._buffers["pending"] = torch.cat((kept, more), -2)

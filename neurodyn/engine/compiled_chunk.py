@@ -216,7 +216,7 @@ def _columns(
     if place in (Place.GIVEN, Place.HANDED_ON):
         found = []
         for j, tensor in numbered:
-            row = tensor.nbytes // 2
+            row = tensor.nbytes // len(tensor)
             turns = Column(j, 0, row, True) if place is Place.GIVEN else Column(j, row, -row, True)
             found.append(turns if len(tensor) > 1 else Column(j))  # a ring stays where it is
         return found

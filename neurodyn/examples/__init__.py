@@ -78,7 +78,7 @@ NETWORKS = {
         inhibitory_plasticity.InhibitoryPlasticity,
         inhibitory_plasticity.run,
         "Vogels and others 2011, inhibitory synaptic plasticity",
-        lambda scale: 2e5 * scale,
+        lambda scale: 1e3 * scale * min(200, 1e3 * scale),
     ),
 }
 

@@ -189,7 +189,7 @@ def test_products_that_look_like_others(connection):
     check_against_eager(Weighted(connection(*sizes), 512).float(), spikes(8, 16, 512))
 
 
-@pytest.mark.parametrize("batch", [(), (1,), (2, 3)])
+@pytest.mark.parametrize("batch", [(), pytest.param((1,), marks=pytest.mark.long), (2, 3)])
 def test_products_with_any_number_of_batch_dimensions(batch):
     torch.manual_seed(1)
     net, xs = Weighted(nn.Linear(20, 20), 20), 3 * torch.randn(9, *batch, 20)
