@@ -9,6 +9,8 @@ import pytest
 from notebook import FOLDER, METADATA, execute
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+#: Libraries that a notebook needs and the tests do not install.
+NEEDED = {"11_which_conductances": "sbi"}
 
 
 def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -20,7 +22,7 @@ def pictures(notebook: nbformat.NotebookNode) -> int:
 
 
 def test_there_are_notebooks() -> None:
-    assert len(NOTEBOOKS) == 10
+    assert len(NOTEBOOKS) == 11
 
 
 #: Most of its time is fitting twelve models to each of two recordings.
@@ -33,6 +35,8 @@ LONG = "5_fit_a_recording"
     ids=lambda path: path.stem,
 )
 def test_runs(path: Path) -> None:
+    if path.stem in NEEDED:
+        pytest.importorskip(NEEDED[path.stem])
     stored, fresh = nbformat.read(path, as_version=4), execute(path)
     errors = [output.text for output in outputs(fresh) if output.get("name") == "stderr"]
     assert not [text for text in errors if "No CUDA runtime is found" not in text]  # torch for CUDA
