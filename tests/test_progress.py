@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -119,7 +120,8 @@ def test_a_line_while_something_is_compiled(terminal, monkeypatch, seconds, line
 
 def test_in_a_notebook_it_is_no_error(monkeypatch):
     monkeypatch.setattr(progress, "_last_line", -100.0)
-    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     monkeypatch.setattr(sys, "stdout", stream := io.StringIO())
     with progress.compiling(after=0.01):
         time.sleep(0.1)
