@@ -287,19 +287,17 @@ class Dynamics(Parametrised):
 
     def _check_samples(self, batch: tuple[int, ...]) -> None:
         """See that parameters with the dimensions of a batch fit to `batch`."""
-        n = len(self.size)
-        for place in (self._parameters, self._buffers):
-            for name, value in place.items():
-                if value is None or value.dim() <= n or name.removeprefix("raw_") not in self.params:
-                    continue
+        n, places = len(self.size), (self._parameters, self._buffers)
+        held = [item for tensors in places for item in dict.items(tensors) if item[1] is not None and item[1].ndim > n]
+        for name, value in held:
+            if name.removeprefix("raw_") in self.params and not broadcasts(value, (*batch, *self.size)):
                 own = tuple(value.shape[: value.dim() - n])
-                if not broadcasts(value, (*batch, *self.size)):
-                    wanted = ", ".join(map(str, own))
-                    raise ValueError(
-                        f"{self._label()}: {name} has shape {tuple(value.shape)}, values for samples of a batch {own}, "
-                        f"and the batch is {batch}; call nd.reset_states(net, {wanted}), or "
-                        f"nd.simulate(..., batch=({wanted},)), with inputs of shape ({wanted}, ...)"
-                    )
+                wanted = ", ".join(map(str, own))
+                raise ValueError(
+                    f"{self._label()}: {name} has shape {tuple(value.shape)}, values for samples of a batch {own}, "
+                    f"and the batch is {batch}; call nd.reset_states(net, {wanted}), or "
+                    f"nd.simulate(..., batch=({wanted},)), with inputs of shape ({wanted}, ...)"
+                )
 
     def _set_initial(self, name: str, batch: tuple[int, ...]) -> None:
         field = self.states[name]

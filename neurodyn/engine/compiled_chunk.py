@@ -153,7 +153,8 @@ class CompiledChunk:
         done: Any,
     ) -> bool:
         held = [tensor for group in places if self.groups[group] for tensor in tensors[group]]
-        key = stretch, places["states"], tuple([len(rows) == 1 for rows in tensors["states"]])
+        rings = tuple([len(tensors["states"][i]) == 1 for i in self.rings])  # whether they stay where they are
+        key = stretch, places["states"], rings
         if (route := recording.routes.get(key)) is None:
             columns, first = [], 0
             for group, place in places.items():
@@ -213,13 +214,6 @@ def _columns(
     Column, numbered = kernel_loop.Column, [(base + j, tensor) for j, tensor in enumerate(tensors)]
     if place is Place.WHOLE:
         return [Column(j) for j, _ in numbered]
-    if place in (Place.GIVEN, Place.HANDED_ON):
-        found = []
-        for j, tensor in numbered:
-            row = tensor.nbytes // len(tensor)
-            turns = Column(j, 0, row, True) if place is Place.GIVEN else Column(j, row, -row, True)
-            found.append(turns if len(tensor) > 1 else Column(j))  # a ring stays where it is
-        return found
     rows = [
         (j, tensor.nbytes // tensor.shape[0]) for j, tensor in numbered
     ]  # the stride of a single row may be anything
@@ -231,7 +225,10 @@ def _columns(
         return [Column(j, stretch.row * row, row) for j, row in rows]
     if place is Place.AFTER:
         return [Column(j, (stretch.row + 1) * row, row) for j, row in rows]
-    raise ValueError(f"no argument lies at {place}")
+    turns = [(j, row if len(tensor) > 1 else 0) for (j, row), tensor in zip(rows, tensors, strict=True)]  # 0: a ring
+    if place is Place.GIVEN:
+        return [Column(j, 0, row, True) for j, row in turns]
+    return [Column(j, row, -row, True) for j, row in turns]
 
 
 def _arguments(

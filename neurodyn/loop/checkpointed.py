@@ -85,7 +85,7 @@ def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, mode: M
         inputs = {f"input {i}": leaf for i, leaf in enumerate(leaves)}
         before = Unchanged(row, {name.removeprefix("row."): value for name, value in fixed.items()} | inputs)
     first = run_row(row, blocks[0], mode)[0]
-    if before is not None and (changed := before.change()):
+    if before is not None and (changed := before.drawn() or before.change()):
         before = None
         warn_once(
             f"unroll(checkpoint=...) keeps all steps for the backward pass, because a step changes {changed}, "

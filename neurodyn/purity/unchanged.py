@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import random
 import types
 from collections.abc import Iterable
 
-import numpy as np
 from torch import Tensor, nn
 
 from ..tools.errors import NotCompilable
+from ..tools.generators import generator_states
 from .snapshot import HOOKS, Snapshot, is_trusted_name
-
-_GENERATORS = {"random": getattr(random, "_inst", None), "numpy.random": getattr(np.random.mtrand, "_rand", None)}
 
 
 class Unchanged:
     """What computing steps of some modules reads besides inputs and states, as it is now.
 
     Python objects are seen as far as a `Snapshot` looks: attributes, containers, hooks, closures, the global variables
-    that the functions of the modules name, and random generators but torch's own. Of tensors the version is seen, so
-    that they must not be changed in place.
+    that the functions of the modules name, and random generators of their own. Of tensors the version is seen, so that
+    they must not be changed in place.
 
     Args:
         layers: the modules.
@@ -30,6 +27,7 @@ class Unchanged:
     def __init__(self, layers: Iterable[nn.Module], tensors: dict[str, Tensor]):
         self.tensors = {name: tensor for name, tensor in tensors.items() if not tensor.is_inference()}
         self.versions = [tensor._version for tensor in self.tensors.values()]
+        self.generators = generator_states()[:2]  # checkpoint puts torch's back
         self.objects = Snapshot(effects=True)
         self.unknown: str | None = None
         try:
@@ -40,10 +38,8 @@ class Unchanged:
             for owner in [part.owner for part in self.objects.parts.values()]:
                 if isinstance(owner, types.FunctionType) and not is_trusted_name(owner.__module__):
                     self._take_globals(owner)
-            for name, generator in _GENERATORS.items():
-                self.objects.take(f"the generator of {name}", generator)
         except NotCompilable as reason:
-            self.unknown = str(reason)
+            self.unknown = f"something that cannot be told ({reason})"
 
     def _take_hooks(self, module: nn.Module) -> None:
         for name in HOOKS:
@@ -51,15 +47,21 @@ class Unchanged:
                 self.objects.take(f"a hook of {type(module).__name__}", hook)
 
     def _take_globals(self, function: types.FunctionType) -> None:
-        names: Iterable[str] = function.__code__.co_names
-        for name in names:
-            if name in function.__globals__ and not isinstance(
-                function.__globals__[name], (type, types.ModuleType, types.FunctionType)
-            ):
-                self.objects.take_name(f"the global variable {name}", function.__globals__, name)
+        held = function.__globals__
+        for name in function.__code__.co_names:
+            if name in held and not isinstance(held[name], (type, types.ModuleType, types.FunctionType)):
+                self.objects.take_name(f"the global variable {name}", held, name)
+
+    def drawn(self) -> str | None:
+        """The global generator, of Python or NumPy, from which numbers have been drawn; None if from none."""
+        names = "the generator of random", "the generator of numpy.random"
+        for name, before, now in zip(names, self.generators, generator_states(), strict=False):
+            if before != now:
+                return name
+        return None
 
     def change(self) -> str | None:
-        """What has changed, for people; None if nothing has."""
+        """What else has changed, for people; None if nothing has."""
         for (name, tensor), version in zip(self.tensors.items(), self.versions, strict=True):
             if tensor._version != version:
                 return name

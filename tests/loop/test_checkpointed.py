@@ -268,3 +268,14 @@ def test_parameters_are_those_of_the_forward_pass():
     loss = nd.unroll(net, xs, checkpoint=6).sum()
     net[0].weight = nn.Parameter(torch.zeros(4, 5))
     assert_same(torch.autograd.grad(loss, held), wanted)
+
+
+def test_random_numbers_may_be_drawn_before_the_backward_pass():
+    """As the next batch is: no step has drawn any."""
+    net, xs = chain(), inputs(20, 2)
+    wanted = torch.autograd.grad(nd.unroll(net, xs).sum(), list(net.parameters()))
+    for compile in (False, True):
+        loss = nd.unroll(net, xs, checkpoint=6, compile=compile).sum()
+        random.random()
+        np.random.rand()  # noqa: NPY002
+        assert_same(torch.autograd.grad(loss, list(net.parameters())), wanted)
