@@ -27,7 +27,7 @@ class Arrivals(Dynamics):
     """
 
     pending: State = state(default=0.0, alias="pending_initializer")
-    head: State = state(default=0.0, learnable=False, shape=(), shared=True)
+    head: State = state(default=0.0, learnable=False, shape=(), shared=True, dtype=torch.int64)
 
     may_have_batch = False
 
@@ -81,11 +81,6 @@ class Arrivals(Dynamics):
             self._buffers["pending"] = torch.cat((kept, more), -2)
             self._set_initial("head", ())
         self.size = (rows, n)
-
-    def _set_initial(self, name: str, batch: tuple[int, ...]) -> None:
-        super()._set_initial(name, batch)
-        if name == "head":
-            self._buffers[name] = self._buffers[name].long()  # type: ignore[union-attr]
 
 
 def _row(pending: Tensor, head: Tensor) -> Tensor:

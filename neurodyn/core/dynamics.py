@@ -302,7 +302,10 @@ class Dynamics(Parametrised):
     def _set_initial(self, name: str, batch: tuple[int, ...]) -> None:
         field = self.states[name]
         start = getattr(self, field.initializer)
-        start = start.to(precise(start.dtype)) if field.counts else start
+        if field.dtype is not None:
+            start = start.to(field.dtype)
+        elif field.counts:
+            start = start.to(precise(start.dtype))
         self._buffers[name] = start.expand((*batch, *self.state_size(name))).clone()
 
     @property

@@ -161,10 +161,12 @@ class State(Keyword[Any, Tensor]):
         shape: str | tuple[int, ...] | None = None,
         shared: bool = False,
         lasting: bool = False,
+        dtype: torch.dtype | None = None,
     ):
         self.default, self.learnable, self.alias = default, learnable, alias
         self.counts = not learnable if counts is None else counts
         self.shape, self.shared, self.lasting = shape, shared or lasting, lasting
+        self.dtype = dtype
         self.initializer: str = default  # the parameter's name; `Dynamics` replaces a value by the name it makes
 
 
@@ -177,6 +179,7 @@ def state(
     shape: str | tuple[int, ...] | None = None,
     shared: bool = False,
     lasting: bool = False,
+    dtype: torch.dtype | None = None,
     alias: str,
     init: Literal[True] = True,
 ) -> Any: ...
@@ -189,6 +192,7 @@ def state(
     shape: str | tuple[int, ...] | None = None,
     shared: bool = False,
     lasting: bool = False,
+    dtype: torch.dtype | None = None,
     init: Literal[False] = False,
 ) -> Any: ...
 def state(default: Any, *, alias: str | None = None, **options: Any) -> Any:  # type: ignore[misc]
@@ -200,7 +204,8 @@ def state(default: Any, *, alias: str | None = None, **options: Any) -> Any:  # 
     `reset_states` gives it a value only the first time, and ``state_dict`` holds it.
 
     A state that `counts` (time steps, or spikes), as one that is not `learnable` does, is kept in float32 or better
-    whatever the dtype of the model: bfloat16 has no odd numbers above 256.
+    whatever the dtype of the model: bfloat16 has no odd numbers above 256. One with a `dtype`, such as torch.int64, has
+    that.
 
     ``V: nd.State = nd.state(default=0 * u.mV, alias="V_initializer")`` lets type checkers and editors know the keyword
     of the initial value; without `alias` it is there all the same, and they do not know it.

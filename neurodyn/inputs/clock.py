@@ -40,7 +40,8 @@ class Clock(Dynamics):
         (0, True)
     """
 
-    steps: State = state(default=0.0, learnable=False, shared=True)
+    #: Whole numbers: in float32 there is none after 2**24, half an hour of steps of 0.1 ms.
+    steps: State = state(default=0.0, learnable=False, shared=True, dtype=torch.int64)
 
     def __init__(self, *, dt: Any = None, device: Any = None):
         super().__init__((), dt=dt, device=device)
@@ -64,6 +65,3 @@ class Clock(Dynamics):
         """As if `n` steps had been done."""
         start: Any = self.steps_initializer
         self._buffers["steps"] = torch.full((), n, dtype=torch.int64, device=start.device)
-
-    def _set_initial(self, name: str, batch: tuple[int, ...]) -> None:
-        self.set_steps(0)  # whole numbers: in float32 there is none after 2**24, half an hour of steps of 0.1 ms
