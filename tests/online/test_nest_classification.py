@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from eprop_network import Network
+from torch import Tensor
 
 import neurodyn as nd
 
@@ -47,30 +48,6 @@ class Neuron(nd.Dynamics):
         return z, v, z, FADE * a + z, (wait + 5 * z.detach() - 1).clamp(0, 5)
 
 
-class Readout(nd.Dynamics):
-    r"""$r \gets \lambda r + (1 - \lambda) x$."""
-
-    r = nd.state(0.0)
-
-    def step(self, x: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-        r = LEAK * r + (1 - LEAK) * x
-        return r, r
-
-
-class Network(nn.Module):
-    """Returns the readout and the spikes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.enter, self.out = nn.Linear(IN, N, bias=False), nn.Linear(N, OUT, bias=False)
-        self.layer = nd.Recurrent(Neuron(N), nd.MaskedLinear(N, N, mask=1 - torch.eye(N)))
-        self.readout = Readout(OUT)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        z = self.layer(self.enter(x))
-        return self.readout(self.out(z)), z
-
-
 def sequence(random: np.random.RandomState) -> tuple[Tensor, int]:
     """Spikes (T, inputs) of a left, a right, a recall and a noise group of ten, and the answer."""
     choices = np.array([0.3, 0.7], dtype=np.float32)
@@ -94,7 +71,7 @@ def losses(iterations: int) -> list[float]:
         return torch.tensor(values.astype(np.float32), dtype=torch.float64)
 
     limit = math.sqrt(3 / ((N + OUT) / 2))
-    net = Network()
+    net = Network(IN, Neuron(N), OUT, LEAK)
     with torch.no_grad():
         net.enter.weight.copy_(weight(random.randn(IN, N).T / math.sqrt(IN)))
         net.layer.feedback.weight.copy_(weight(random.randn(N, N).T / math.sqrt(N)))

@@ -12,7 +12,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from eprop_network import Network
+from torch import Tensor
 
 import neurodyn as nd
 
@@ -36,30 +37,6 @@ class Neuron(nd.Dynamics):
         return z, v, z
 
 
-class Readout(nd.Dynamics):
-    r"""$r \gets \lambda r + (1 - \lambda) x$."""
-
-    r = nd.state(0.0)
-
-    def step(self, x: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-        r = LEAK * r + (1 - LEAK) * x
-        return r, r
-
-
-class Network(nn.Module):
-    """Returns the readout and the spikes."""
-
-    def __init__(self):
-        super().__init__()
-        self.enter, self.out = nn.Linear(N, N, bias=False), nn.Linear(N, 1, bias=False)
-        self.layer = nd.Recurrent(Neuron(N), nd.MaskedLinear(N, N, mask=1 - torch.eye(N)))
-        self.readout = Readout(1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        z = self.layer(self.enter(x))
-        return self.readout(self.out(z)), z
-
-
 def sines(random: np.random.RandomState) -> np.ndarray:
     periods = (1000, 500, 333, 200)
     amplitudes = random.uniform(0.5, 2.0, len(periods))
@@ -77,7 +54,7 @@ def losses(iterations: int) -> list[float]:
     def weight(*shape: int) -> Tensor:
         return torch.tensor((random.randn(*shape) / math.sqrt(N)).astype(np.float32), dtype=torch.float64)
 
-    net = Network()
+    net = Network(N, Neuron(N), 1, LEAK)
     with torch.no_grad():
         net.enter.weight.copy_(weight(N, N).T)
         net.layer.feedback.weight.copy_(weight(N, N).T)
