@@ -209,7 +209,8 @@ class Dynamics(Parametrised):
         for name, value in zip(self.states, new, strict=True):
             self._buffers[name] = self._buffers[name].copy_(value) if in_place else value  # type: ignore[union-attr]
         if not compiling:
-            self._written = Written(new)
+            changed = any([value is not old for value, old in zip(new, states, strict=True)])
+            self._written = Written(new) if changed else None  # else the states of before are those of now
         return output
 
     def advance(self, input: Any, *states: Any, **inputs: Any) -> tuple[Tensor, ...]:

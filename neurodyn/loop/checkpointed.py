@@ -65,7 +65,8 @@ class _Row(nn.Module):
         ):  # seen here, where parameters are those of the forward pass
             raise RuntimeError(
                 f"unroll(checkpoint=...): the backward pass computes the steps again, but {changed} has changed since "
-                "the forward pass; call backward before the change, change a clone, or leave out checkpoint="
+                "they were first computed, by a later step or after the forward pass; call backward before the change, "
+                "change a clone, or leave out checkpoint="
             )
         return run_row(list(self.row), xs, Mode(self.compiled, self.bar))[0]
 
@@ -85,7 +86,7 @@ def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, mode: M
         inputs = {f"input {i}": leaf for i, leaf in enumerate(leaves)}
         before = Unchanged(row, {name.removeprefix("row."): value for name, value in fixed.items()} | inputs)
     first = run_row(row, blocks[0], mode)[0]
-    if before is not None and (changed := before.drawn() or before.change()):
+    if before is not None and (changed := before.effect()):
         before = None
         warn_once(
             f"unroll(checkpoint=...) keeps all steps for the backward pass, because a step changes {changed}, "

@@ -238,6 +238,8 @@ def _differ(now: list[Any], held: list[Any]) -> bool:
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, _Unseen):
         return True
+    if type(a) is tuple and type(b) is tuple:  # such as a size, which is made anew
+        return not _differ(list(a), list(b))
     return type(a) is type(b) and is_constant(a) and bool(a == b or (a != a and b != b))
 
 

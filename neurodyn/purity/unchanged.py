@@ -25,10 +25,8 @@ class Unchanged:
     """
 
     def __init__(self, layers: Iterable[nn.Module], tensors: dict[str, Tensor]):
-        self.tensors = {name: tensor for name, tensor in tensors.items() if not tensor.is_inference()}
-        self.versions = [tensor._version for tensor in self.tensors.values()]
         self.generators = generator_states()[:2]  # checkpoint puts torch's back
-        self.objects = Snapshot(effects=True)
+        self.objects, self.hooks = Snapshot(effects=True), Snapshot(effects=True)
         self.unknown: str | None = None
         try:
             for layer in layers:
@@ -40,11 +38,17 @@ class Unchanged:
                     self._take_globals(owner)
         except NotCompilable as reason:
             self.unknown = f"something that cannot be told ({reason})"
+        parts = self.objects.parts.values()
+        tensors = {part.label: part.owner for part in parts if isinstance(part.owner, Tensor)} | tensors
+        self.tensors = {name: tensor for name, tensor in tensors.items() if not tensor.is_inference()}
+        self.versions = [_version(tensor) for tensor in self.tensors.values()]
+        if self.objects.hidden:
+            self.unknown = f"something that cannot be told ({self.objects.hidden[0]} cannot be looked into)"
 
     def _take_hooks(self, module: nn.Module) -> None:
         for name in HOOKS:
             for hook in getattr(module, name, {}).values():
-                self.objects.take(f"a hook of {type(module).__name__}", hook)
+                self.hooks.take(f"a hook of {type(module).__name__}", hook)
 
     def _take_globals(self, function: types.FunctionType) -> None:
         held = function.__globals__
@@ -52,17 +56,28 @@ class Unchanged:
             if name in held and not isinstance(held[name], (type, types.ModuleType, types.FunctionType)):
                 self.objects.take_name(f"the global variable {name}", held, name)
 
-    def drawn(self) -> str | None:
-        """The global generator, of Python or NumPy, from which numbers have been drawn; None if from none."""
+    def effect(self) -> str | None:
+        """What steps have changed that nothing else has had the time to change, for people; None if nothing.
+
+        Later others may draw numbers from Python's and NumPy's generators, and hooks may note what they see.
+        """
         names = "the generator of random", "the generator of numpy.random"
         for name, before, now in zip(names, self.generators, generator_states(), strict=False):
             if before != now:
                 return name
-        return None
+        return self.unknown or self.hooks.change() or self.change()
 
     def change(self) -> str | None:
-        """What else has changed, for people; None if nothing has."""
+        """What the steps read and is not as it was, for people; None if nothing."""
         for (name, tensor), version in zip(self.tensors.items(), self.versions, strict=True):
-            if tensor._version != version:
+            if _version(tensor) != version:
                 return name
-        return self.unknown or self.objects.change()
+        return self.objects.change()
+
+
+def _version(tensor: Tensor) -> tuple[int, int]:
+    """Is another one after a change in place, or of ``.data``."""
+    try:
+        return tensor._version, tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):  # of a tensor without memory of its own
+        return tensor._version, 0

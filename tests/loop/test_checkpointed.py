@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import itertools
 import random
 import warnings
 
@@ -14,6 +15,7 @@ from torch import nn
 from torch.func import functional_call
 
 import neurodyn as nd
+from neurodyn import units as u
 from neurodyn.loop.checkpointed import rows
 
 
@@ -133,7 +135,7 @@ def test_changes_in_place_before_the_backward_pass_are_noticed():
         loss = nd.unroll(net, xs, checkpoint=6).sum()
         with torch.no_grad():
             change(net, xs)
-        with pytest.raises(RuntimeError, match="has changed since the forward pass"):
+        with pytest.raises(RuntimeError, match="has changed since they were first computed"):
             loss.backward()
 
 
@@ -193,6 +195,9 @@ class Counts(nn.Module):
         self.weight, self.neuron, self.kind = nn.Parameter(torch.rand(5, 5)), nd.LIF(5), kind
         self.register_buffer("gain", torch.ones(5))
         self.n, self.generator, self.seen = 0, torch.Generator().manual_seed(3), []
+        self.plain = torch.ones(5)
+        if kind == "iterator":
+            self.count = itertools.count(1)
 
     def forward(self, x):
         x, factor = x @ self.weight, 1.0
@@ -208,6 +213,11 @@ class Counts(nn.Module):
         elif self.kind == "buffer in place":
             factor = self.gain.clone()
             self.gain += 0.1
+        elif self.kind == "tensor in place":
+            factor = self.plain.clone()
+            self.plain += 0.1
+        elif self.kind == "iterator":
+            factor = next(self.count)
         elif self.kind == "numpy":
             factor = np.random.rand()  # noqa: NPY002
         elif self.kind == "random":
@@ -221,7 +231,10 @@ class Counts(nn.Module):
 
 
 SEEN = []
-KINDS = ["counter", "list", "assigned buffer", "buffer in place", "numpy", "random", "generator", "global"]
+KINDS = [
+    *("counter", "list", "assigned buffer", "buffer in place", "tensor in place", "iterator"),
+    *("numpy", "random", "generator", "global"),
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -279,3 +292,42 @@ def test_random_numbers_may_be_drawn_before_the_backward_pass():
         random.random()
         np.random.rand()  # noqa: NPY002
         assert_same(torch.autograd.grad(loss, list(net.parameters())), wanted)
+
+
+class Holds(nn.Module):
+    """A pure step that reads an array, a size and a table."""
+
+    def __init__(self):
+        super().__init__()
+        self.order, self.size, self.table = np.array([4, 2, 0, 1, 3]), (5, (2, 3)), {"gain": 2.0}
+        self.first, self.neuron = nn.Linear(5, 5), nd.LIF(5)
+
+    def forward(self, x):
+        self.size = (5, (2, 3))  # as it was
+        return self.neuron(self.first(x) * float(self.order[1]) * self.table["gain"])
+
+
+def delayed():
+    random = torch.Generator().manual_seed(2)
+    return nn.Sequential(
+        nn.Linear(5, 5), nd.FixedProb(5, 5, 0.6, weight=0.5, delay=3 * u.ms, generator=random), nd.LIF(5)
+    )
+
+
+@pytest.mark.parametrize(
+    "make", [Holds, delayed, lambda: nn.Sequential(nn.Linear(5, 5), nd.FixedDropout(5), nd.LIF(5))]
+)
+@pytest.mark.parametrize("steps", [1, 6])
+def test_pure_networks_are_computed_again_without_a_word(make, steps):
+    """Also new ones, and what a hook notes in the backward pass is no change."""
+    xs, found = inputs(20, 3), []
+    for options in ({}, {"checkpoint": steps}, {"checkpoint": steps, "compile": False}):
+        torch.manual_seed(4)
+        net, seen = make(), []
+        layer = next(m for m in net.modules() if isinstance(m, nn.Linear))
+        layer.weight.register_hook(lambda grad, seen=seen: seen.append(1))
+        torch.manual_seed(5)
+        loss = nd.unroll(net, xs, **options).sum()
+        found.append([loss.detach(), *torch.autograd.grad(loss, list(net.parameters()))])
+    assert_same(found[1], found[0])
+    assert_same(found[2], found[0])
