@@ -255,13 +255,16 @@ def traced(function: Callable[..., Any], inputs: Sequence[Tensor], decompose: bo
 
 
 def around_operators(
-    wrap: Callable[[Any, Any], contextlib.AbstractContextManager[Any]],
+    wrap: Callable[[Any, Any, Any, Any], contextlib.AbstractContextManager[Any]],
 ) -> contextlib.AbstractContextManager[Any]:
-    """Inside, every operator runs inside ``wrap(operator, classes of its tensors)``, also those that autograd calls."""
+    """Inside, every operator runs inside ``wrap(operator, classes of its tensors, args, kwargs)``.
+
+    Also those that autograd calls.
+    """
 
     class Around(need("TorchDispatchMode")):
         def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            with wrap(operator, types):
+            with wrap(operator, types, args, kwargs or {}):
                 return operator(*args, **(kwargs or {}))
 
     return Around()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 import weakref
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..tools.user_warning import warn_user
 from ..torch_private import stands_for_many
 from .dynamics import Dynamics
 from .fields import show
@@ -39,7 +39,7 @@ _looks: weakref.WeakKeyDictionary[nn.Module, _Look | None] = weakref.WeakKeyDict
 _UNSEEN = _Look()
 
 
-def look(net: nn.Module, layer: nn.Module, xs: Any, ys: Any, stacklevel: int) -> None:
+def look(net: nn.Module, layer: nn.Module, xs: Any, ys: Any) -> None:
     """Look at the input and output of a layer that has run over time: in the first calls of training, then no more.
 
     It adds hooks to the two tensors and keeps neither; nothing of it is in the step. What the backward pass has shown
@@ -49,7 +49,6 @@ def look(net: nn.Module, layer: nn.Module, xs: Any, ys: Any, stacklevel: int) ->
         net: names the layer.
         layer: a layer, or several that run together, of which the last one is meant.
         xs, ys: with time in front.
-        stacklevel: of the warning, counted from here.
     """
     found = _looks.get(layer, _UNSEEN)
     if found is None:
@@ -69,7 +68,7 @@ def look(net: nn.Module, layer: nn.Module, xs: Any, ys: Any, stacklevel: int) ->
     if _WORKS in seen or stuck >= CALLS or found.calls >= LOOKS:
         _looks[layer] = None
         if _WORKS not in seen and stuck >= CALLS:
-            warnings.warn(_message(net, last), SilenceWarning, stacklevel=stacklevel + 1)
+            warn_user(_message(net, last), SilenceWarning)
         return
     found.calls += 1
     _follow(found, xs, ys)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from .dynamics import Dynamics, UnsetState, exported_as_pure
 
@@ -48,6 +49,14 @@ def get_states(net: nn.Module) -> dict[str, Tensor]:
 def state_places(net: nn.Module) -> list[tuple[dict[str, Any], str]]:
     """For each state of `net` that has a value the dict that holds it, and its name there."""
     return [(module._buffers, name) for _, module, name in places(net) if module._buffers[name] is not None]
+
+
+def uninitialized(net: nn.Module) -> str | None:
+    """The class of a module inside whose first call makes its parameters, such as LazyLinear; None without one."""
+    for _, module in named_modules(net):
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[misc]
+            return type(module).__name__
+    return None
 
 
 def held_states(net: nn.Module) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ..ops import native
 from ..ops.event import PlainTorchWarning
+from ..tools.user_warning import warn_user
 
 _DTYPES = {torch.float32: "spikes_float32", torch.float64: "spikes_float64"}
 
@@ -24,9 +24,7 @@ def _library() -> ctypes.CDLL | None:
     try:
         return native.load(Path(__file__).with_suffix(".cpp"))
     except native.NotAvailable as error:
-        warnings.warn(
-            f"nd.spike_times runs in plain torch, many times slower: {error}", PlainTorchWarning, stacklevel=2
-        )
+        warn_user(f"nd.spike_times runs in plain torch, many times slower: {error}", PlainTorchWarning)
         return None
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
-from ..core.states import constants, get_states, pure, set_states
+from ..core.states import constants, get_states, pure, set_states, uninitialized
 from ..engine.memory import GiveBack
 from ..purity.unchanged import Unchanged
 from ..tools.errors import warn_once
@@ -77,6 +77,9 @@ def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, mode: M
     The first block is not computed again: it shows whether the steps change anything but states. If they do, which
     would happen a second time in the backward pass, no block is, and a warning says so.
     """
+    if lazy := next((found for layer in row if (found := uninitialized(layer))), None):
+        warn_once(f"unroll(checkpoint=...) keeps all steps of this call, which makes the parameters of {lazy}")
+        return run_row(row, xs, mode)[0]
     mode, later = mode._replace(attached=True), Mode(mode.compile, mode.bar)
     leaves, spec = tree_flatten(xs)
     blocks = [tree_unflatten(list(part), spec) for part in zip(*(leaf.split(steps) for leaf in leaves), strict=True)]
@@ -91,7 +94,6 @@ def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, mode: M
         warn_once(
             f"unroll(checkpoint=...) keeps all steps for the backward pass, because a step changes {changed}, "
             "and would do so again if it were computed again",
-            stacklevel=5,
         )
     if before is None:
         return _joined([first, *(run_row(row, block, later)[0] for block in blocks[1:])])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
 from ..core.current import SynapticOutput
@@ -139,7 +140,7 @@ def runs_on_all_steps(module: nn.Module, x: Any = None) -> bool:
     Args:
         x: the input with time in front, whose dimensions decide for some layers.
     """
-    if has_hooks(module) or has_module_hooks() or "forward" in vars(module):
+    if (has_hooks(module) and not _only_becomes(module)) or has_module_hooks() or "forward" in vars(module):
         return False
     if isinstance(module, (Dynamics, SynapticOutput)):
         return False
@@ -147,7 +148,7 @@ def runs_on_all_steps(module: nn.Module, x: Any = None) -> bool:
         return not named_dynamics(module)
     if not isinstance(x, Tensor) and x is not None:
         return False
-    kind = parametrize.type_before_parametrizations(module) if parametrize.is_parametrized(module) else type(module)
+    kind = _kind(module)
     rank = None if x is None else x.dim() - 1  # of the input of one step
     if kind in ITEM_DIMENSIONS:
         return (rank is None or rank >= ITEM_DIMENSIONS[kind]) and not getattr(module, "return_indices", False)
@@ -164,6 +165,21 @@ def runs_on_all_steps(module: nn.Module, x: Any = None) -> bool:
     return False
 
 
+def _kind(module: nn.Module) -> type[nn.Module]:
+    """The class of a module, without parametrisations; of a lazy one, such as LazyLinear, what it becomes."""
+    if parametrize.is_parametrized(module):
+        return parametrize.type_before_parametrizations(module)
+    return (_only_becomes(module) or type(module)) if isinstance(module, LazyModuleMixin) else type(module)
+
+
+def _only_becomes(module: nn.Module) -> type[nn.Module] | None:
+    """What a lazy module becomes in its first call, if it has no other hook than the one that does it."""
+    others = module._forward_hooks or module._backward_hooks or module._backward_pre_hooks
+    if isinstance(module, LazyModuleMixin) and len(module._forward_pre_hooks) == 1 and not others:
+        return module.cls_to_become  # type: ignore[return-value]
+    return None
+
+
 def on_all_steps(module: nn.Module, xs: Tensor, fast: bool, in_place: bool) -> tuple[Tensor, bool]:
     """A module on all steps at once, as on a batch of ``T * batch``; without a batch, T is the batch.
 
@@ -174,7 +190,7 @@ def on_all_steps(module: nn.Module, xs: Tensor, fast: bool, in_place: bool) -> t
     Returns:
         The output; and whether nobody else has it.
     """
-    item = ITEM_DIMENSIONS.get(type(module), 1)
+    item = ITEM_DIMENSIONS.get(_kind(module), 1)
     if xs.dim() < 3 or xs.dim() - 1 == item > 1:
         return module(xs), False
     rows = xs.flatten(0, 1)

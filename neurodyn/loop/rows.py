@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ..core.dynamics import exporting
-from ..core.states import detach_states, held_states, named_modules, state_places
+from ..core.states import detach_states, held_states, named_modules, state_places, uninitialized
 from ..engine.program_cache import flattened, program_for
 from ..engine.proof import prove
 from ..engine.time_loop import NoForwardDerivative, run_program
@@ -70,7 +70,7 @@ def _run(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool) -> 
             return _compiled(net, arguments, mode, ours), True
         except NotCompilable as reason:
             message = f"{type(net).__name__} runs step by step in Python: {reason}"
-            warn = functools.partial(warn_once, message, stacklevel=7)
+            warn = functools.partial(warn_once, message)
     elif exporting():
         if mode.reset:
             reset_for(net, arguments)
@@ -88,6 +88,8 @@ def _compiled(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool
     Raises:
         NotCompilable: with the reason; the states are then as they were, or reset.
     """
+    if lazy := uninitialized(net):
+        raise NotCompilable(f"its first call makes the parameters of {lazy}; later ones are compiled")
     if mode.reset:
         reset_for(net, arguments)
     xs, spec = flattened(arguments)

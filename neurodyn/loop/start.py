@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.parameter import is_lazy
 
 from ..core.current import SynapticOutput
 from ..core.dynamics import Dynamics, UnsetState, exporting
@@ -53,10 +54,12 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
         _reset(net, batches)
         return net(*x)
     raised: list[Exception] = []
-    written = [(t, t.detach().clone(), _version(t)) for t in (*tree_leaves(x), *net.buffers())]
+    before = Snapshot(effects=True)
+    before.take("", net)
+    plain = [part.owner for part in before.parts.values() if isinstance(part.owner, Tensor)]
+    places = [t for t in (*tree_leaves(x), *net.buffers(), *plain) if not is_lazy(t)]
+    written = [(t, t.detach().clone(), _version(t)) for t in places]
     for way in _ways(net, x):
-        before = Snapshot(effects=True)
-        before.take("", net)
         way()
         try:
             y = net(*x)

@@ -102,7 +102,7 @@ def unroll(
         )
     transformed = inside_transform() if not traced else False
     if transformed is None and compile:
-        warn_once("unroll runs step by step in Python: this torch does not tell whether a transform is at work", 3)
+        warn_once("unroll runs step by step in Python: this torch does not tell whether a transform is at work")
     inside = traced or transformed is not False
     restore = hold_states(module) if transformed or (traced and exporting()) else None  # no tensor may stay behind
     compile = compile and not inside and not is_watching()
@@ -176,5 +176,5 @@ def _all_rows(module: nn.Module, ys: Any, mode: Mode, checkpoint: int | None, wa
             ys, ours = run_row(row, ys, mode, ours and not watch.targets)
         ys = watch.taken(row[-1], ys) if watch.targets else ys
         if looks:
-            look(module, layer, xs, ys, stacklevel=3)
+            look(module, layer, xs, ys)
     return ys

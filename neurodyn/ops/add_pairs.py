@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..tools.user_warning import warn_user
 from . import native
 from .event import PlainTorchWarning, _InputGrad, _Matmul
 from .event_plain import check_matrix
@@ -75,7 +75,7 @@ def prepare() -> bool:
         library()
     except native.NotAvailable as error:
         text = f"rules of plasticity on sparse connections run in plain torch, several times slower: {error}"
-        warnings.warn(text, PlainTorchWarning, stacklevel=2)
+        warn_user(text, PlainTorchWarning)
         return False
     return True
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..tools.user_warning import warn_user
 from . import event_plain, native
 
 _library = torch.library.Library("neurodyn", "FRAGMENT")
@@ -61,10 +61,9 @@ def prepare() -> bool:
     try:
         library()
     except native.NotAvailable as error:
-        warnings.warn(
+        warn_user(
             f"sparse connections on the CPU run in plain torch, several times slower: {error}",
             PlainTorchWarning,
-            stacklevel=2,
         )
         return False
     _found = True
@@ -77,11 +76,10 @@ def triton_kernels() -> ModuleType | None:
     try:
         return importlib.import_module(".event_triton", __package__)
     except ImportError as error:
-        warnings.warn(
+        warn_user(
             f"sparse connections on CUDA run in plain torch, because Triton cannot be imported: {error}; "
             "pip install triton",
             PlainTorchWarning,
-            stacklevel=2,
         )
         return None
 

@@ -18,7 +18,7 @@ import re
 import sys
 import types
 import weakref
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -82,7 +82,7 @@ def is_hidden(value: object) -> bool:
 def _is_leaf(value: Any) -> bool:
     """Whether there is nothing in a value that could change."""
     if isinstance(value, types.ModuleType):  # one of the user's is read name by name
-        return _is_libraries(value.__name__)
+        return is_libraries(value.__name__)
     if isinstance(value, _BOUND):
         return value.__self__ is None or _is_leaf(value.__self__) or isinstance(value.__self__, type)
     if isinstance(value, _CACHED):
@@ -92,7 +92,7 @@ def _is_leaf(value: Any) -> bool:
     return isinstance(value, _LEAVES) and not (is_constant(value) and is_extended(value))
 
 
-def _is_libraries(module: str) -> bool:
+def is_libraries(module: str) -> bool:
     """Whether a module is one of torch, NumPy, this library or the standard library."""
     return is_trusted_name(module) or module.partition(".")[0] in sys.stdlib_module_names
 
@@ -257,8 +257,10 @@ def _items(mapping: Any) -> list[Any]:
 
 def _set_items(mapping: dict[Any, Any], held: list[Any]) -> None:
     n = len(held) // 2
-    mapping.clear()
-    mapping.update(zip(held[:n], held[n:], strict=True))
+    kind: Any = OrderedDict if isinstance(mapping, OrderedDict) else dict
+    kind.clear(mapping)  # not by methods of its own class: those of a Counter count
+    for key, value in zip(held[:n], held[n:], strict=True):
+        kind.__setitem__(mapping, key, value)
 
 
 def _named(mapping: Any) -> list[tuple[str, Any]]:
@@ -362,7 +364,7 @@ def _set_class(cls: type, held: list[Any]) -> None:
 
 
 def _inside_class(cls: type) -> list[tuple[str, Any]]:
-    own = [] if _is_libraries(cls.__module__) else [(f".{name}", value) for name, value in vars(cls).items()]
+    own = [] if is_libraries(cls.__module__) else [(f".{name}", value) for name, value in vars(cls).items()]
     return [*own, *(("", base) for base in (*cls.__bases__, type(cls)))]
 
 
@@ -403,8 +405,9 @@ def _keep(value: Any, held: list[Any]) -> None:
 
 
 def _set_sequence(sequence: Any, held: list[Any]) -> None:
-    sequence.clear()
-    (sequence.update if isinstance(sequence, set) else sequence.extend)(held)
+    kind: Any = next(kind for kind in _SEQUENCES if isinstance(sequence, kind))  # not by methods of its own class
+    kind.clear(sequence)
+    getattr(kind, "update" if kind is set else "extend")(sequence, held)
 
 
 def _numbered(sequence: Iterable[Any]) -> list[tuple[str, Any]]:
@@ -461,13 +464,14 @@ class _Unseen:
         self.value = value
 
 
+_SEQUENCES = (list, deque, set, bytearray)
 _COUNTED = _Kind(lambda cls: [Recipe.changes], _keep, _inside_class)
 _GENERATOR = _Kind(_generator, _set_generator, _nothing)
 _KINDS: list[tuple[Any, _Kind]] = [
     (nn.Module, _Kind(_of_module, _set_module, _inside_module)),
     (defaultdict, _Kind(_items, _set_items, lambda d: [*_named(d), (" factory", d.default_factory)])),
     (dict, _Kind(_items, _set_items, _named)),
-    ((list, deque, set, bytearray), _Kind(list, _set_sequence, _numbered)),
+    (_SEQUENCES, _Kind(list, _set_sequence, _numbered)),
     ((tuple, frozenset), _Kind(_fixed, _keep, _numbered)),
     (types.MappingProxyType, _Kind(_items, _keep, _named)),
     (types.FunctionType, _Kind(_function, _set_function, _inside_function)),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..tools.errors import NotCompilable
 from ..tools.generators import generator_states
-from .snapshot import HOOKS, Snapshot, is_trusted_name
+from .snapshot import HOOKS, Snapshot, is_libraries
 
 
 class Unchanged:
@@ -33,9 +33,7 @@ class Unchanged:
                 self.objects.take(type(layer).__name__, layer)
                 for part in layer.modules():
                     self._take_hooks(part)
-            for owner in [part.owner for part in self.objects.parts.values()]:
-                if isinstance(owner, types.FunctionType) and not is_trusted_name(owner.__module__):
-                    self._take_globals(owner)
+            self._take_globals()
         except NotCompilable as reason:
             self.unknown = f"something that cannot be told ({reason})"
         parts = self.objects.parts.values()
@@ -50,11 +48,18 @@ class Unchanged:
             for hook in getattr(module, name, {}).values():
                 self.hooks.take(f"a hook of {type(module).__name__}", hook)
 
-    def _take_globals(self, function: types.FunctionType) -> None:
-        held = function.__globals__
-        for name in function.__code__.co_names:
-            if name in held and not isinstance(held[name], (type, types.ModuleType, types.FunctionType)):
-                self.objects.take_name(f"the global variable {name}", held, name)
+    def _take_globals(self) -> None:
+        """What the functions found so far read by the names of global variables, and what is found in this way."""
+        seen: set[types.FunctionType] = set()
+        while found := [f for part in self.objects.parts.values() if _is_users(f := part.owner) and f not in seen]:
+            seen.update(found)
+            for function in found:
+                names, held = function.__code__.co_names, function.__globals__
+                places = [held, *(vars(held[n]) for n in names if isinstance(held.get(n), types.ModuleType))]
+                for place in places:
+                    if place is held or not is_libraries(place["__name__"]):
+                        for name in [name for name in names if name in place]:
+                            self.objects.take_name(f"the global variable {name}", place, name)
 
     def effect(self) -> str | None:
         """What steps have changed that nothing else has had the time to change, for people; None if nothing.
@@ -73,6 +78,10 @@ class Unchanged:
             if _version(tensor) != version:
                 return name
         return self.objects.change()
+
+
+def _is_users(thing: object) -> bool:
+    return isinstance(thing, types.FunctionType) and not is_libraries(thing.__module__ or "")
 
 
 def _version(tensor: Tensor) -> tuple[int, int]:

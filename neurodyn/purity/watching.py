@@ -29,7 +29,8 @@ from torch import nn
 
 from ..tools.errors import NotCompilable
 from ..tools.generators import generator_states, restore_generators
-from ..torch_private import around_operators
+from ..torch_private import around_operators, is_fake
+from .overwritten import Overwritten, written_by
 from .snapshot import Snapshot, from_trusted_module, is_hidden, is_trusted_name
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
@@ -127,6 +128,7 @@ class Watching:
         self.of_tensors = {name for t in (*net.parameters(), *net.buffers()) for name in vars(t)}
         self.by_name, self.drew = False, False
         self.operators: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        self.overwritten = Overwritten()
         self.reason = ""
 
     def __enter__(self) -> Watching:
@@ -146,6 +148,7 @@ class Watching:
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         sys.setprofile(None)
         self.operators.__exit__(kind, error, traceback)
+        self.overwritten.undo()
         if isinstance(self.profile, Profiler):
             self.profile.enable()
         else:
@@ -172,8 +175,9 @@ class Watching:
             raise NotCompilable(f"its step changes {changed}") from None
 
     @contextlib.contextmanager
-    def _note(self, operator: Any, classes: Any) -> Iterator[None]:
+    def _note(self, operator: Any, classes: Any, args: Any, kwargs: Any) -> Iterator[None]:
         self.drew |= torch.Tag.nondeterministic_seeded in getattr(operator, "tags", ())
+        self.overwritten.note(written_by(operator, args, kwargs))
         yield
 
     def _has_drawn(self, i: int) -> bool:
@@ -267,7 +271,9 @@ def operators_unseen() -> contextlib.AbstractContextManager[Any]:
 
 
 @contextlib.contextmanager
-def _unseen(operator: Any, classes: Any) -> Iterator[None]:
+def _unseen(operator: Any, classes: Any, args: Any, kwargs: Any) -> Iterator[None]:
+    if not all(map(is_fake, written_by(operator, args, kwargs))):
+        raise NotCompilable("its step writes in place to a tensor that is neither a parameter nor a buffer")
     profile = sys.getprofile()
     if getattr(operator, "namespace", "") not in TRUSTED_OPERATORS or not all(map(from_trusted_module, classes)):
         profile = None  # the user's own code may run, which has to be seen

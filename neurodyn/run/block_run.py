@@ -130,4 +130,4 @@ class Run:
 
 
 def _say(probe: nn.Module, reason: NotCompilable) -> None:
-    warn_once(f"simulate runs step by step in Python: {reason}", stacklevel=5)
+    warn_once(f"simulate runs step by step in Python: {reason}")

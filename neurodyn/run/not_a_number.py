@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from ..core.states import get_states, named_dynamics, set_states
 from ..tools.generators import generators_kept
+from ..tools.user_warning import warn_user
 
 
 class NaNWarning(UserWarning):
@@ -54,11 +54,10 @@ class Watch:
         path, _, own = name.rpartition(".")
         layer = f"{dict(named_dynamics(self.net))[path]._label()} {path!r}".replace(" ''", "")
         value = states[name]
-        warnings.warn(
+        warn_user(
             f"simulate: {own} of {layer} is NaN {which} in {int(value.isnan().sum())} of {value.numel()} places"
             f"{', and so is ' + ', '.join(others) if others else ''}; look at its input in that step, and at dt",
             NaNWarning,
-            stacklevel=3,
         )
 
     def _new(self, states: Mapping[str, Tensor]) -> list[str]:

@@ -57,7 +57,7 @@ class Stream:
             with torch.no_grad():
                 self._program([tensor.unsqueeze(0) for tensor in x])
         except NotCompilable as reason:
-            warn_once(f"Stream runs {type(net).__name__} in Python: {reason}", stacklevel=2)
+            warn_once(f"Stream runs {type(net).__name__} in Python: {reason}")
 
     def __call__(self, *inputs: Any) -> Any:
         """What the network returns for this step."""
@@ -69,7 +69,7 @@ class Stream:
             try:
                 program, constants = self._program(xs)
             except NotCompilable as reason:
-                warn_once(f"Stream runs {type(self.net).__name__} in Python: {reason}", stacklevel=2)
+                warn_once(f"Stream runs {type(self.net).__name__} in Python: {reason}")
                 return self.net(*inputs)
             found = forward_pass(program, plain(states.values()), plain(constants), plain(xs))
         for (place, name), value in zip(state_places(self.net), found.states, strict=True):

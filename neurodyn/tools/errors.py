@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-import warnings
+
+from .user_warning import warn_user
 
 _log = logging.getLogger("neurodyn")
 _said: set[str] = set()
@@ -17,11 +18,11 @@ class EagerWarning(UserWarning):
     """A time loop runs step by step in Python, for the reason that the message gives."""
 
 
-def warn_once(message: str, stacklevel: int) -> None:
-    """Say that something runs step by step, once for each message."""
+def warn_once(message: str) -> None:
+    """Say that something runs step by step, once for each message, at the line of the user."""
     if message not in _said:
         _said.add(message)
-        warnings.warn(message, EagerWarning, stacklevel=stacklevel + 1)
+        warn_user(message, EagerWarning)
 
 
 def log_once(message: str) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import itertools
 import random
+import types
 import warnings
 
 import numpy as np
@@ -224,6 +225,8 @@ class Counts(nn.Module):
             factor = random.random()
         elif self.kind == "generator":
             factor = torch.rand(5, generator=self.generator)
+        elif self.kind == "helper":
+            factor = helped()
         elif self.kind == "global":
             SEEN.append(1)
             factor = 1.0 + len(SEEN)
@@ -231,7 +234,23 @@ class Counts(nn.Module):
 
 
 SEEN = []
+OTHER = types.ModuleType("a_module_of_the_user")
+OTHER.count = 0
+
+
+def helped(seen=[]):  # noqa: B006
+    """Counts in its default argument; the function that it calls in another module."""
+    seen.append(1)
+    counted()
+    return 1.0 + len(seen) + OTHER.count
+
+
+def counted():
+    OTHER.count += 1
+
+
 KINDS = [
+    "helper",
     *("counter", "list", "assigned buffer", "buffer in place", "tensor in place", "iterator"),
     *("numpy", "random", "generator", "global"),
 ]
@@ -246,13 +265,16 @@ def test_what_a_step_changes_is_changed_once(kind, unsaid):
         random.seed(1)
         np.random.seed(1)  # noqa: NPY002
         SEEN.clear()
+        helped.__defaults__[0].clear()
+        OTHER.count = 0
         net = Counts(kind)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             loss = nd.unroll(net, xs, checkpoint=checkpoint, compile=False).sum() + 0 * net.weight.sum()
         assert len(said) == (checkpoint is not None)
         loss.backward()
-        left = [torch.tensor(float(n)) for n in (net.n, len(net.seen), len(SEEN), random.random(), np.random.rand())]  # noqa: NPY002
+        counts = net.n, len(net.seen), len(SEEN), OTHER.count, random.random(), np.random.rand()  # noqa: NPY002
+        left = [torch.tensor(float(n)) for n in counts]
         found.append([loss.detach(), net.weight.grad, net.gain, *left])
     assert_same(*found)
 

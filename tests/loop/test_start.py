@@ -1,5 +1,10 @@
 """The states with which a module starts, and that trying a step leaves nothing behind."""
 
+import contextlib
+import copy
+import warnings
+from collections import Counter, OrderedDict
+
 import pytest
 import torch
 from torch import nn
@@ -160,3 +165,117 @@ def test_an_input_that_the_step_writes_to_is_written_to_once(make, compile):
     given, net = xs.clone(), Net()
     nd.unroll(net, given, compile=compile)
     assert torch.equal(given, 0.5 * xs)
+
+
+TENSOR = torch.zeros(3)
+
+
+class Writes(nn.Module):
+    """Writes in place to tensors, or to containers with methods of their own, that are no buffers."""
+
+    def __init__(self, does):
+        super().__init__()
+        self.first, self.neuron, self.does = nn.Linear(3, 3), nd.LIF(3), does
+        self.held, self.inside = torch.zeros(3), [torch.zeros(3)]
+        self.counts, self.order = Counter(a=1), OrderedDict(a=1, b=2)
+
+    def forward(self, x):
+        return self.neuron(self.first(x)) + self.does(self)
+
+
+def adds(net):
+    return net.held.add_(1).clone()
+
+
+def assigns_a_part(net):
+    net.held[1:] = net.held[:-1] + 1
+    return net.held.clone()
+
+
+def adds_inside(net):
+    return net.inside[0].add_(1).clone()
+
+
+def adds_to_a_global(net):
+    return TENSOR.add_(1).clone()
+
+
+def adds_to_a_parameter(net):
+    with torch.no_grad():
+        return net.first.weight.add_(0.1)[0].clone()
+
+
+def writes_its_output(net):
+    return torch.add(net.held, 1, out=net.held).clone()
+
+
+def counts(net):
+    net.counts.update("a")
+    return net.counts["a"]
+
+
+def moves(net):
+    net.order.move_to_end(next(iter(net.order)))
+    net.order["b"] += 1
+    return net.order["b"] + 10 * (next(iter(net.order)) == "a")
+
+
+@pytest.mark.parametrize(
+    "does",
+    [adds, assigns_a_part, adds_inside, adds_to_a_global, adds_to_a_parameter, writes_its_output, counts, moves],
+)
+@pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
+def test_what_is_written_in_place_is_written_once_a_step(does):
+    first, xs, found = Writes(does), 3 * torch.rand(5, 2, 3), []
+    for way in ("loop", "plain", "compiled"):
+        net = copy.deepcopy(first)
+        TENSOR.zero_()
+        with torch.no_grad():
+            if way == "loop":
+                nd.reset_states(net, 2)
+                ys = torch.stack([net(x) for x in xs])
+            else:
+                ys = nd.unroll(net, xs, compile=way == "compiled")
+        left = net.held, net.inside[0], net.first.weight, TENSOR.clone(), torch.tensor(net.counts["a"])
+        found.append((ys, *left, torch.tensor(list(net.order.values()))))
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+@pytest.mark.parametrize("options", [{}, {"compile": False}, {"checkpoint": 3}])
+def test_the_first_call_makes_the_parameters_of_lazy_layers(options, unsaid):
+    net, xs = nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d(), nd.LIF(4)), 3 * torch.rand(8, 2, 5)
+    torch.manual_seed(1)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        ys = nd.unroll(net, xs, **options)
+    assert ("checkpoint" in options) == bool(said)
+    assert all("makes the parameters of Lazy" in str(w.message) and w.filename == __file__ for w in said)
+    torch.manual_seed(1)
+    wanted = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nd.LIF(4))
+    assert torch.equal(ys, nd.unroll(wanted, xs, compile=False))
+    again = nd.unroll(net, xs, **options)  # without a warning, which would be an error
+    assert torch.equal(again, ys)
+
+
+def test_lazy_layers_inside_another_module(unsaid):
+    class Own(nn.Module):
+        def __init__(self, kind):
+            super().__init__()
+            self.first, self.neuron = kind, nd.LIF(4)
+
+        def forward(self, x):
+            return self.neuron(self.first(x))
+
+    xs, found = 3 * torch.rand(8, 2, 5), []
+    for first in (lambda: nn.LazyLinear(4), lambda: nn.Linear(5, 4)):
+        torch.manual_seed(1)
+        net = Own(first())
+        with contextlib.ExitStack() as said:
+            if isinstance(net.first, nn.LazyLinear):
+                match = "its first call makes the parameters of LazyLinear; later ones are compiled"
+                said.enter_context(pytest.warns(nd.EagerWarning, match=match))
+            first_call = nd.unroll(net, xs)
+        found.append((first_call, nd.unroll(net, xs)))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
