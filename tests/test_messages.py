@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 
+import pint
 import pytest
 import torch
 from torch import nn
@@ -317,4 +318,40 @@ def test_spike_times_takes_times():
     nn.init.constant_(net[0].weight, 0.4)
     times = torch.tensor([[1.0], [2.0], [4.0]])
     assert torch.equal(nd.spike_times(net, times, 0.05 * u.s), nd.spike_times(net, times, 50.0))
-    raised(ValueError, "times holds NaN", lambda: nd.spike_times(net, times * torch.nan, 50.0))
+    for wrong in (torch.nan, -torch.inf):
+        raised(ValueError, "times holds NaN or -inf", lambda x=wrong: nd.spike_times(net, times * x, 50.0))
+    wanted = nd.spike_times(net, times, 50.0)
+    assert torch.isfinite(wanted[:, 0]).all()
+    for same in (times.int(), times.tolist(), times.numpy() * u.ms, times / 1000 * u.s):
+        torch.testing.assert_close(nd.spike_times(net, same, 50.0), wanted)
+    raised(pint.DimensionalityError, "millivolt", lambda: nd.spike_times(net, times * u.mV, 50.0))
+
+
+def test_conditions_of_simulate():
+    def run(value):
+        return lambda: nd.simulate(nd.LIF(6), 5 * u.ms, 1.0, until=(1 * u.ms, lambda net, t: value), compile=False)
+
+    raised(
+        TypeError, r"until returned a Tensor of shape \(6,\), wanted True or False; .*any\(\)", run(torch.ones(6) > 0)
+    )
+    raised(TypeError, r"until returned a str \('no'\)", run("no"))
+    for n in (0, -3, 2.5, True):
+        raised(ValueError, f"group 'I' has {n} neurons", lambda n=n: nd.PopulationMean("V", 1 * u.ms, groups={"I": n}))
+
+
+@pytest.mark.parametrize("learn", [(), "delay"])
+def test_delays_of_synapses_are_set(learn):
+    given = {"interpolation": "linear", "max_delay": 6 * u.ms, "learn": "delay"} if learn else {}
+    xs = torch.zeros(8, 3)
+    xs[0, 0] = 1.0
+    connection = nd.Sparse(([0, 0], [1, 2]), (3, 4), weight=[1.0, 2.0], delay=[3.0, 3.0] * u.ms, **given)
+    connection.delay = [2.0, 5.0] * u.ms
+    torch.testing.assert_close(connection.delay.detach(), torch.tensor([2.0, 5.0]))
+    ys, wanted = nd.unroll(connection, xs), torch.zeros(8, 4)
+    wanted[2, 1], wanted[5, 2] = 1.0, 2.0
+    torch.testing.assert_close(ys.detach(), wanted)
+    connection.delay = 3 * u.ms
+    assert nd.unroll(connection, xs).detach().nonzero().tolist() == [[3, 1], [3, 2]]
+    without = nd.Sparse(([0], [1]), (3, 4), weight=1.0)
+    assert without.delay is None
+    raised(TypeError, r"Sparse\(3, 4\) was built without delays", lambda: setattr(without, "delay", 2 * u.ms))

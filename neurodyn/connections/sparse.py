@@ -150,6 +150,19 @@ class Sparse(nn.Module):
             raise ValueError(f"{self._label()}: bias has shape {got}, wanted {self.out_size}; assign one of that shape")
         return y + self.bias
 
+    @property
+    def delay(self) -> Any:
+        """The delays of the synapses, in the order of the weights; None without. May be set if some were given."""
+        return None if self.delays is None else self.delays.delay
+
+    @delay.setter
+    def delay(self, value: Any) -> None:
+        if self.delays is None:
+            raise TypeError(
+                f"{self._label()} was built without delays, of which it has no memory; build it with delay="
+            )
+        self.delays.delay = value
+
     def settle(self) -> None:
         """Let indices and memory follow the delays, if these or the indices are others than last time.
 

@@ -17,7 +17,7 @@ from .events_in_time import kernel
 from .events_in_time import simulate as simulate_spikes
 
 
-def spike_times(net: nn.Module, times: Tensor, until: Any) -> Tensor:
+def spike_times(net: nn.Module, times: Any, until: Any) -> Tensor:
     r"""The spike times of a feed-forward network, exact in time and in their gradients, as those of EventProp.
 
     The network is an ``nn.Sequential`` of `nn.Linear` without bias, `Expon` and `LIF`, once or several times in this
@@ -32,7 +32,8 @@ def spike_times(net: nn.Module, times: Tensor, until: Any) -> Tensor:
 
     Args:
         net: as above. V starts at V_rest.
-        times: ``(*batch, inputs, K)`` in ms, in any order; infinity where there are fewer than K spikes.
+        times: ``(*batch, inputs, K)`` in ms, or with a unit, in any order; infinity where there are fewer than
+            K spikes.
         until: the end, a number in ms or a time with its unit.
 
     Returns:
@@ -58,8 +59,10 @@ def spike_times(net: nn.Module, times: Tensor, until: Any) -> Tensor:
         >>> linear.weight.grad.shape
         torch.Size([2, 3])
     """
-    if bool(times.isnan().any()):
-        raise ValueError("spike_times: times holds NaN; a spike that does not come is torch.inf")
+    times = torch.as_tensor(times.to("ms").magnitude if u.is_quantity(times) else times)
+    times = times if times.is_floating_point() else times.to(torch.get_default_dtype())
+    if bool((times.isnan() | times.isneginf()).any()):
+        raise ValueError("spike_times: times holds NaN or -inf; a spike that does not come is torch.inf")
     time = until if u.is_quantity(until) else u.quantity(until, "ms")
     end = float(check(time, u.canonical_unit("ms"), (), "spike_times: until", None, torch.float64))
     parts = list(net) if isinstance(net, nn.Sequential) else [net]

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .. import units as u
 from ..core.fields import check
@@ -55,7 +56,22 @@ class Calls:
         for period, function in self.every:
             if step % period == 0:
                 function(self.net, t)
-        self.over = any([bool(condition(self.net, t)) for period, condition in self.until if step % period == 0])
+        self.over = any([_is_true(condition(self.net, t)) for period, condition in self.until if step % period == 0])
+
+
+def _is_true(found: Any) -> bool:
+    """What a condition has returned, as one truth value; None is not true."""
+    if (
+        found is None
+        or isinstance(found, (int, float, np.generic))
+        or (isinstance(found, Tensor) and found.numel() == 1)
+    ):
+        return bool(found)
+    shape = f" of shape {tuple(found.shape)}" if isinstance(found, (Tensor, np.ndarray)) else f" ({found!r})"
+    raise TypeError(
+        f"simulate: a condition of until returned a {type(found).__name__}{shape}, wanted True or False; "
+        "of many values say .any() or .all()"
+    )
 
 
 def chunk_for(periods: tuple[int, ...], usual: int) -> int:

@@ -40,6 +40,11 @@ class PopulationMean:
     def __init__(self, of: str, bin: Any, *, groups: Mapping[str, int] | None = None):
         label = f"{type(self).__name__}: bin"
         self.of, self.groups = of, None if groups is None else dict(groups)
+        for name, n in (self.groups or {}).items():
+            if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+                raise ValueError(
+                    f"{type(self).__name__}: group {name!r} has {n!r} neurons, wanted a whole number from 1"
+                )
         self.bin = float(check(bin, registry.Unit("ms"), (), label, None, torch.float64))
         if self.bin <= 0:
             raise ValueError(f"{label} must be positive, got {self.bin:g} ms")
