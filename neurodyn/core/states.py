@@ -51,6 +51,13 @@ def state_places(net: nn.Module) -> list[tuple[dict[str, Any], str]]:
     return [(module._buffers, name) for _, module, name in places(net) if module._buffers[name] is not None]
 
 
+def settle(net: nn.Module) -> None:
+    """Let every module derive what follows from values that may have been edited in place, such as delays."""
+    for _, module in named_modules(net):
+        if hasattr(type(module), "settle"):
+            module.settle()  # type: ignore[operator]
+
+
 def uninitialized(net: nn.Module) -> str | None:
     """The class of a module inside whose first call makes its parameters, such as LazyLinear; None without one."""
     for _, module in named_modules(net):
@@ -134,6 +141,12 @@ def same_tensors(net: nn.Module) -> Iterator[None]:
     finally:
         for tensors, before in held:
             tensors.update(before)  # type: ignore[arg-type]
+
+
+def layouts(net: nn.Module) -> dict[str, tuple[Any, ...]]:
+    """Of each state that has a value the size of its layer, and its own shape and dtype."""
+    found = {key: (module, module._buffers[name]) for key, module, name in places(net)}
+    return {k: (m.size, tuple(value.shape), value.dtype) for k, (m, value) in found.items() if value is not None}
 
 
 def reset_states(net: nn.Module, *batch: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ..core.dynamics import exporting
-from ..core.states import detach_states, held_states, named_modules, state_places, uninitialized
+from ..core.states import detach_states, held_states, settle, state_places, uninitialized
 from ..engine.program_cache import flattened, program_for
 from ..engine.proof import prove
 from ..engine.time_loop import NoForwardDerivative, run_program
@@ -61,9 +61,7 @@ def run_row(row: Sequence[nn.Module], ys: Any, mode: Mode, ours: bool = False) -
 
 def _run(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool) -> tuple[Any, bool]:
     """All steps of one layer; its new states stay in its buffers."""
-    for _, module in named_modules(net):
-        if hasattr(type(module), "settle"):
-            module.settle()  # type: ignore[operator]  # what follows from delays that were edited in place
+    settle(net)
     warn: Callable[[], None] = lambda: None  # noqa: E731
     if mode.compile:
         try:

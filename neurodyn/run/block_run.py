@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..core.states import get_states, set_states
+from ..core.states import get_states, layouts, set_states, settle
 from ..engine.program import Program
 from ..engine.program_cache import program_for
 from ..engine.proof import prove
@@ -69,17 +69,18 @@ class Run:
 
     def pause(self, function: Callable[[], None]) -> None:
         """Call `function` with the states in the module, which it may change, as it may change parameters."""
-        held = {name: (tuple(value.shape), value.dtype) for name, value in self.states.items()}
         self.states = {name: value.clone() for name, value in self.states.items()}  # one may write to them in place
         set_states(self.probe, self.states)
+        before = layouts(self.probe)
         with torch.no_grad():
             function()
+            settle(self.probe)
         self.states, self.owned = get_states(self.probe), frozenset()
-        for name, value in self.states.items():
-            if (found := (tuple(value.shape), value.dtype)) != held[name]:
+        for name, (size, *found) in layouts(self.probe).items():
+            if name in before and size == before[name][0] and found != (wanted := list(before[name][1:])):
                 raise ValueError(
                     f"simulate: a function has changed {name.removeprefix('net.')} to shape {found[0]} of {found[1]}, "
-                    f"wanted {held[name][0]} of {held[name][1]}"
+                    f"wanted {wanted[0]} of {wanted[1]}"
                 )
         if self.program is not None:
             self.program = None

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import units as u
-from ..core.states import check_dt, reset_states, set_states
+from ..core.states import check_dt, reset_states, set_states, settle
 from ..inputs.clock import Clock
 from ..record import Recording
 from ..tools.progress import bar as progress_bar
@@ -130,6 +130,7 @@ def prepare(
 ) -> tuple[float, int]:
     """Give `net` the states to start from, and its clocks the time; dt and the number of steps."""
     dt = check_dt(net)
+    settle(net)
     T = steps_in(duration, dt)
     sizes = batch if isinstance(batch, (tuple, list)) else (batch,)
     if not all(isinstance(size, int) and size >= 0 for size in sizes):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.states import check_dt, get_states, held_states, named_dynamics, state_places
+from ..core.states import check_dt, get_states, held_states, named_dynamics, settle, state_places
 from ..engine.program import Program
 from ..engine.program_cache import program_for
 from ..engine.proof import prove
@@ -48,6 +48,7 @@ class Stream:
         x, self.spec = tree_flatten(arguments)
         if not all(module.is_set for _, module in named_dynamics(net)):
             reset_for(net, tree_map(lambda tensor: tensor.unsqueeze(0), arguments))
+        settle(net)
         states = get_states(net)
         self.kinds = {f"input {i}": _kind(tensor) for i, tensor in enumerate(x)}
         self.inputs = len(x)
@@ -62,6 +63,7 @@ class Stream:
     def __call__(self, *inputs: Any) -> Any:
         """What the network returns for this step."""
         x, spec = (list(inputs), self.spec) if self.flat else tree_flatten(inputs)
+        settle(self.net)
         states = held_states(self.net)
         self._check(x, spec, states)
         with torch.no_grad():

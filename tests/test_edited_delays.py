@@ -1,0 +1,92 @@
+"""Delays that are edited in place or assigned are used by everything that runs, at once."""
+
+import pytest
+import torch
+from torch import nn
+
+import neurodyn as nd
+from neurodyn import units as u
+
+
+def sparse():
+    pairs = torch.tensor([0, 1, 2, 0]), torch.tensor([1, 2, 0, 2])
+    return nn.Sequential(nd.Sparse(pairs, (3, 3), weight=1.0, delay=1 * u.ms), nd.Expon(3))
+
+
+def dense():
+    return nn.Sequential(nd.Delay(3, delay=1 * u.ms), nd.Expon(3))
+
+
+def assign(net):
+    net[0].delay = 4 * u.ms
+
+
+def fill(net):
+    with torch.no_grad():
+        getattr(net[0], "delays", net[0]).delay.fill_(4.0)
+
+
+XS = torch.rand(14, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def by_hand(make, edit, when):
+    """The outputs of single steps, with an edit before step `when`."""
+    net = make()
+    nd.reset_states(net)
+    ys = []
+    with torch.no_grad():
+        for t, x in enumerate(XS):
+            if t == when:
+                edit(net)
+            ys.append(net(x))
+    return torch.stack(ys)
+
+
+def again(stream):
+    """The stream, or another one where a state has changed its shape, which it says."""
+    if isinstance(stream.net[0], nd.Delay):
+        return stream
+    with pytest.raises(ValueError, match=r"arrivals.pending has shape .* make another nd.Stream"):
+        stream(XS[0])
+    return nd.Stream(stream.net, XS[0])
+
+
+@pytest.mark.parametrize("make", [sparse, dense])
+@pytest.mark.parametrize("edit", [assign, fill])
+def test_before_a_run(make, edit):
+    wanted = by_hand(make, edit, 0)
+    for run in ("simulate", "unroll", "stream"):
+        for compile in (True, False) if run != "stream" else (True,):
+            net = make()
+            nd.simulate(net, 5 * u.ms, nd.series(XS[:5]), compile=compile)
+            stream = nd.Stream(net, XS[0])
+            edit(net)
+            if run == "simulate":
+                ys = nd.simulate(net, 14 * u.ms, nd.series(XS), ["output"], compile=compile)["output"].values
+            elif run == "unroll":
+                ys = nd.unroll(net, XS, compile=compile)
+            else:
+                nd.reset_states(net)
+                stream = again(stream)
+                ys = torch.stack([stream(x) for x in XS])
+            torch.testing.assert_close(ys, wanted, rtol=1e-12, atol=0.0)
+
+
+@pytest.mark.parametrize("make", [sparse, dense])
+@pytest.mark.parametrize("edit", [assign, fill])
+@pytest.mark.parametrize("compile", [True, False])
+def test_within_a_run(make, edit, compile):
+    """What is on its way when delays become longer stays so."""
+    wanted, net = by_hand(make, edit, 7), make()
+    every = (7 * u.ms, lambda net, t: edit(net))
+    run = nd.simulate(net, 14 * u.ms, nd.series(XS), ["output"], every=every, compile=compile)
+    torch.testing.assert_close(run["output"].values, wanted, rtol=1e-12, atol=0.0)
+    net = make()
+    nd.reset_states(net)
+    stream, ys = nd.Stream(net, XS[0]), []
+    for t, x in enumerate(XS):
+        if t == 7:
+            edit(net)
+            stream = again(stream)
+        ys.append(stream(x))
+    torch.testing.assert_close(torch.stack(ys), wanted, rtol=1e-12, atol=0.0)
