@@ -25,13 +25,13 @@ def test_there_are_notebooks() -> None:
     assert len(NOTEBOOKS) == 11
 
 
-#: Most of its time is fitting twelve models to each of two recordings.
-LONG = "5_fit_a_recording"
+#: Each trains or simulates for more than half a minute.
+LONG = "4_train_on_speech", "5_fit_a_recording", "6_networks"
 
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=pytest.mark.long if path.stem == LONG else ()) for path in NOTEBOOKS],
+    [pytest.param(path, marks=pytest.mark.long if path.stem in LONG else ()) for path in NOTEBOOKS],
     ids=lambda path: path.stem,
 )
 def test_runs(path: Path) -> None:

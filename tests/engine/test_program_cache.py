@@ -168,8 +168,9 @@ def test_tied_parameters() -> None:
     for whole, names in itertools.product((True, False), (("b", "a"), ("c", "b"), ("c", "a"), ("a", "a"))):
         net = Tied(*names, whole)
         for later in ("b", "a", "c"):
-            torch.testing.assert_close(nd.unroll(net, XS), nd.unroll(net, XS, compile=False))
-            torch.testing.assert_close(nd.unroll(net, XS), nd.unroll(net, XS, compile=False))
+            with torch.set_grad_enabled(names == ("b", "a")):  # which compiles for longer
+                for _ in range(2):
+                    torch.testing.assert_close(nd.unroll(net, XS), nd.unroll(net, XS, compile=False))
             if whole:
                 net.b = getattr(net, later)
             else:
