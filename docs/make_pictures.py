@@ -64,6 +64,30 @@ def planes() -> None:
     fig.savefig(FOLDER / "planes.png")
 
 
+def dendrite() -> None:
+    """NMDA spikes of the distal dendrite of `ThreeCompartments`."""
+    fig, (left, right) = figure(1, 2, width=8, height=3)
+    peaks, times = torch.linspace(0, 200, 101), torch.arange(0.1, 200, 0.1)
+    shape = torch.exp(-times / 50) - torch.exp(-times / 2)
+    steep, coba = nd.MgBlock(alpha=0.1 / u.mV, cc_Mg=0.3 * 3.57 * u.mM), nd.COBA(E=0 * u.mV)
+    open_at_rest = nd.MgBlock()(torch.ones(1))(torch.tensor([-60.0])).item() / 60
+    outputs = {"MgBlock()": nd.MgBlock(), "0.1/mV": steep, "no block": lambda g: coba(open_at_rest * g)}
+    for color, (name, output) in zip(plot.COLORS, outputs.items(), strict=False):
+        neuron, found = nd.ThreeCompartments(101, V_th=1e3 * u.mV, dt=0.1 * u.ms), []
+        with torch.no_grad():
+            for g in shape / shape.max():
+                neuron(torch.zeros(101), distal=output(g * peaks))
+                found.append(neuron.V_d)
+        V = torch.stack(found)
+        right.plot(peaks, V.amax(0) + 60, color=color, label=name)
+        if name == "MgBlock()":
+            left.plot(times, V[:, 5:31:5], color=color)
+    left.set(xlabel="time (ms)", ylabel="V_d (mV)")
+    right.set(xlabel="peak of the conductance (nS)", ylabel="peak of V_d - E_L (mV)")
+    right.legend(fontsize="small", **plot.LEGEND)
+    fig.savefig(FOLDER / "dendrite.png")
+
+
 def synapses() -> None:
     """The conductance after one spike, and what the magnesium block leaves of a current."""
     fig, (left, right) = figure(1, 2, width=8, height=3)
@@ -244,5 +268,5 @@ def inhibition() -> None:
 if __name__ == "__main__":
     torch.manual_seed(0)
     FOLDER.mkdir(exist_ok=True)
-    for picture in (neurons, planes, synapses, plasticity, stdp, online, spike_times, inhibition):
+    for picture in (neurons, planes, dendrite, synapses, plasticity, stdp, online, spike_times, inhibition):
         picture()

@@ -60,6 +60,7 @@ from .neurons import (
     MorrisLecar,
     PinskyRinzel,
     QuaIF,
+    ThreeCompartments,
 )
 from .nir import from_nir, to_nir
 from .plasticity import (
@@ -174,6 +175,7 @@ __all__ = [
     "Stream",
     "SynapticOutput",
     "SynapticScaling",
+    "ThreeCompartments",
     "ThresholdAdaptation",
     "TimeStepWarning",
     "Trace",

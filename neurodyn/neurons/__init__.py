@@ -14,6 +14,7 @@ from .lif_ref import LIFRef
 from .morris_lecar import MorrisLecar
 from .pinsky_rinzel import PinskyRinzel
 from .qua_if import QuaIF
+from .three_compartments import ThreeCompartments
 
 __all__ = [
     "ALIF",
@@ -30,4 +31,5 @@ __all__ = [
     "MorrisLecar",
     "PinskyRinzel",
     "QuaIF",
+    "ThreeCompartments",
 ]

@@ -52,17 +52,12 @@ class LIFRef(Leaky):
 
         def __init__(self, size: int | tuple[int, ...], **values: Any):
             super().__init__(size, **values)
-            limit = 1 / torch.finfo(self.tau_ref.dtype).eps
-            if bool((self.hold > limit).any()):
-                raise ValueError(
-                    f"{self._label()}: tau_ref / dt is more than {limit:g} steps, which {self.tau_ref.dtype} cannot "
-                    "count; use a larger dt or dtype=torch.float64"
-                )
+            check_countable(self)
 
     @property
     def hold(self) -> Tensor:
         """The number of steps for which a spike holds V."""
-        return (whole_steps(self.tau_ref, self.dt) - 1).clamp(min=0)
+        return steps_held(self.tau_ref, self.dt)
 
     def step(
         self, I: Tensor | Current, V: Tensor, held: Tensor, delta: Tensor | None = None
@@ -76,3 +71,19 @@ class LIFRef(Leaky):
         spike = straight_through(torch.where(refractory, 0.0, spike), spike)
         held = torch.where(spike > 0, self.hold, (held - 1).clamp(min=0))
         return spike, self.reset_potential(V, spike, self.V_th, self.V_reset), held
+
+
+def steps_held(tau_ref: Tensor, dt: float) -> Tensor:
+    """The number of steps for which a spike holds V."""
+    return (whole_steps(tau_ref, dt) - 1).clamp(min=0)
+
+
+def check_countable(neuron: Any) -> None:
+    """An error if `neuron` has more steps to hold than its dtype can count."""
+    dtype = neuron.tau_ref.dtype
+    limit = 1 / torch.finfo(dtype).eps
+    if bool((neuron.hold > limit).any()):
+        raise ValueError(
+            f"{neuron._label()}: tau_ref / dt is more than {limit:g} steps, which {dtype} cannot "
+            "count; use a larger dt or dtype=torch.float64"
+        )
