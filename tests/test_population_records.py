@@ -9,6 +9,7 @@ from torch import Tensor, nn
 import neurodyn as nd
 from neurodyn import analysis
 from neurodyn import units as u
+from neurodyn.engine import program_cache
 
 GROUPS = {"E": 7, "I": 3}
 
@@ -101,3 +102,14 @@ def test_of_true_and_false() -> None:
     found = nd.simulate(Above(), 10 * u.ms, noise, record, batch=2, compile=False)
     wanted = found["high"].values.double().view(10, 2, 2, 10).mean((1, 3))
     torch.testing.assert_close(found["share"].values, wanted)
+
+
+def test_a_second_run_is_not_compiled_again(no_programs) -> None:
+    net = nd.LIF(10)
+    record = {"V": nd.PopulationMean("V", 2 * u.ms, groups={"E": 8, "I": 2})}
+    known = []
+    for _ in range(3):
+        nd.simulate(net, 20 * u.ms, nd.constant(torch.ones(10)), record, progress=False)
+        known.append(program_cache.how_many())
+    assert known[0] > 0
+    assert known == known[:1] * 3

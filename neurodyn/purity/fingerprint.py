@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from ..core.dynamics import Dynamics
-from ..core.fields import State
 from ..core.states import constants, named_modules
 from .snapshot import REMEMBERED, from_trusted_module, is_constant, is_extended, is_full
 
 _SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written", REMEMBERED}
 _SMALL = 2**12  # bytes of an array
+_OWN = __name__.partition(".")[0] + "."
 
 #: For each constant whose first dimension may vary, by qualified name, the number and the value of that size.
 Elastic = Mapping[str, tuple[int, int]]
@@ -95,7 +95,7 @@ class _Look:
             return pint.Unit, str(value)
         if isinstance(value, pint.Quantity):
             return pint.Quantity, self.of(value.magnitude), str(value.units)
-        if isinstance(value, State):  # that a module declares for itself, as a delay does
+        if f"{type(value).__module__}.".startswith(_OWN) and hasattr(value, "__dict__"):  # a state, a record, ...
             return self.of(type(value)), self.of(vars(value))
         if isinstance(value, functools.partial):
             return functools.partial, self.of(value.func), self.of(value.args), self.of(value.keywords)
