@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..core.states import batched, constants, held_states, named_dynamics, named_modules, same_tensors
+from ..core.states import batched, constants, held_states, named_dynamics, named_modules, same_tensors, uninitialized
 from ..purity.fingerprint import Elastic, Unique, elastic_sizes, fingerprint
 from ..purity.snapshot import REMEMBERED, Snapshot
 from ..purity.watching import Watching
@@ -83,10 +83,12 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> tuple[P
     Raises:
         NotCompilable: with the reason.
     """
+    last = vars(net).get(REMEMBERED)
+    if last is None:
+        check_initialized(net)
     states, fixed = list(held_states(net).values()), list(constants(net).values())
     gradients = torch.is_grad_enabled() and any([t.requires_grad for t in (*states, *fixed, *xs)])
     look = _key(net, states, fixed, xs, spec, gradients)
-    last = vars(net).get(REMEMBERED)
     if last is None or last.snapshot is None or last.epoch != _epoch or last.owner() is not net:
         last = vars(net)[REMEMBERED] = _Remembered(weakref.ref(net))
     elif last.snapshot.change() is not None:
@@ -111,6 +113,16 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> tuple[P
     if program.failure:
         raise NotCompilable(program.failure)
     return program, fixed
+
+
+def check_initialized(net: nn.Module) -> None:
+    """Refuse a module whose first call makes parameters: what is traced would make them.
+
+    Raises:
+        NotCompilable: with the name of the module inside that does so.
+    """
+    if lazy := uninitialized(net):
+        raise NotCompilable(f"its first call makes the parameters of {lazy}; later ones are compiled")
 
 
 def flattened(arguments: tuple[Any, ...]) -> tuple[list[Any], TreeSpec]:

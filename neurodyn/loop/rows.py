@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ..core.dynamics import exporting
-from ..core.states import detach_states, held_states, settle, state_places, uninitialized
+from ..core.states import detach_states, held_states, settle, state_places
 from ..engine.program_cache import flattened, program_for
 from ..engine.proof import prove
 from ..engine.time_loop import NoForwardDerivative, run_program
@@ -86,8 +86,6 @@ def _compiled(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool
     Raises:
         NotCompilable: with the reason; the states are then as they were, or reset.
     """
-    if lazy := uninitialized(net):
-        raise NotCompilable(f"its first call makes the parameters of {lazy}; later ones are compiled")
     if mode.reset:
         reset_for(net, arguments)
     xs, spec = flattened(arguments)

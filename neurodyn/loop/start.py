@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from ..core.current import SynapticOutput
 from ..core.dynamics import Dynamics, UnsetState, exporting
 from ..core.states import held_states, named_dynamics, same_tensors
+from ..engine.program_cache import check_initialized
 from ..purity.snapshot import Snapshot
 from ..purity.watching import Watching
 from ..torch_private import tree_leaves, tree_map
@@ -151,6 +152,7 @@ def _ways(net: nn.Module, x: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _tried(net: nn.Module, xs: tuple[Any, ...]) -> Batches:
+    check_initialized(net)
     x = tree_map(lambda value: value[0].clone(), xs)  # a step may write to its input
     raised: list[Exception] = []
     for way in _ways(net, x):

@@ -8,5 +8,8 @@ is right only if Python would do the same each time. Three questions, a file eac
 - snapshot.py, at every call: is everything that the trace has read as it was? Else it is traced again.
 - fingerprint.py, for a new module: does another one have the same code and attributes? Then it shares the program.
 
+Two more serve the loop: unchanged.py tells `checkpoint=` whether steps can be computed again, and overwritten.py puts
+back what a step that is only tried has written to.
+
 What they cannot see is left to the proof (engine/proof.py): the first results are compared with the plain step.
 """
