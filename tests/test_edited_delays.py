@@ -21,9 +21,9 @@ def assign(net):
     net[0].delay = 4 * u.ms
 
 
-def fill(net):
+def fill(net, delay=4.0):
     with torch.no_grad():
-        getattr(net[0], "delays", net[0]).delay.fill_(4.0)
+        getattr(net[0], "delays", net[0]).delay.fill_(delay)
 
 
 XS = torch.rand(14, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -90,3 +90,23 @@ def test_within_a_run(make, edit, compile):
             stream = again(stream)
         ys.append(stream(x))
     torch.testing.assert_close(torch.stack(ys), wanted, rtol=1e-12, atol=0.0)
+
+
+@pytest.mark.parametrize("make", [sparse, dense])
+@pytest.mark.parametrize("delay", [12.0, 2.0])
+def test_states_go_with_the_delays(make, delay, tmp_path):
+    """Those that are taken after an edit fit the network, also when it is loaded again."""
+    net, other = make(), make()
+    for one in (net, other):
+        nd.simulate(one, 5 * u.ms, nd.series(XS[:5]), compile=False)
+        fill(one, delay)
+    states = nd.get_states(net)
+    nd.save(tmp_path / "net.safetensors", net=net, states=states)
+    found = nd.simulate(net, 9 * u.ms, nd.series(XS[5:]), ["output"], states=states, compile=False)["output"].values
+    with torch.no_grad():
+        wanted = torch.stack([other(x) for x in XS[5:]])
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0.0)
+    loaded = make()
+    states = nd.load(tmp_path / "net.safetensors", net=loaded)["states"]
+    again = nd.simulate(loaded, 9 * u.ms, nd.series(XS[5:]), ["output"], states=states, compile=False)
+    torch.testing.assert_close(again["output"].values, wanted, rtol=1e-12, atol=0.0)

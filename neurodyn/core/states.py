@@ -37,6 +37,7 @@ def get_states(net: nn.Module) -> dict[str, Tensor]:
     Raises:
         UnsetState: a layer has no state yet.
     """
+    settle(net)
     found = {}
     for key, module, name in places(net):
         value = module._buffers[name]

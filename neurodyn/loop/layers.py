@@ -95,7 +95,7 @@ def layers(module: nn.Module) -> list[nn.Module]:
 
 def _together(module: nn.Module, row: list[nn.Module]) -> list[nn.Module]:
     stateful = [layer for stage in row for _, layer in named_dynamics(stage)]
-    if len(set(stateful)) < len(stateful):
+    if len(set(stateful)) < len(stateful) or _share_tensors(row):
         return [module]
     found: list[nn.Module] = []
     run: list[nn.Module] = []
@@ -110,6 +110,18 @@ def _together(module: nn.Module, row: list[nn.Module]) -> list[nn.Module]:
         if stage is not None:
             found.append(stage)
     return found
+
+
+def _share_tensors(row: list[nn.Module]) -> bool:
+    """Whether two modules hold the same tensor that is no parameter: one may act on the other through it in a step."""
+    seen: set[int] = set()
+    for stage in dict.fromkeys(row):
+        values = (value for m in stage.modules() for value in (*m._buffers.values(), *vars(m).values()))
+        held = {id(v) for v in values if isinstance(v, Tensor) and not isinstance(v, nn.Parameter)}
+        if held & seen:
+            return True
+        seen |= held
+    return False
 
 
 def _gives_current(stage: nn.Module) -> bool:

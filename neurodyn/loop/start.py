@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
@@ -15,8 +16,12 @@ from ..core.current import SynapticOutput
 from ..core.dynamics import Dynamics, UnsetState, exporting
 from ..core.states import held_states, named_dynamics, same_tensors
 from ..engine.program_cache import check_initialized
+from ..purity.overwritten import Overwritten
 from ..purity.snapshot import Snapshot
+from ..purity.unchanged import take_globals
 from ..purity.watching import Watching
+from ..tools.errors import NotCompilable
+from ..tools.generators import generator_states, restore_generators
 from ..torch_private import tree_leaves, tree_map
 
 Batches = dict[str, tuple[int, ...]]
@@ -55,21 +60,19 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
         _reset(net, batches)
         return net(*x)
     raised: list[Exception] = []
-    before = Snapshot(effects=True)
-    before.take("", net)
-    plain = [part.owner for part in before.parts.values() if isinstance(part.owner, Tensor)]
-    places = [t for t in (*tree_leaves(x), *net.buffers(), *plain) if not is_lazy(t)]
-    written = [(t, t.detach().clone(), _version(t)) for t in places]
+    before, generators = _reachable(net), generator_states()
+    tensors = (*tree_leaves(x), *net.buffers(), *before.tensors().values())
     for way in _ways(net, x):
+        overwritten = Overwritten()
+        overwritten.note(tensor for tensor in tensors if not is_lazy(tensor))
         way()
         try:
             y = net(*x)
-        except (*_UNSET, ValueError, RuntimeError) as error:
+        except (*_UNSET, ValueError, RuntimeError) as error:  # half a step, which must leave nothing behind
             raised.append(error)
             before.restore()
-            for tensor, value, version in written:  # in place, before the step failed
-                if version is not None and version != _version(tensor):
-                    tensor.data.copy_(value)
+            overwritten.undo()
+            restore_generators(generators)
         else:
             batches = _set_batches(net)
             _reset(net, batches, unless_set=True)  # those that this step has not called
@@ -84,8 +87,13 @@ def _reset(net: nn.Module, batches: Batches, unless_set: bool = False) -> None:
             module.reset_state(*batches[name])
 
 
-def _version(tensor: Tensor) -> int | None:
-    return None if tensor.is_inference() else tensor._version
+def _reachable(net: nn.Module) -> Snapshot:
+    """What a module holds, and what its functions read of global variables, as it is now."""
+    found = Snapshot(effects=True)
+    with contextlib.suppress(NotCompilable):  # there is more than a snapshot takes
+        found.take("", net)
+        take_globals(found)
+    return found
 
 
 def remember(net: nn.Module, xs: tuple[Any, ...], batches: Batches) -> None:

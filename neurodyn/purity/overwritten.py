@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,24 +23,37 @@ def written_by(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
 
 
 class Overwritten:
-    """The former values of tensors that a step writes to, so that a step that is only tried can be undone.
+    """The former values of tensors that a step may write to, so that a step that is only tried can be undone.
 
     Parameters, buffers and any other tensor are alike. Each is noted before it is written to.
     """
 
     def __init__(self) -> None:
-        self.former: list[tuple[Tensor, Tensor]] = []
+        self.former: list[tuple[Tensor, Tensor, bool]] = []
 
-    def note(self, tensors: Sequence[Tensor]) -> None:
-        """Keep what is about to be overwritten."""
-        self.former += [(tensor.detach(), tensor.detach().clone()) for tensor in tensors]
+    def note(self, tensors: Iterable[Tensor]) -> None:
+        """Keep what may be overwritten."""
+        own = torch.is_inference_mode_enabled()
+        fixed = [t for t in tensors if own or not t.is_inference()]  # the others cannot be written to
+        self.former += [(tensor, tensor.detach().clone(), tensor.grad_fn is None) for tensor in fixed]
 
     def undo(self) -> None:
-        """Put all of it back, the last first."""
+        """Put back what has changed, the last first."""
         with torch.no_grad():
-            for tensor, value in reversed(self.former):
-                if tensor.shape == value.shape:
-                    tensor.copy_(value)
-                else:  # it has been resized
+            for tensor, value, was_leaf in reversed(self.former):
+                if tensor.shape != value.shape:  # it has been resized
                     tensor.set_(value)  # type: ignore[call-overload]
+                elif not _equal(tensor, value):
+                    tensor.copy_(value)
+                if was_leaf and tensor.grad_fn is not None:
+                    with contextlib.suppress(RuntimeError):  # of a view
+                        tensor.detach_()
         self.former.clear()
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors have the same values, NaN being one; False where torch cannot tell."""
+    try:
+        return torch.equal(a, b) or (bool(a.isnan().any()) and torch.equal(a.nan_to_num(), b.nan_to_num()))
+    except (RuntimeError, NotImplementedError):  # such as sparse ones
+        return False

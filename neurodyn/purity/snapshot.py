@@ -186,6 +186,10 @@ class Snapshot:
             if not isinstance(namespace.get(name), types.ModuleType):
                 self.take(label, namespace.get(name))
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that were found and are neither parameters nor registered, by their labels."""
+        return {part.label: part.owner for part in self.parts.values() if isinstance(part.owner, Tensor)}
+
     def add(self, other: Snapshot) -> None:
         """Include what `other` holds."""
         self.parts = other.parts | self.parts
@@ -345,7 +349,10 @@ def _set_attributes(value: Any, held: list[Any]) -> None:
             object.__delattr__(value, name)
     for name, item in before.items():
         if item is not _MISSING:
-            object.__setattr__(value, name, item)
+            try:
+                object.__setattr__(value, name, item)
+            except TypeError:  # of a class that is not written in Python, such as threading.local
+                setattr(value, name, item)
 
 
 def _of_attributes(found: dict[str, Any], cls: type) -> list[tuple[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
 from ..tools.errors import NotCompilable
@@ -33,13 +34,13 @@ class Unchanged:
                 self.objects.take(type(layer).__name__, layer)
                 for part in layer.modules():
                     self._take_hooks(part)
-            self._take_globals()
+            take_globals(self.objects)
         except NotCompilable as reason:
             self.unknown = f"something that cannot be told ({reason})"
-        parts = self.objects.parts.values()
-        tensors = {part.label: part.owner for part in parts if isinstance(part.owner, Tensor)} | tensors
+        tensors = self.objects.tensors() | tensors
         self.tensors = {name: tensor for name, tensor in tensors.items() if not tensor.is_inference()}
         self.versions = [_version(tensor) for tensor in self.tensors.values()]
+        self.sums = [_sum(tensor) for tensor in self.tensors.values()]
         if self.objects.hidden:
             self.unknown = f"something that cannot be told ({self.objects.hidden[0]} cannot be looked into)"
 
@@ -47,19 +48,6 @@ class Unchanged:
         for name in HOOKS:
             for hook in getattr(module, name, {}).values():
                 self.hooks.take(f"a hook of {type(module).__name__}", hook)
-
-    def _take_globals(self) -> None:
-        """What the functions found so far read by the names of global variables, and what is found in this way."""
-        seen: set[types.FunctionType] = set()
-        while found := [f for part in self.objects.parts.values() if _is_users(f := part.owner) and f not in seen]:
-            seen.update(found)
-            for function in found:
-                names, held = function.__code__.co_names, function.__globals__
-                places = [held, *(vars(held[n]) for n in names if isinstance(held.get(n), types.ModuleType))]
-                for place in places:
-                    if place is held or not is_libraries(place["__name__"]):
-                        for name in [name for name in names if name in place]:
-                            self.objects.take_name(f"the global variable {name}", place, name)
 
     def effect(self) -> str | None:
         """What steps have changed that nothing else has had the time to change, for people; None if nothing.
@@ -69,6 +57,9 @@ class Unchanged:
         names = "the generator of random", "the generator of numpy.random"
         for name, before, now in zip(names, self.generators, generator_states(), strict=False):
             if before != now:
+                return name
+        for (name, tensor), total in zip(self.tensors.items(), self.sums, strict=True):
+            if _sum(tensor) != total:  # through .data, which leaves the version as it is
                 return name
         return self.unknown or self.hooks.change() or self.change()
 
@@ -80,8 +71,29 @@ class Unchanged:
         return self.objects.change()
 
 
+def take_globals(objects: Snapshot) -> None:
+    """Note what the functions found so far read by the names of global variables, and what is found in this way."""
+    seen: set[types.FunctionType] = set()
+    while found := [f for part in objects.parts.values() if _is_users(f := part.owner) and f not in seen]:
+        seen.update(found)
+        for function in found:
+            names, held = function.__code__.co_names, function.__globals__
+            places = [held, *(vars(held[n]) for n in names if isinstance(held.get(n), types.ModuleType))]
+            for place in places:
+                if place is held or not is_libraries(place["__name__"]):
+                    for name in [name for name in names if name in place]:
+                        objects.take_name(f"the global variable {name}", place, name)
+
+
 def _is_users(thing: object) -> bool:
     return isinstance(thing, types.FunctionType) and not is_libraries(thing.__module__ or "")
+
+
+def _sum(tensor: Tensor) -> str:
+    """Tells, all but surely, whether a value has changed; as text, in which NaN is equal to itself."""
+    if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_complex():
+        return ""
+    return str(tensor.detach().sum(dtype=torch.float64).item())
 
 
 def _version(tensor: Tensor) -> tuple[int, int]:

@@ -217,6 +217,11 @@ class Counts(nn.Module):
         elif self.kind == "tensor in place":
             factor = self.plain.clone()
             self.plain += 0.1
+        elif self.kind == "data":
+            factor = self.plain.clone()
+            self.plain.data += 0.1
+        elif self.kind == "data of a parameter":
+            self.weight.data *= 1.1
         elif self.kind == "iterator":
             factor = next(self.count)
         elif self.kind == "numpy":
@@ -251,7 +256,16 @@ def counted():
 
 KINDS = [
     "helper",
-    *("counter", "list", "assigned buffer", "buffer in place", "tensor in place", "iterator"),
+    *(
+        "counter",
+        "list",
+        "assigned buffer",
+        "buffer in place",
+        "tensor in place",
+        "data",
+        "data of a parameter",
+        "iterator",
+    ),
     *("numpy", "random", "generator", "global"),
 ]
 

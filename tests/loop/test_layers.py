@@ -205,3 +205,36 @@ def test_recurrent_cells_of_torch_are_refused():
     for cell, hint in ((nn.GRUCell(3, 3), "GRUCell"), (nn.LSTM(3, 3), "the layer itself on the whole sequence")):
         with pytest.raises(TypeError, match=f"forgets its state at every step; use .*{hint}"):
             nd.unroll(nn.Sequential(nd.LIF(3), cell), torch.rand(4, 2, 3))
+
+
+class Adds(nn.Module):
+    """Adds to its input a tensor that it changes."""
+
+    def __init__(self, tensor, as_buffer):
+        super().__init__()
+        if as_buffer:
+            self.register_buffer("tensor", tensor)
+        else:
+            self.tensor = tensor
+
+    def forward(self, x):
+        y = x + self.tensor
+        self.tensor += 1
+        return y
+
+
+@pytest.mark.parametrize("as_buffer", [True, False])
+@pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
+def test_layers_that_share_a_tensor_run_step_by_step(as_buffer):
+    xs, found = torch.rand(5, 2, 3), []
+    for way in ("loop", "plain", "compiled"):
+        tensor = torch.zeros(3)
+        net = nn.Sequential(Adds(tensor, as_buffer), nd.LIF(3), Adds(tensor, as_buffer))
+        if way == "loop":
+            nd.reset_states(net, 2)
+            ys = torch.stack([net(x) for x in xs])
+        else:
+            ys = nd.unroll(net, xs, compile=way == "compiled")
+        found.append([ys, tensor.clone()])
+    assert_same(found[1], found[0])
+    assert_same(found[2], found[0])

@@ -550,3 +550,16 @@ def test_an_operator_of_the_user_may_do_more_than_compute(no_programs):
     CALLS.clear()
     fallback(Third(), torch.rand(5, 2, 4), "calls the operator neurodyn_test.third")
     assert len(CALLS) == 2 * 5
+
+
+LOCAL = threading.local()
+LOCAL.n = 0
+
+
+@pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
+def test_an_object_of_each_thread_counts_each_step() -> None:
+    def count(net: Impure) -> None:
+        LOCAL.n += 1
+
+    nd.unroll(Impure(count), torch.rand(STEPS, 2, 4))
+    assert LOCAL.n == STEPS
