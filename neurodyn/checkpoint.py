@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from .tools.extras import needed
 
@@ -108,6 +109,8 @@ def _encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
             raise TypeError(f"save: {where} is an int of {value.bit_length()} bits, wanted at most {8 * 1024}")
         return value
     if isinstance(value, Tensor):
+        if is_lazy(value):
+            raise TypeError(f"save: {where} gets its values in the first call; call the network once before")
         if type(value) not in (Tensor, nn.Parameter) or value.layout != torch.strided or value.is_meta:
             raise TypeError(
                 f"save: {where} is a {type(value).__name__} ({value.layout}, {value.device}); wanted plain tensors. "

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 # Each worker has a core of its own; two threads in each would wait for each other longer than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # One compile cache for all workers and runs of the suite, apart from the user's own.
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(tempfile.gettempdir(), "neurodyn-test-inductor"))
+
+# Most of the time goes into compiling kernels that run once.
+if shutil.which("g++"):
+    os.environ.setdefault("CXX", str(Path(__file__).with_name("quick_compiler.sh")))
 
 import pytest
 import torch

@@ -67,6 +67,16 @@ def uninitialized(net: nn.Module) -> str | None:
     return None
 
 
+def check_called(net: nn.Module, caller: str) -> None:
+    """Refuse a network with a layer that has no parameters before its first call.
+
+    Raises:
+        ValueError: with the name of the layer.
+    """
+    if lazy := uninitialized(net):
+        raise ValueError(f"{caller}: {lazy} gets its parameters in its first call; call the network once before")
+
+
 def held_states(net: nn.Module) -> dict[str, Tensor]:
     """The states of `net` that have values, by qualified name."""
     found = {key: module._buffers[name] for key, module, name in places(net)}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core.dynamics import Dynamics
 from ..core.fields import Parametrised, show
-from ..core.states import check_dt, named_dynamics
+from ..core.states import check_called, check_dt, named_dynamics
 from ..core.time_scale import unresolved
 from ..engine.program_cache import hooked, last_path
 from ..loop.layers import NORMS, layers, runs_on_all_steps
@@ -80,6 +80,7 @@ def explain(
           LIF(100): compiled chunks of time steps
     """
     check_dt(net)
+    check_called(net, "explain")
     shape, activity = (batch,) if isinstance(batch, int) else tuple(batch), []
     if xs is not None:
         if not all(isinstance(x, Tensor) for x in tree_leaves(xs)):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..core.states import get_states, layouts, set_states, settle
+from ..core.states import get_states, layouts, set_states
 from ..engine.program import Program
 from ..engine.program_cache import program_for
 from ..engine.proof import prove
@@ -74,7 +74,6 @@ class Run:
         before = layouts(self.probe)
         with torch.no_grad():
             function()
-            settle(self.probe)
         self.states, self.owned = get_states(self.probe), frozenset()
         for name, (size, *found) in layouts(self.probe).items():
             if name in before and size == before[name][0] and found != (wanted := list(before[name][1:])):

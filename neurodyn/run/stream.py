@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.states import check_dt, get_states, held_states, named_dynamics, settle, state_places
+from ..core.states import check_called, check_dt, get_states, held_states, named_dynamics, settle, state_places
 from ..engine.program import Program
 from ..engine.program_cache import program_for
 from ..engine.proof import prove
@@ -43,12 +43,12 @@ class Stream:
 
     def __init__(self, net: nn.Module, example: Any):
         check_dt(net)
+        check_called(net, "Stream")
         self.net = net
         arguments = example if isinstance(example, tuple) else (example,)
         x, self.spec = tree_flatten(arguments)
         if not all(module.is_set for _, module in named_dynamics(net)):
             reset_for(net, tree_map(lambda tensor: tensor.unsqueeze(0), arguments))
-        settle(net)
         states = get_states(net)
         self.kinds = {f"input {i}": _kind(tensor) for i, tensor in enumerate(x)}
         self.inputs = len(x)

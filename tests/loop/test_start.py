@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import neurodyn as nd
+from neurodyn import units as u
 
 
 def test_a_batch_that_the_layer_finds_itself():
@@ -352,3 +353,22 @@ def test_lazy_layers_inside_another_module(unsaid):
         found.append((first_call, nd.unroll(net, xs)))
     assert torch.equal(found[0][0], found[1][0])
     assert torch.equal(found[0][1], found[1][1])
+
+
+def test_lazy_layers_elsewhere(unsaid, tmp_path):
+    def make():
+        torch.manual_seed(1)
+        return nn.Sequential(nn.LazyLinear(4), nd.LIF(4))
+
+    net, xs = make(), 3 * torch.rand(8, 5)
+    for name, call in {"explain": lambda: nd.explain(net, xs), "Stream": lambda: nd.Stream(net, xs[0])}.items():
+        with pytest.raises(ValueError, match=f"{name}: LazyLinear gets its parameters in its first call"):
+            call()
+    with pytest.raises(TypeError, match="weight gets its values in the first call"):
+        nd.save(tmp_path / "net.safetensors", net=net)
+    with pytest.warns(nd.EagerWarning, match="its first call makes the parameters of LazyLinear"):
+        found = nd.simulate(net, 8 * u.ms, nd.series(xs), ["output"], progress=False)["output"]
+    again = nd.simulate(net, 8 * u.ms, nd.series(xs), ["output"], progress=False)["output"]
+    wanted = nd.simulate(make(), 8 * u.ms, nd.series(xs), ["output"], progress=False, compile=False)["output"]
+    assert torch.equal(found.values, wanted.values)
+    assert torch.equal(again.values, wanted.values)

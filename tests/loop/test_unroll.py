@@ -18,10 +18,10 @@ from neurodyn.engine import compiled_chunk
 @pytest.mark.parametrize("make", NETS.values(), ids=NETS)
 def test_paths_agree_for_networks(make):
     net = make()
-    assert nd.unroll(net, torch.rand(30, 4, 5) * 3).abs().sum() > 1  # it spikes
     for T, batch in ((21, (3,)), (7, (1,)), (1, (4,)), (16, (2,))):
         xs = torch.rand(T, *batch, 5) * 3
         compiled = outcome(net, xs)
+        assert T == 1 or compiled[0].abs().sum() > 1  # it spikes
         for options in ({"compile": False}, {"checkpoint": 9}, {"compile": False, "checkpoint": 4}):
             assert_same(compiled, outcome(net, xs, **options))
         nd.reset_states(net, *batch)

@@ -16,9 +16,9 @@ def check(seed: int) -> None:
     assert compared
 
 
-#: Some 200 calls, each compared twice: chunks of two steps, and of one, which compile in a third of the time.
+#: Some 160 calls, each compared twice: chunks of two steps, and of one, which compile in a third of the time.
 SEEDS = [0, 1, 3, 4, 6, 8, 12, 14]
-SINGLE = [5, 7, 9, 10, 11, 13, *range(15, 46)]
+SINGLE = [7, *(seed for seed in range(15, 45) if seed not in (25, 27, 40, 42, 44))]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -33,6 +33,6 @@ def test_the_three_loops_agree_in_chunks_of_one_step(seed, monkeypatch):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [2, *SINGLE, *range(1000, 2100)])
+@pytest.mark.parametrize("seed", [2, 5, 7, *range(9, 12), 13, *range(15, 46), *range(1000, 2100)])
 def test_the_three_loops_agree_in_many_programs(seed):
     check(seed)
