@@ -360,7 +360,8 @@ def test_lazy_layers_elsewhere(unsaid, tmp_path):
         torch.manual_seed(1)
         return nn.Sequential(nn.LazyLinear(4), nd.LIF(4))
 
-    net, xs = make(), 3 * torch.rand(8, 5)
+    xs = 3 * torch.rand(8, 5)
+    net = make()
     for name, call in {"explain": lambda: nd.explain(net, xs), "Stream": lambda: nd.Stream(net, xs[0])}.items():
         with pytest.raises(ValueError, match=f"{name}: LazyLinear gets its parameters in its first call"):
             call()
