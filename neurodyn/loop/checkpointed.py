@@ -60,9 +60,8 @@ class _Row(nn.Module):
         self.row, self.compiled, self.bar = nn.ModuleList(row), compile, Quiet()
 
     def forward(self, again: Unchanged | None, *xs: Any) -> Any:
-        if again is not None and (
-            changed := again.change()
-        ):  # seen here, where parameters are those of the forward pass
+        changed = None if again is None else again.change()  # here parameters are those of the forward pass
+        if changed:
             raise RuntimeError(
                 f"unroll(checkpoint=...): the backward pass computes the steps again, but {changed} has changed since "
                 "they were first computed, by a later step or after the forward pass; call backward before the change, "

@@ -67,15 +67,19 @@ class LIFRef(Leaky):
             new = new + delta
         refractory = held > 0
         V = torch.where(refractory, V, new)
-        spike = self.fire(V - self.V_th)
-        spike = straight_through(torch.where(refractory, 0.0, spike), spike)
-        held = torch.where(spike > 0, self.hold, (held - 1).clamp(min=0))
+        spike, held = hold_after(self.fire(V - self.V_th), held, self.hold)
         return spike, self.reset_potential(V, spike, self.V_th, self.V_reset), held
 
 
 def steps_held(tau_ref: Tensor, dt: float) -> Tensor:
     """The number of steps for which a spike holds V."""
     return (whole_steps(tau_ref, dt) - 1).clamp(min=0)
+
+
+def hold_after(spike: Tensor, held: Tensor, hold: Tensor) -> tuple[Tensor, Tensor]:
+    """The spikes of what is not held now, and for how many steps all is held from now on."""
+    spike = straight_through(torch.where(held > 0, 0.0, spike), spike)
+    return spike, torch.where(spike > 0, hold, (held - 1).clamp(min=0))
 
 
 def check_countable(neuron: Any) -> None:

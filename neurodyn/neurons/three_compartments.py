@@ -12,9 +12,8 @@ from ..core.coupled import implicit_row
 from ..core.current import Current
 from ..core.fields import Param, State, nonnegative, param, positive, state
 from ..core.solve import with_slope
-from ..surrogate import straight_through
 from .base import Spiking, current
-from .lif_ref import check_countable, steps_held
+from .lif_ref import check_countable, hold_after, steps_held
 
 
 class ThreeCompartments(Spiking):
@@ -103,9 +102,7 @@ class ThreeCompartments(Spiking):
         new, V_p, V_d = implicit_row((V, V_p, V_d), rates, slopes, coupling, self.dt)
         if delta is not None:
             new = torch.where(refractory, new, new + delta)
-        spike = self.fire(new - self.V_th)
-        spike = straight_through(torch.where(refractory, 0.0, spike), spike)
-        held = torch.where(spike > 0, self.hold, (held - 1).clamp(min=0))
+        spike, held = hold_after(self.fire(new - self.V_th), held, self.hold)
         return spike, self.reset_potential(new, spike, self.V_th, self.V_reset), V_p, V_d, held
 
     def membrane(self, V: Tensor, I: Tensor | Current | None, g: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:

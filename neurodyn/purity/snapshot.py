@@ -346,13 +346,18 @@ def _set_attributes(value: Any, held: list[Any]) -> None:
     before = dict(zip(held[:n], held[n:], strict=True))
     for name in list(_attributes(value)):
         if before.get(name, _MISSING) is _MISSING:
-            object.__delattr__(value, name)
+            _past_its_class(object.__delattr__, delattr, value, name)
     for name, item in before.items():
         if item is not _MISSING:
-            try:
-                object.__setattr__(value, name, item)
-            except TypeError:  # of a class that is not written in Python, such as threading.local
-                setattr(value, name, item)
+            _past_its_class(object.__setattr__, setattr, value, name, item)
+
+
+def _past_its_class(generic: Any, own: Any, *arguments: Any) -> None:
+    """Not by methods of its class, but where that is not written in Python, such as threading.local."""
+    try:
+        generic(*arguments)
+    except TypeError:
+        own(*arguments)
 
 
 def _of_attributes(found: dict[str, Any], cls: type) -> list[tuple[str, Any]]:

@@ -18,7 +18,7 @@ class Unchanged:
 
     Python objects are seen as far as a `Snapshot` looks: attributes, containers, hooks, closures, the global variables
     that the functions of the modules name, and random generators of their own. Of tensors the version is seen, so that
-    they must not be changed in place.
+    they must not be changed in place, and after the first block the sum, which takes one pass over each.
 
     Args:
         layers: the modules.

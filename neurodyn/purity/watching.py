@@ -137,9 +137,7 @@ class Watching:
         gc.disable()  # what a collection calls is not part of the step
         self.generators = generator_states()
         if not self.strict:  # tensors have values, and the operators that draw do so
-            self.overwritten.note(
-                self.objects.tensors().values()
-            )  # also through .data or an array, which no operator shows
+            self.overwritten.note(self.objects.tensors().values())  # no operator shows what goes through .data
             self.operators = around_operators(self._note)
             self.operators.__enter__()
         self.profile = sys.getprofile()

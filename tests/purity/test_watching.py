@@ -560,6 +560,8 @@ LOCAL.n = 0
 def test_an_object_of_each_thread_counts_each_step() -> None:
     def count(net: Impure) -> None:
         LOCAL.n += 1
+        LOCAL.seen = [*getattr(LOCAL, "seen", []), LOCAL.n]
 
     nd.unroll(Impure(count), torch.rand(STEPS, 2, 4))
     assert LOCAL.n == STEPS
+    assert LOCAL.seen == [*range(1, STEPS + 1)]
