@@ -110,3 +110,19 @@ def test_states_go_with_the_delays(make, delay, tmp_path):
     states = nd.load(tmp_path / "net.safetensors", net=loaded)["states"]
     again = nd.simulate(loaded, 9 * u.ms, nd.series(XS[5:]), ["output"], states=states, compile=False)
     torch.testing.assert_close(again["output"].values, wanted, rtol=1e-12, atol=0.0)
+
+
+@pytest.mark.parametrize("make", [sparse, dense])
+def test_states_of_a_net_are_set_in_one_with_the_same_edit(make):
+    net, other = make(), make()
+    for one in (net, other):
+        fill(one, 12.0)
+    nd.simulate(net, 5 * u.ms, nd.series(XS[:5]), compile=False)
+    states = nd.get_states(net)
+    nd.set_states(other, states)
+    with torch.no_grad():
+        wanted = torch.stack([net(x) for x in XS[5:]])
+        torch.testing.assert_close(torch.stack([other(x) for x in XS[5:]]), wanted, rtol=0.0, atol=0.0)
+    another = make()
+    fill(another, 12.0)
+    torch.testing.assert_close(nd.unroll(another, XS[5:], states=states), wanted, rtol=1e-12, atol=0.0)

@@ -377,3 +377,19 @@ def test_a_batch_of_one_dimension_may_be_a_number() -> None:
 def test_a_mark_is_made_once() -> None:
     with pytest.raises(TypeError, match="already marked"):
         nd.series(nd.constant(1.0))
+
+
+@pytest.mark.parametrize("compile", [True, False])
+@pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
+def test_a_step_may_take_a_derivative(compile):
+    class Descends(nd.Expon):
+        def forward(self, x):
+            with torch.enable_grad():
+                y = (x * x).detach().requires_grad_()
+                slope = torch.autograd.grad((y * y).sum(), y)[0]
+            return super().forward(slope)
+
+    xs = torch.rand(6, 3, dtype=torch.float64)
+    found = simulate(Descends(3), 6 * u.ms, nd.series(xs), ["output"], progress=False, compile=compile)
+    wanted = nd.unroll(nd.Expon(3), 2 * xs * xs)
+    torch.testing.assert_close(found["output"].values, wanted, rtol=1e-12, atol=0.0)

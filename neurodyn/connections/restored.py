@@ -124,7 +124,9 @@ def place(connection: Sparse) -> None:
     if delays.whole:
         assert delays._before is not None
         targets = delays._before.to(targets.device) * n + targets
-    connection._buffers["indices"] = targets.to(torch.int32)
+    targets = targets.to(torch.int32)
+    if not torch.equal(targets, connection.indices):  # which may be lent, by functional_call
+        connection._buffers["indices"] = targets
 
 
 def settle(connection: nn.Module, _keys: Any) -> None:

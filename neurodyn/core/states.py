@@ -111,6 +111,7 @@ def set_states(net: nn.Module, states: Mapping[str, Tensor]) -> None:
         KeyError: a name that `net` has no state for.
         ValueError: a value whose trailing shape is not the size of its population, or of a shared state another one.
     """
+    settle(net)
     known = {key: (module, name) for key, module, name in places(net)}
     for key, value in states.items():
         if key not in known:

@@ -67,7 +67,14 @@ class _Row(nn.Module):
                 "they were first computed, by a later step or after the forward pass; call backward before the change, "
                 "change a clone, or leave out checkpoint="
             )
-        return run_row(list(self.row), xs, Mode(self.compiled, self.bar))[0]
+        before = constants(self)
+        ys = run_row(list(self.row), xs, Mode(self.compiled, self.bar))[0]
+        if assigned := [name for name, value in constants(self).items() if before.get(name) is not value]:
+            raise RuntimeError(
+                f"unroll(checkpoint=...): a step assigns {assigned[0].split('.', 2)[2]}, which no step of the "
+                "first block did; leave out checkpoint=, or declare it as a state"
+            )
+        return ys
 
 
 def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, mode: Mode) -> Any:

@@ -15,6 +15,7 @@ from ..core.dynamics import Dynamics
 from ..core.states import named_dynamics
 from ..engine.program_cache import has_hooks
 from ..ops.spike_products import linear
+from ..purity.overwritten import memory_of
 from ..torch_private import has_module_hooks
 
 _ANY = 0
@@ -113,11 +114,11 @@ def _together(module: nn.Module, row: list[nn.Module]) -> list[nn.Module]:
 
 
 def _share_tensors(row: list[nn.Module]) -> bool:
-    """Whether two modules hold the same tensor that is no parameter: one may act on the other through it in a step."""
+    """Whether two modules hold the memory of one tensor, no parameter: one may act on the other in a step."""
     seen: set[int] = set()
     for stage in dict.fromkeys(row):
         values = (value for m in stage.modules() for value in (*m._buffers.values(), *vars(m).values()))
-        held = {id(v) for v in values if isinstance(v, Tensor) and not isinstance(v, nn.Parameter)}
+        held = {memory_of(v) for v in values if isinstance(v, Tensor) and not isinstance(v, nn.Parameter)} - {0}
         if held & seen:
             return True
         seen |= held

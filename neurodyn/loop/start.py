@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from ..core.current import SynapticOutput
 from ..core.dynamics import Dynamics, UnsetState, exporting
-from ..core.states import held_states, named_dynamics, same_tensors
+from ..core.states import held_states, named_dynamics, same_tensors, uninitialized
 from ..engine.program_cache import check_initialized
 from ..purity.overwritten import Overwritten
 from ..purity.snapshot import Snapshot
@@ -154,9 +155,12 @@ def _ways(net: nn.Module, x: tuple[Any, ...]) -> Iterator[Any]:
         for module in modules.values():
             module.reset_state(*shape[:rank])
 
-    yield unset
-    for rank in dict.fromkeys([max(0, len(shape) - 1), *ranks, *range(len(shape) - 2, -1, -1)]):
-        yield lambda rank=rank: reset(rank)
+    resets = [
+        functools.partial(reset, rank)
+        for rank in dict.fromkeys([max(0, len(shape) - 1), *ranks, *range(len(shape) - 2, -1, -1)])
+    ]
+    # Half a step would make the parameters of lazy layers, which cannot be put back: first what rarely ends in one.
+    yield from (*resets, unset) if uninitialized(net) else (unset, *resets)
 
 
 def _tried(net: nn.Module, xs: tuple[Any, ...]) -> Batches:

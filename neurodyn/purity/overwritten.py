@@ -10,6 +10,14 @@ import torch
 from torch import Tensor
 
 
+def memory_of(tensor: Tensor) -> int:
+    """The address of the memory of a tensor and of its views; 0 without any."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError, ValueError):  # such as of a sparse or a lazy one
+        return 0
+
+
 def written_by(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
     """The tensors that an operator will write to in place, or as its ``out=``."""
     schema, found = getattr(operator, "_schema", None), []
@@ -43,8 +51,8 @@ class Overwritten:
             for tensor, value, was_leaf in reversed(self.former):
                 if tensor.shape != value.shape:  # it has been resized
                     tensor.set_(value)  # type: ignore[call-overload]
-                elif not _equal(tensor, value):
-                    tensor.copy_(value)
+                elif not _equal(tensor, value):  # by .data, as a graph of before may have saved it
+                    (tensor.data if tensor.layout is torch.strided else tensor).copy_(value)
                 if was_leaf and tensor.grad_fn is not None:
                     with contextlib.suppress(RuntimeError):  # of a view
                         tensor.detach_()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dis
+import functools
 import types
 from collections.abc import Iterable
 
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from ..tools.errors import NotCompilable
 from ..tools.generators import generator_states
+from .overwritten import memory_of
 from .snapshot import HOOKS, Snapshot, is_libraries
 
 
@@ -18,7 +21,8 @@ class Unchanged:
 
     Python objects are seen as far as a `Snapshot` looks: attributes, containers, hooks, closures, the global variables
     that the functions of the modules name, and random generators of their own. Of tensors the version is seen, so that
-    they must not be changed in place, and after the first block the sum, which takes one pass over each.
+    they must not be changed in place; and the sum after the first block and at the first recomputation, which takes one
+    pass over each.
 
     Args:
         layers: the modules.
@@ -40,7 +44,7 @@ class Unchanged:
         tensors = self.objects.tensors() | tensors
         self.tensors = {name: tensor for name, tensor in tensors.items() if not tensor.is_inference()}
         self.versions = [_version(tensor) for tensor in self.tensors.values()]
-        self.sums = [_sum(tensor) for tensor in self.tensors.values()]
+        self.sums, self.summed = [_sum(tensor) for tensor in self.tensors.values()], False
         if self.objects.hidden:
             self.unknown = f"something that cannot be told ({self.objects.hidden[0]} cannot be looked into)"
 
@@ -58,16 +62,20 @@ class Unchanged:
         for name, before, now in zip(names, self.generators, generator_states(), strict=False):
             if before != now:
                 return name
-        for (name, tensor), total in zip(self.tensors.items(), self.sums, strict=True):
-            if _sum(tensor) != total:  # through .data, which leaves the version as it is
-                return name
-        return self.unknown or self.hooks.change() or self.change()
+        found = self.unknown or self.hooks.change() or self.change()
+        self.summed = False
+        return found
 
     def change(self) -> str | None:
         """What the steps read and is not as it was, for people; None if nothing."""
         for (name, tensor), version in zip(self.tensors.items(), self.versions, strict=True):
             if _version(tensor) != version:
                 return name
+        if not self.summed:  # what goes through .data leaves the version as it is; once, as it takes a pass over all
+            self.summed = True
+            for (name, tensor), total in zip(self.tensors.items(), self.sums, strict=True):
+                if _sum(tensor) != total:
+                    return name
         return self.objects.change()
 
 
@@ -77,12 +85,24 @@ def take_globals(objects: Snapshot) -> None:
     while found := [f for part in objects.parts.values() if _is_users(f := part.owner) and f not in seen]:
         seen.update(found)
         for function in found:
-            names, held = function.__code__.co_names, function.__globals__
-            places = [held, *(vars(held[n]) for n in names if isinstance(held.get(n), types.ModuleType))]
-            for place in places:
-                if place is held or not is_libraries(place["__name__"]):
-                    for name in [name for name in names if name in place]:
-                        objects.take_name(f"the global variable {name}", place, name)
+            held, (read, attributes) = function.__globals__, _names(function.__code__)
+            modules = [held[n] for n in read if isinstance(held.get(n), types.ModuleType)]
+            places = [(vars(m), attributes) for m in modules if not is_libraries(m.__name__)]
+            for place, names in [(held, read), *places]:
+                for name in names.intersection(place):
+                    objects.take_name(f"the global variable {name}", place, name)
+
+
+@functools.cache
+def _names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """The global variables that a function names, and all names that may be attributes; with the functions in it."""
+    read = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    attributes = set(code.co_names)
+    for part in code.co_consts:
+        if isinstance(part, types.CodeType):
+            read |= _names(part)[0]
+            attributes |= _names(part)[1]
+    return frozenset(read), frozenset(attributes)
 
 
 def _is_users(thing: object) -> bool:
@@ -98,7 +118,4 @@ def _sum(tensor: Tensor) -> str:
 
 def _version(tensor: Tensor) -> tuple[int, int]:
     """Is another one after a change in place, or of ``.data``."""
-    try:
-        return tensor._version, tensor.untyped_storage().data_ptr()
-    except (NotImplementedError, RuntimeError):  # of a tensor without memory of its own
-        return tensor._version, 0
+    return tensor._version, memory_of(tensor)

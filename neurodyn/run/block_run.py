@@ -56,7 +56,7 @@ class Run:
 
     def __call__(self, rows: tuple[Tensor, ...], n: int) -> dict[str, Tensor]:
         """The outputs of `n` steps by name, which are overwritten by the next call."""
-        with torch.inference_mode():
+        with torch.no_grad():  # and not in inference mode, in which a step could take no derivative
             if self.program is not None:
                 try:
                     self._chunks(self.program, rows, n)

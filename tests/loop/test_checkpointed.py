@@ -355,3 +355,55 @@ def test_pure_networks_are_computed_again_without_a_word(make, steps):
         found.append([loss.detach(), *torch.autograd.grad(loss, list(net.parameters()))])
     assert_same(found[1], found[0])
     assert_same(found[2], found[0])
+
+
+class Late(nn.Module):
+    """Assigns a buffer in its later steps only."""
+
+    def __init__(self):
+        super().__init__()
+        self.neuron, self.first = nd.LIF(5), nn.Linear(5, 5)
+        self.register_buffer("gain", torch.ones(()))
+
+    def forward(self, x):
+        y = self.neuron(self.first(x)) * self.gain
+        if bool(x.sum() > 1e6):
+            self.gain = self.gain + 1
+        return y
+
+
+@pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
+def test_a_buffer_that_a_later_block_assigns_is_told():
+    net, xs = Late(), inputs(20, 2)
+    xs[15] = 1e6
+    with pytest.raises(RuntimeError, match=r"a step assigns gain, which no step of the first block did"):
+        nd.unroll(net, xs, checkpoint=6)
+
+
+@pytest.mark.parametrize("change", [lambda w: w.data.mul_(2), lambda w: np.multiply(w.data.numpy(), 2, w.data.numpy())])
+def test_a_change_that_leaves_the_version_as_it_is_is_noticed(change):
+    net, xs = chain(), inputs(20, 2)
+    loss = nd.unroll(net, xs, checkpoint=6).sum()
+    change(net[0].weight)
+    with pytest.raises(RuntimeError, match="has changed since they were first computed"):
+        loss.backward()
+
+
+STEPS = [0]  # a global variable with the name of an attribute below
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.STEPS, self.first, self.neuron = 1.0, nn.Linear(5, 5), nd.LIF(5)
+
+    def forward(self, x):
+        return self.neuron(self.first(x) * self.STEPS)
+
+
+def test_an_attribute_is_no_global_variable_of_its_name(unsaid):
+    net = Named()
+    loss = nd.unroll(net, inputs(20, 2), checkpoint=6).sum()
+    STEPS[0] += 1
+    loss.backward()
+    assert net.first.weight.grad.abs().sum() > 0

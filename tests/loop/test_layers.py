@@ -223,13 +223,15 @@ class Adds(nn.Module):
         return y
 
 
+@pytest.mark.parametrize("as_view", [True, False])
 @pytest.mark.parametrize("as_buffer", [True, False])
 @pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
-def test_layers_that_share_a_tensor_run_step_by_step(as_buffer):
+def test_layers_that_share_a_tensor_run_step_by_step(as_buffer, as_view):
     xs, found = torch.rand(5, 2, 3), []
     for way in ("loop", "plain", "compiled"):
         tensor = torch.zeros(3)
-        net = nn.Sequential(Adds(tensor, as_buffer), nd.LIF(3), Adds(tensor, as_buffer))
+        other = tensor.view(1, 3)[0] if as_view else tensor
+        net = nn.Sequential(Adds(tensor, as_buffer), nd.LIF(3), Adds(other, as_buffer))
         if way == "loop":
             nd.reset_states(net, 2)
             ys = torch.stack([net(x) for x in xs])

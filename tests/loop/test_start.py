@@ -373,3 +373,43 @@ def test_lazy_layers_elsewhere(unsaid, tmp_path):
     wanted = nd.simulate(make(), 8 * u.ms, nd.series(xs), ["output"], progress=False, compile=False)["output"]
     assert torch.equal(found.values, wanted.values)
     assert torch.equal(again.values, wanted.values)
+
+
+class Normalised(nn.Module):
+    """Reads its own spikes of the step before, in front of batch norm and dropout."""
+
+    def __init__(self, lazy):
+        super().__init__()
+        self.norm = nn.LazyBatchNorm1d() if lazy else nn.BatchNorm1d(3)
+        self.first = nn.LazyLinear(3) if lazy else nn.Linear(3, 3)
+        self.dropout, self.neuron = nn.Dropout(0.5), nd.LIF(3)
+
+    def forward(self, x):
+        x = self.dropout(self.norm(self.first(x)))
+        return self.neuron(x + self.neuron.V)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
+def test_half_a_step_leaves_batch_norm_dropout_and_earlier_graphs_as_they_were(lazy):
+    """A second call with another batch tries half a step before the backward pass of the first."""
+    xs, found = 3 * torch.rand(4, 2, 3), []
+    for way in ("loop", "plain", "compiled"):
+        torch.manual_seed(3)
+        net = Normalised(lazy and way != "loop")
+        torch.manual_seed(4)
+        if lazy:
+            net.first = nn.LazyLinear(3) if way != "loop" else nn.Linear(3, 3)
+        losses = []
+        for batch in (2, 4):
+            x = xs.repeat(1, batch // 2, 1)
+            if way == "loop":
+                nd.reset_states(net, batch)
+                losses.append(torch.stack([net(step) for step in x]).sum())
+            else:
+                losses.append(nd.unroll(net, x, compile=way == "compiled").sum())
+        grads = torch.autograd.grad(losses[0], list(net.parameters()))
+        found.append([*losses, *grads, net.norm.running_mean, net.norm.num_batches_tracked])
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
