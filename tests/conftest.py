@@ -33,6 +33,24 @@ def chunks_of_users() -> tuple[tuple[int, int], ...]:
     return chunks
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kernels", action="store_true", help="compile the chunks of all tests, also of those marked graphs"
+    )
+
+
+_of_graphs = type(program_cache._shared)()  # the programs of tests that are marked so
+
+
+@pytest.fixture(autouse=True)
+def _graphs_as_they_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what is traced and when: the graphs of compiled chunks run as they are, without Inductor."""
+    marked = request.node.get_closest_marker("graphs") and not request.node.get_closest_marker("kernels")
+    if marked and not request.config.getoption("--kernels"):
+        monkeypatch.setattr(compiled_chunk, "compiled", lambda graph, *_: lambda arguments: graph(*arguments))
+        monkeypatch.setattr(program_cache, "_shared", _of_graphs)
+
+
 @pytest.fixture(autouse=True)
 def _fixed() -> Iterator[None]:
     """Fixed seeds, float64 by default, and nothing of it left behind."""

@@ -11,7 +11,10 @@ from torch import nn
 import neurodyn as nd
 from neurodyn.engine import memory, time_loop
 
+pytestmark = pytest.mark.graphs
 
+
+@pytest.mark.kernels
 def test_large_sequence_is_the_eager_loop():
     xs = torch.rand(4, 1 << 20) * 3  # the output has 32 MB
     assert torch.equal(nd.unroll(nd.LIF(1 << 20), xs), nd.unroll(nd.LIF(1 << 20), xs, compile=False))
@@ -81,6 +84,7 @@ def proven():
         train(deep(), spikes(T))
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("T", [1, 23, 64])
 def test_gradients_in_place_change_nothing(T, in_place):
     net, xs = deep(), spikes(T)

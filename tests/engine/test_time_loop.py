@@ -9,6 +9,8 @@ from torch.autograd import forward_ad
 import neurodyn as nd
 from neurodyn import units as u
 
+pytestmark = pytest.mark.graphs
+
 
 class Input(nd.Dynamics):
     """Its states are what came in, and a view of it."""
@@ -20,6 +22,7 @@ class Input(nd.Dynamics):
         return x + a + b, x, x.view_as(x)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("layer", [nd.Delay(64, 2 * u.ms), Input(64)], ids=["delay", "views"])
 def test_states_that_were_inputs_keep_their_values(layer, monkeypatch):
     monkeypatch.setattr("neurodyn.engine.time_loop.LARGE", 0)
@@ -108,6 +111,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_inputs_that_lie_in_any_way(layout):
     net, xs = nd.LIF(3, learn=("tau", "V_th")), 3 * torch.rand(9, 2, 3)
@@ -117,6 +121,7 @@ def test_inputs_that_lie_in_any_way(layout):
     assert_same(found, torch.autograd.grad(nd.unroll(net, laid.clone(), compile=False).sum(), list(net.parameters())))
 
 
+@pytest.mark.kernels
 def test_gradients_that_lie_in_any_way():
     net, xs, weight = nd.Expon(3, learn="tau"), torch.rand(9, 2, 3), torch.rand(3, 2, 9)
     negative = torch.complex(weight, weight).conj().imag

@@ -19,6 +19,8 @@ import neurodyn as nd
 from neurodyn import units as u
 from neurodyn.loop.checkpointed import rows
 
+pytestmark = pytest.mark.graphs
+
 
 @pytest.mark.parametrize("make", [chain, Composite, composed])
 def test_same_numbers(make):

@@ -8,6 +8,8 @@ from torch import nn
 import neurodyn as nd
 from neurodyn.loop.layers import ITEM_DIMENSIONS, layers, runs_on_all_steps
 
+pytestmark = pytest.mark.graphs
+
 #: Arguments for layers that need some; the shape of one step, batch first.
 ARGUMENTS = {
     nn.Linear: (4, 3),

@@ -13,7 +13,10 @@ from neurodyn import units as u
 from neurodyn.core.states import pure
 from neurodyn.engine import compiled_chunk
 
+pytestmark = pytest.mark.graphs
 
+
+@pytest.mark.kernels
 @pytest.mark.usefixtures("long_chunks")
 @pytest.mark.parametrize("make", NETS.values(), ids=NETS)
 def test_paths_agree_for_networks(make):
@@ -31,6 +34,7 @@ def test_paths_agree_for_networks(make):
 LARGE = "PinskyRinzel", "HH"
 
 
+@pytest.mark.kernels
 def test_paths_agree_for_every_model(model):
     if model.name in LARGE:
         pytest.skip("its backward pass compiles for long: see the test after this one")

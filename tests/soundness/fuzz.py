@@ -452,6 +452,9 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="print each program")
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--short", action="store_true", help="chunks of two steps, which compile sooner")
+    parser.add_argument(
+        "--graphs", action="store_true", help="without Inductor: what is traced, in a third of the time"
+    )
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     first, last = map(int, options.seeds.split(":"))
@@ -461,6 +464,8 @@ def main() -> int:
     torch.set_num_threads(1)
     if options.short:
         shorten()
+    if options.graphs:
+        leave_graphs()
     for seed in range(first, last):
         if time.time() > until:
             break
@@ -486,6 +491,13 @@ def shorten() -> None:
         pass
 
 
+def leave_graphs() -> None:
+    """Run the graphs of compiled chunks as they are."""
+    from neurodyn.engine import compiled_chunk
+
+    compiled_chunk.compiled = lambda graph, *_: lambda arguments: graph(*arguments)
+
+
 def outside(options: argparse.Namespace, first: int, last: int) -> int:
     """All seeds in processes of their own, a new one after each crash."""
     until, bad, compared, seen = time.time() + 60 * options.minutes, 0, 0, collections.Counter()
@@ -494,7 +506,7 @@ def outside(options: argparse.Namespace, first: int, last: int) -> int:
         minutes = (until - time.time()) / 60
         command = [sys.executable, "-m", "tests.soundness.fuzz", "--inside", "--seeds", f"{seed}:{last}"]
         command += ["--minutes", str(minutes), "--ways", options.ways]
-        command += [flag for flag, on in (("--show", options.show), ("--short", options.short)) if on]
+        command += [f"--{flag}" for flag in ("show", "short", "graphs") if getattr(options, flag)]
         finished = True
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             tail: list[str] = []

@@ -26,6 +26,8 @@ from torch import nn
 import neurodyn as nd
 from neurodyn import units as u
 
+pytestmark = pytest.mark.graphs
+
 ONES = torch.ones(12, 2, 3, dtype=torch.float64)
 RISING = torch.linspace(0, 2, 12 * 2 * 3, dtype=torch.float64).view(12, 2, 3)
 
@@ -663,6 +665,7 @@ def constant_filled(self, x):
 IN_FORWARD = [constant_written, two_constants, constant_with_items, constant_and_its_view, constant_filled]
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("forward", IN_FORWARD, ids=lambda f: f.__name__)
 def test_constants_are_written_in_place(forward):
     same(net_of(forward, bias=lambda: nn.Parameter(torch.zeros(3))), 0.5 * RISING, calls=2)
@@ -707,6 +710,7 @@ def one_tensor_twice(self, x, V):
     return new, new
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize(
     "step",
     [older_view, older_slice, view_is_written, chosen_by_a_mask, alias_is_written, one_tensor_twice],
@@ -744,6 +748,7 @@ def power_in_place(self, x):
     return self.neuron(current)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize(
     "forward",
     [product_in_place, product_and_back, sum_in_place, copied_in_place, power_in_place],
@@ -790,6 +795,7 @@ def test_a_step_that_returns_no_state(kind, T):
     says(lambda: layer(xs[0]), *words)
 
 
+@pytest.mark.kernels
 def test_a_new_state_of_another_dtype():
     """The next step refuses it, or it is converted; every way does the same."""
     layer = cell_of(lambda self, x, V: (V + x, (V + x).float()))
@@ -899,6 +905,7 @@ def test_gradients_of_products_of_one_shape(batch, n_in, bias, feedback):
     same(make, xs, batch=batch)
 
 
+@pytest.mark.kernels
 def test_two_products_of_one_step_without_a_batch():
     def step(self, x, V):
         V = torch.tanh(x @ self.a + V @ self.b + F.linear(x, self.c, self.d))
@@ -946,6 +953,7 @@ class Modern(torch.autograd.Function):
         return g / (10 * x.abs() + 1) ** 2
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("kind", [Tutorial, Modern])
 def test_a_spike_function_of_a_user(kind):
     same(lambda: nd.LIF(3, R=5 * u.Gohm, surrogate=kind.apply), RISING)
