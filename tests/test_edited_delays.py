@@ -128,3 +128,37 @@ def test_states_of_a_net_are_set_in_one_with_the_same_edit(make):
     another = make()
     fill(another, 12.0)
     torch.testing.assert_close(nd.unroll(another, XS[5:], states=states), wanted, rtol=1e-12, atol=0.0)
+
+
+@pytest.mark.parametrize("value", [2.5 * u.ms, -1 * u.ms, torch.tensor(float("nan")), torch.ones(7)])
+def test_a_refused_delay_leaves_the_one_of_before(value):
+    for layer in (nd.Delay(3, delay=2 * u.ms), sparse()[0]):
+        before = layer.delay.clone()
+        with (
+            pytest.raises(ValueError, match="delay")
+            if not u.is_quantity(value) or value.check("[time]")
+            else (pytest.raises(u.DimensionalityError, match="delay"))
+        ):
+            layer.delay = value
+        assert torch.equal(layer.delay, before)
+
+
+def test_whole_numbers_become_a_delay_that_can_be_loaded(tmp_path):
+    layer, other = nd.Delay(3, delay=2 * u.ms), nd.Delay(3, delay=2 * u.ms)
+    layer.delay = torch.tensor(4)
+    assert layer.delay.dtype is torch.float64
+    other.load_state_dict(layer.state_dict())
+    assert float(other.delay) == 4.0
+
+
+def test_the_bound_of_a_learned_delay_is_set_and_the_delay_stays():
+    layer = nd.Delay(3, delay=2 * u.ms, learn="delay", interpolation="linear", max_delay=6 * u.ms)
+    layer.max_delay = 12 * u.ms
+    assert layer.length == 12
+    torch.testing.assert_close(layer.delay.detach(), torch.tensor(2.0), rtol=1e-12, atol=0.0)
+    with pytest.raises(ValueError, match="delay must be between dt and max_delay, got 2 ms"):
+        layer.max_delay = 1.5 * u.ms
+    assert float(layer.max_delay) == 12.0
+    torch.testing.assert_close(layer.delay.detach(), torch.tensor(2.0), rtol=1e-12, atol=0.0)
+    with pytest.raises(ValueError, match="max_delay is the bound of a learned delay; build it with learn='delay'"):
+        nd.Delay(3, delay=2 * u.ms).max_delay = 3 * u.ms

@@ -347,7 +347,7 @@ class Parametrised(Declared):
         if domain is not None and not bool(domain.contains(number).all()):
             raise ValueError(f"{label} must be {domain.name}, got {show(number, field.unit)}")
         if trained is None and not computed:
-            return value if bare else number
+            return value if bare and value.dtype.is_floating_point else number
         number = to_raw(number, domain, label, field.unit) if domain is not None and computed else number
         if tuple(number.shape) != tuple(like.shape):
             if not broadcasts(number, tuple(like.shape)):

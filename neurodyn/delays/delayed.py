@@ -216,9 +216,32 @@ class Delayed(Parametrised):
                 raise ValueError(f"{label} must be positive, got {show(width, u.registry.ms)}")
             like.copy_(width)
             return
+        if name == "max_delay" and u.is_quantity(value):
+            self._set_bound(value)
+            return
+        known = hasattr(self, "seen")
+        former = self.delay.detach().clone() if name == "delay" and known else None
         super().__setattr__(name, value)
-        if name in ("delay", "max_delay") and hasattr(self, "seen"):
-            self.settle()
+        try:
+            if known and name in ("delay", "max_delay"):
+                self.settle()
+        except ValueError:
+            if former is not None:
+                super().__setattr__(name, former)
+            raise
+
+    def _set_bound(self, value: Any) -> None:
+        """Set `max_delay`, a quantity; the learned delays stay as they are."""
+        label = f"{self._label()}: max_delay"
+        if not self.learned:
+            raise ValueError(f"{label} is the bound of a learned delay; build it with learn='delay'")
+        delay, former = self.delay.detach().clone(), self.max_delay.clone()
+        self.max_delay.copy_(check(value, u.registry.ms, (), label, former.device, former.dtype))
+        try:
+            self.delay = delay
+        except ValueError:
+            self.max_delay.copy_(former)
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         self.settle()

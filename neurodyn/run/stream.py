@@ -97,7 +97,10 @@ class Stream:
         for (name, kind), tensor in zip(self.kinds.items(), (*x, *now), strict=True):
             if not isinstance(tensor, Tensor):
                 if tensor is None:
-                    raise ValueError(f"Stream: {name} has no value; call nd.reset_states(net, *batch)")
+                    raise ValueError(
+                        f"Stream: {name} has no value; call nd.reset_states(net, *batch), or make another nd.Stream if "
+                        "a delay has become shorter"
+                    )
                 raise TypeError(f"Stream: {name} is a {type(tensor).__name__}, wanted a tensor")
             if _kind(tensor) != kind:
                 raise ValueError(
