@@ -15,6 +15,8 @@ from torch import Tensor
 import neurodyn as nd
 from neurodyn import units as u
 
+pytestmark = pytest.mark.graphs
+
 DT = 0.1 * u.ms
 DCLS = Path(__file__).parent / "reference" / "dcls.npz"
 
@@ -262,6 +264,7 @@ def test_dcls(k: int) -> None:
         assert (slope - wanted).abs().max() < 1e-6 * wanted.abs().max()
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("kind", ["neuron", "synapse"])
 def test_a_delay_learns_from_20_ms_away(kind: str) -> None:
     """One start of ten, see benchmarks/delays.py."""

@@ -25,8 +25,8 @@ def test_there_are_notebooks() -> None:
     assert len(NOTEBOOKS) == 11
 
 
-#: Each trains or simulates for more than half a minute.
-LONG = "4_train_on_speech", "5_fit_a_recording", "6_networks"
+#: Each trains, simulates or compiles for half a minute.
+LONG = "3_spikes_in_a_torch_model", "4_train_on_speech", "5_fit_a_recording", "6_networks", "7_your_own_neuron"
 
 
 @pytest.mark.parametrize(

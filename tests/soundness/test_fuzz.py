@@ -17,10 +17,10 @@ def check(seed: int) -> None:
 
 
 #: Chunks of two steps, as the other tests have, and of one, which compile in a third of the time.
-SEEDS = [0, 3, 4, 6]
-SINGLE = [7, 15, 18, 22, 26, 30, 34, 38]
+SEEDS = [0, 6]
+SINGLE = [3, 4, 7, 15, 18, 22, 26, 30, 34, 38]
 #: What is traced, without Inductor.
-GRAPHS = [1, 2, 5, *range(8, 15), *(seed for seed in range(16, 46) if seed not in SINGLE)]
+GRAPHS = [1, 2, 5, *range(8, 15), *(seed for seed in range(16, 36) if seed not in SINGLE)]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -41,6 +41,6 @@ def test_the_graphs_of_the_three_loops_agree(seed):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [*GRAPHS, *range(1000, 2100)])
+@pytest.mark.parametrize("seed", [*GRAPHS, *range(36, 46), *range(1000, 2100)])
 def test_the_three_loops_agree_in_many_programs(seed):
     check(seed)
