@@ -14,13 +14,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # One compile cache for all workers and runs of the suite, apart from the user's own.
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(tempfile.gettempdir(), "neurodyn-test-inductor"))
 
-# Half of the time would go into optimising kernels that run once.
+# A quarter of the time would go into optimising kernels that run once.
 if shutil.which("g++"):
     os.environ.setdefault("CXX", str(Path(__file__).with_name("quick_g++")))
 
 import pytest
 import torch
 from catalogue import MODELS, Model
+from graphs import uncompiled
 
 from neurodyn.engine import compiled_chunk, program, program_cache
 from neurodyn.tools import errors
@@ -47,7 +48,7 @@ def _graphs_as_they_are(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
     """For tests of what is traced and when: the graphs of compiled chunks run as they are, without Inductor."""
     marked = request.node.get_closest_marker("graphs") and not request.node.get_closest_marker("kernels")
     if marked and not request.config.getoption("--kernels"):
-        monkeypatch.setattr(compiled_chunk, "compiled", lambda graph, *_: lambda arguments: graph(*arguments))
+        monkeypatch.setattr(compiled_chunk, "compiled", uncompiled)
         monkeypatch.setattr(program_cache, "_shared", _of_graphs)
 
 

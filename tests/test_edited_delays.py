@@ -134,16 +134,12 @@ def test_states_of_a_net_are_set_in_one_with_the_same_edit(make):
 def test_a_refused_delay_leaves_the_one_of_before(value):
     for layer in (nd.Delay(3, delay=2 * u.ms), sparse()[0]):
         before = layer.delay.clone()
-        with (
-            pytest.raises(ValueError, match="delay")
-            if not u.is_quantity(value) or value.check("[time]")
-            else (pytest.raises(u.DimensionalityError, match="delay"))
-        ):
+        with pytest.raises(ValueError, match="delay"):
             layer.delay = value
         assert torch.equal(layer.delay, before)
 
 
-def test_whole_numbers_become_a_delay_that_can_be_loaded(tmp_path):
+def test_whole_numbers_become_a_delay_that_can_be_loaded():
     layer, other = nd.Delay(3, delay=2 * u.ms), nd.Delay(3, delay=2 * u.ms)
     layer.delay = torch.tensor(4)
     assert layer.delay.dtype is torch.float64

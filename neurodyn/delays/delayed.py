@@ -219,14 +219,15 @@ class Delayed(Parametrised):
         if name == "max_delay" and u.is_quantity(value):
             self._set_bound(value)
             return
-        known = hasattr(self, "seen")
-        former = self.delay.detach().clone() if name == "delay" and known else None
+        if name not in ("delay", "max_delay") or not hasattr(self, "seen"):
+            super().__setattr__(name, value)
+            return
+        former = self.delay.detach().clone()
         super().__setattr__(name, value)
         try:
-            if known and name in ("delay", "max_delay"):
-                self.settle()
+            self.settle()
         except ValueError:
-            if former is not None:
+            if name == "delay":
                 super().__setattr__(name, former)
             raise
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from ..ops import native
+from ..purity.overwritten import memory_of
 from ..tools.errors import NotCompilable, log_once
 from ..torch_private import below_autograd, compiled
 from . import kernel_loop
@@ -72,12 +73,9 @@ class OnceACall:
         with torch.no_grad(), below_autograd():
             values = self.compute(*constants)
         # A view would change with the constant of this call.
-        self.last = (held, values) if small and not any([_shares(v, c) for v in values for c in read]) else None
+        lasting = small and not any([memory_of(v) == memory_of(c) for v in values for c in read])
+        self.last = (held, values) if lasting else None
         return values
-
-
-def _shares(value: Tensor, constant: Tensor) -> bool:
-    return value.untyped_storage().data_ptr() == constant.untyped_storage().data_ptr()
 
 
 class CompiledChunk:

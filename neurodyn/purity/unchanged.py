@@ -93,7 +93,7 @@ def take_globals(objects: Snapshot) -> None:
                     objects.take_name(f"the global variable {name}", place, name)
 
 
-@functools.cache
+@functools.lru_cache(1024)  # not for as long as the process, as they hold on to the code
 def _names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
     """The global variables that a function names, and all names that may be attributes; with the functions in it."""
     read = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}

@@ -30,6 +30,7 @@ from torch.utils import _pytree as pytree
 if str(Path(__file__).parents[1]) not in sys.path:
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from graphs import uncompiled
 from soundness.written import program
 
 import neurodyn as nd
@@ -495,7 +496,7 @@ def leave_graphs() -> None:
     """Run the graphs of compiled chunks as they are."""
     from neurodyn.engine import compiled_chunk
 
-    compiled_chunk.compiled = lambda graph, *_: lambda arguments: graph(*arguments)
+    compiled_chunk.compiled = uncompiled
 
 
 def outside(options: argparse.Namespace, first: int, last: int) -> int:

@@ -41,6 +41,6 @@ def test_the_graphs_of_the_three_loops_agree(seed):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [*GRAPHS, *range(36, 46), *range(1000, 2100)])
+@pytest.mark.parametrize("seed", [*(seed for seed in range(46) if seed not in SEEDS), *range(1000, 2100)])
 def test_the_three_loops_agree_in_many_programs(seed):
     check(seed)
