@@ -70,3 +70,18 @@ def test_nothing_is_said_without_reason():
         warnings.simplefilter("error")
         nd.simulate(net, 20 * u.ms, torch.rand(20, 4), compile=False)
         nd.simulate(net, 20 * u.ms, torch.rand(20, 4), compile=False, states=marked)  # NaN from the start
+
+
+@pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
+def test_a_step_that_takes_a_derivative_is_looked_at_too():
+    class Descends(nd.Expon):
+        def forward(self, x):
+            with torch.enable_grad():
+                y = x.detach().clone().requires_grad_()
+                (slope,) = torch.autograd.grad((y * y).sum(), y)
+            return super().forward(slope)
+
+    xs = torch.ones(20, 3)
+    xs[7] = torch.nan
+    with pytest.warns(nd.NaNWarning, match="g of Descends.* is NaN from step 7 on"):
+        nd.simulate(Descends(3), 20 * u.ms, nd.series(xs), compile=False)

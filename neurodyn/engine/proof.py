@@ -60,7 +60,8 @@ def prove(
             return _loop(net, spec, *tensors)
 
         wanted = _results(program, given, plain_loop)
-        own = _named(*_own_loop(net, spec, given[0], given[2]))
+        with torch.set_grad_enabled(program.differentiable):  # inference_mode(False) has switched gradients on
+            own = _named(*_own_loop(net, spec, given[0], given[2]))
         if any(bool(mask.any()) for mask in _different(wanted, own).values()):
             return "its step asks a parameter for more than its values, such as its class, identity or attributes"
         differs = _different(compiled, wanted)

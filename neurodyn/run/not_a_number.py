@@ -68,7 +68,7 @@ class Watch:
         held, states = get_states(self.net), dict(before)
         set_states(self.net, states)
         try:
-            with torch.inference_mode(), generators_kept():
+            with torch.no_grad(), generators_kept():  # not in inference mode: a step may take a derivative
                 for t in range(n):
                     self.net(*[x[t] for x in rows])
                     if self._new(states := get_states(self.net)):

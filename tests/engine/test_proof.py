@@ -221,3 +221,28 @@ def test_the_proof_costs_little_of_a_first_call(tmp_path: Any) -> None:
     done = subprocess.run([sys.executable, "-c", COST], env=environment, capture_output=True, text=True, check=True)
     proof, total = json.loads(done.stdout)
     assert proof < 0.05 * total
+
+
+class Halves(nd.Dynamics):
+    """Writes to one of several views, which torch refuses only where gradients are switched on."""
+
+    p = nd.state(0.0)
+
+    def __init__(self, size: int):
+        super().__init__(size)
+        self.linear = nn.Linear(size, size)
+
+    def step(self, x: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+        first, *rest = (p + self.linear(x)).unbind(-1)
+        first.detach().mul_(0.5)
+        p = torch.stack([first, *rest], -1)
+        return p, p
+
+
+@pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
+def test_the_plain_step_runs_with_gradients_only_if_the_call_does() -> None:
+    xs, net = torch.rand(6, 2, 5), Halves(5)
+    with torch.no_grad():
+        nd.reset_states(net, 2)
+        wanted = torch.stack([net(x) for x in xs])
+        torch.testing.assert_close(nd.unroll(net, xs), wanted, rtol=1e-12, atol=1e-12)
