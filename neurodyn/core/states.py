@@ -13,6 +13,9 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from .dynamics import Dynamics, UnsetState, exported_as_pure
 
+#: Where a module holds a tensor: in which dict, and under which name.
+Slot = tuple[dict[str, Any], str]
+
 
 def named_modules(net: nn.Module) -> list[tuple[str, nn.Module]]:
     """`net` and all modules inside, with their qualified names; that of `net` itself is empty."""
@@ -47,7 +50,7 @@ def get_states(net: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def state_places(net: nn.Module) -> list[tuple[dict[str, Any], str]]:
+def state_places(net: nn.Module) -> list[Slot]:
     """For each state of `net` that has a value the dict that holds it, and its name there."""
     return [(module._buffers, name) for _, module, name in places(net) if module._buffers[name] is not None]
 

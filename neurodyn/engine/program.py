@@ -178,6 +178,8 @@ class Program:
         return [found[k] for k in range(len(signature.sizes))]
 
 
+#: Of a single step: each state and new state is a tensor of its own.
+ONE_STEP = FORWARD | {"states": Place.WHOLE, "new_states": Place.WHOLE}
 _ALTERNATING = FORWARD | {"states": Place.GIVEN, "new_states": Place.HANDED_ON}
 
 

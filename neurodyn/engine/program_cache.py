@@ -17,7 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..core.states import batched, constants, held_states, named_dynamics, named_modules, same_tensors, uninitialized
+from ..core.states import (
+    Slot,
+    batched,
+    constants,
+    held_states,
+    named_dynamics,
+    named_modules,
+    places,
+    same_tensors,
+    uninitialized,
+)
 from ..purity.fingerprint import Elastic, Unique, elastic_sizes, fingerprint
 from ..purity.snapshot import REMEMBERED, Snapshot
 from ..purity.watching import Watching
@@ -33,6 +43,25 @@ _LONGEST_WAIT = 1024  # calls
 _ONE = tree_flatten((torch.empty(0),))[1]  # the arguments of most modules
 
 
+class Ready(NamedTuple):
+    """A program, and what it takes and changes of a module.
+
+    Attributes:
+        states: those that have values, and their `slots`.
+        constants: all other parameters and buffers.
+    """
+
+    program: Program
+    states: list[Tensor]
+    slots: list[Slot]
+    constants: list[Tensor]
+
+    def hand_over(self, states: Sequence[Tensor]) -> None:
+        """Give the module its new states."""
+        for (tensors, name), value in zip(self.slots, states, strict=True):
+            tensors[name] = value
+
+
 class Found(NamedTuple):
     """A program, or why there is none, and what the trace has read besides the module."""
 
@@ -44,6 +73,9 @@ class _Remembered:
     """On a module: what it looked like when programs were found for it, and these. A copy of a module has none.
 
     It lies on the module, and in no table, because it refers to all parts of it.
+
+    Attributes:
+        slots, constants: of the states, and all other tensors, which are its own for as long as nothing changes.
     """
 
     def __init__(self, owner: weakref.ref[nn.Module] | None = None) -> None:
@@ -51,7 +83,16 @@ class _Remembered:
         self.snapshot: Snapshot | None = None
         self.epoch = 0
         self.programs: dict[Hashable, Program | str] = {}
+        self.slots: list[Slot] = []
+        self.constants: list[Tensor] = []
         self.refusals, self.wait = 0, 0
+
+    def look_at(self, net: nn.Module) -> Snapshot:
+        """Remember what the module looks like now."""
+        snapshot = Snapshot()
+        self.snapshot, self.epoch = snapshot, _epoch
+        snapshot.take("", net)
+        return snapshot
 
     def successor(self) -> _Remembered:
         """For the module after a change."""
@@ -75,34 +116,22 @@ _shared: OrderedDict[Hashable, list[Found]] = OrderedDict()
 _epoch = 0  # what was remembered before is forgotten
 
 
-def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> tuple[Program, list[Tensor]]:
-    """The program for a module, whose states are set, and for inputs with time in front; and the module's constants.
+def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> Ready:
+    """The program for a module, whose states are set, and for inputs with time in front.
 
     It is traced at its first use.
 
     Raises:
         NotCompilable: with the reason.
     """
-    last = vars(net).get(REMEMBERED)
-    if last is None:
-        check_initialized(net)
-    states, fixed = list(held_states(net).values()), list(constants(net).values())
+    last = _remembered(net)
+    held = [tensors[name] for tensors, name in last.slots]
+    states, fixed = [value for value in held if value is not None], last.constants
     gradients = torch.is_grad_enabled() and any([t.requires_grad for t in (*states, *fixed, *xs)])
-    look = _key(net, states, fixed, xs, spec, gradients)
-    if last is None or last.snapshot is None or last.epoch != _epoch or last.owner() is not net:
-        last = vars(net)[REMEMBERED] = _Remembered(weakref.ref(net))
-    elif last.snapshot.change() is not None:
-        refusal = next(reversed(last.programs.values()), None)
-        if last.wait and isinstance(refusal, str):
-            last.wait -= 1
-            raise NotCompilable(refusal)
-        last = vars(net)[REMEMBERED] = last.successor()
+    look = _key(held, fixed, xs, spec, gradients)
     if (program := last.programs.get(look)) is None:
         found = _found(net, states, [x[0] for x in xs], spec, gradients)
-        if last.snapshot is None:
-            last.snapshot, last.epoch = Snapshot(), _epoch
-            last.snapshot.take("", net)
-        last.snapshot.add(found.reads)
+        (last.snapshot or last.look_at(net)).add(found.reads)
         program = last.programs[look] = found.program
         if isinstance(program, str):
             last.refuse()
@@ -112,7 +141,34 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> tuple[P
         raise NotCompilable(program)
     if program.failure:
         raise NotCompilable(program.failure)
-    return program, fixed
+    filled = last.slots
+    if len(states) < len(held):
+        filled = [slot for slot, value in zip(last.slots, held, strict=True) if value is not None]
+    return Ready(program, states, filled, fixed)
+
+
+def _remembered(net: nn.Module) -> _Remembered:
+    """What is remembered of a module, where nothing has changed since; or a new one, which has no snapshot yet.
+
+    Raises:
+        NotCompilable: its step was refused before, and it is not to be traced again yet.
+    """
+    last: _Remembered | None = vars(net).get(REMEMBERED)
+    if last is None:
+        check_initialized(net)
+    elif last.snapshot is None or last.epoch != _epoch or last.owner is None or last.owner() is not net:
+        last = None
+    elif last.snapshot.change() is None:
+        return last
+    else:
+        refusal = next(reversed(last.programs.values()), None)
+        if last.wait and isinstance(refusal, str):
+            last.wait -= 1
+            raise NotCompilable(refusal)
+    new = vars(net)[REMEMBERED] = _Remembered(weakref.ref(net)) if last is None else last.successor()
+    new.slots = [(module._buffers, name) for _, module, name in places(net)]
+    new.constants = list(constants(net).values())
+    return new
 
 
 def check_initialized(net: nn.Module) -> None:
@@ -156,9 +212,9 @@ def clear() -> None:
     _epoch += 1
 
 
-def _key(net: nn.Module, states: Any, fixed: Any, xs: Any, spec: TreeSpec, gradients: bool) -> Hashable:
-    """What a program depends on besides what the module and its code hold."""
-    of_states = tuple([(s.shape, s.dtype, s.device) for s in states])
+def _key(held: Any, fixed: Any, xs: Any, spec: TreeSpec, gradients: bool) -> Hashable:
+    """What a program depends on besides what the module and its code hold; `held` has None for states without value."""
+    of_states = tuple([s if s is None else (s.shape, s.dtype, s.device) for s in held])
     of_constants = tuple([(c.shape, c.dtype, c.device, c.requires_grad, len(c.__dict__)) for c in fixed])
     of_xs = tuple([(x.shape[1:], x.dtype, x.device, x.requires_grad) for x in xs])
     return of_states, of_constants, of_xs, None if spec is _ONE else spec, gradients, _surroundings(xs[0].device.type)
@@ -171,7 +227,7 @@ def _surroundings(device: str) -> Hashable:
         has_module_hooks(),
         autocast,
         torch.get_default_dtype(),
-        torch.get_default_device(),
+        torch.empty(0).device,  # the default, in a third of the time of get_default_device
         torch.are_deterministic_algorithms_enabled(),
     )
 

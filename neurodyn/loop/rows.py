@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ..core.dynamics import exporting
-from ..core.states import detach_states, held_states, settle, state_places
+from ..core.states import detach_states, settle
 from ..engine.program_cache import flattened, program_for
 from ..engine.proof import prove
 from ..engine.time_loop import NoForwardDerivative, run_program
@@ -89,14 +89,14 @@ def _compiled(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool
     if mode.reset:
         reset_for(net, arguments)
     xs, spec = flattened(arguments)
-    states = [value.clone() if mode.shared_start else value for value in held_states(net).values()]
-    program, constants = program_for(net, xs, spec)
-    fresh = not program.proven
+    ready = program_for(net, xs, spec)
+    program, fresh = ready.program, not ready.program.proven
+    states = [value.clone() for value in ready.states] if mode.shared_start else ready.states
     if reason := prove(program, net, states, xs, spec):  # before the run, as hooks see what that saves
         program.failure = reason
         raise NotCompilable(reason)
     try:
-        outs, final = run_program(program, states, constants, xs, mode.bar, mode.attached, ours)
+        outs, final = run_program(program, states, ready.constants, xs, mode.bar, mode.attached, ours)
     except (NotCompilable, NoForwardDerivative):
         raise
     except Exception as error:
@@ -104,8 +104,7 @@ def _compiled(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool
             raise
         program.failure = f"its first run failed ({type(error).__name__}: {error})"
         raise NotCompilable(program.failure) from error
-    for (place, name), value in zip(state_places(net), final, strict=True):
-        place[name] = value
+    ready.hand_over(final)
     if program.single:
         return outs[0]
     ys = tree_unflatten(list(outs), program.step.output_spec)

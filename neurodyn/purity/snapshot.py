@@ -19,7 +19,7 @@ import sys
 import types
 import weakref
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +32,6 @@ from ..core.recipe import Recipe
 from ..tools.errors import NotCompilable
 
 _MOST = 50_000  # objects
-_LONG = 40  # objects
 _IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 _SMALL = 2**20  # bytes of an array that is compared by value
 #: The attribute of a module in which its programs are remembered.
@@ -137,7 +136,7 @@ class Snapshot:
         self.codes: set[types.CodeType] = set()
         self.hidden: list[str] = []
         self.effects = effects
-        self.looked_at: list[tuple[Callable[[], list[Any]], list[Any], list[int] | None, str]] | None = None
+        self.looked_at: _LookedAt | None = None
 
     def take(self, label: str, value: Any) -> None:
         """Note what `value` and everything in it holds; `label` is what it is called in messages.
@@ -201,13 +200,8 @@ class Snapshot:
         if self.looked_at is None:  # not at what cannot change, and once at the count of all classes
             counted = {part.held[0]: part for part in self.parts.values() if part.read.func is _COUNTED.read}
             others = [part for part in self.parts.values() if part.read.func not in (_COUNTED.read, _fixed)]
-            parts = (*counted.values(), *others)
-            self.looked_at = [(part.read, part.held, _without_identity(part.held), part.label) for part in parts]
-        for read, held, equal, label in self.looked_at:
-            now = read()
-            if not _same(now, held, equal) and _differ(now, held):
-                return label
-        return None
+            self.looked_at = _LookedAt([*counted.values(), *others])
+        return self.looked_at.change()
 
     def restore(self) -> None:
         """Put everything back as it was."""
@@ -216,23 +210,31 @@ class Snapshot:
                 part.restore(part.held)
 
 
-def _without_identity(held: list[Any]) -> list[int] | None:
-    """In a long list, such as the attributes of a class, where the values are that may equal another object."""
-    if len(held) < _LONG:
-        return None
-    return [i for i, value in enumerate(held) if type(value).__eq__ is not object.__eq__ and type(value) is not str]
+class _LookedAt:
+    """Parts that are compared with what they held, all at once."""
 
+    def __init__(self, parts: Sequence[_Part]):
+        self.labels, self.reads = [part.label for part in parts], [part.read for part in parts]
+        self.held = [part.held for part in parts]
+        self.lengths = [*map(len, self.held)]
+        # Where a value may equal another object. Of all others == asks for the identity, and lists ask it quickly.
+        self.exact = [
+            (part, i, value)
+            for part, held in enumerate(self.held)
+            for i, value in enumerate(held)
+            if type(value).__eq__ is not object.__eq__ and type(value) is not str
+        ]
 
-def _same(now: list[Any], held: list[Any], equal: list[int] | None) -> bool:
-    """Whether two lists hold the same objects; False if that is not sure."""
-    if len(now) != len(held):
-        return False
-    if equal is None:
-        return all(map(operator.is_, now, held))
-    try:  # of the other objects == asks for the identity, and lists ask faster than Python does
-        return all([now[i] is held[i] for i in equal]) and now == held
-    except Exception:  # of an == that gives no truth value
-        return False
+    def change(self) -> str | None:
+        """The label of the first part that is not as it was."""
+        now = [read() for read in self.reads]
+        same = [*map(len, now)] == self.lengths and all([now[part][i] is value for part, i, value in self.exact])
+        try:
+            if same and now == self.held:
+                return None
+        except Exception:  # of an == that gives no truth value
+            pass
+        return next((label for label, *two in zip(self.labels, now, self.held, strict=True) if _differ(*two)), None)
 
 
 def _differ(now: list[Any], held: list[Any]) -> bool:
@@ -277,16 +279,16 @@ def _of_module(module: weakref.ref[nn.Module]) -> list[Any]:
 
 def _module(module: nn.Module) -> list[Any]:
     """The attributes of a module, with its parameters, modules, and buffers but for states, and its hooks."""
-    own, states = vars(module), _states_of(module)
-    kept = {name: value for name, value in own.items() if name not in _SKIPPED}
-    buffers = {name: value for name, value in dict.items(own["_buffers"]) if name not in states}
-    places = kept, own["_parameters"], own["_modules"], buffers
-    hooks = [hook for name in HOOKS if (found := own.get(name)) for hook in found]
-    names, values = itertools.chain(*places), itertools.chain(*map(dict.values, places))
-    return [*names, *hooks, *values, *hooks]
+    own = vars(module)
+    parameters, modules, buffers = own["_parameters"], own["_modules"], own["_buffers"]
+    names = [*itertools.filterfalse(_SKIPPED.__contains__, own)]
+    constant = [*itertools.filterfalse(_states_of(module).__contains__, buffers)]
+    hooks = [hook for found in map(own.get, HOOKS) if found for hook in found] if any(map(own.get, HOOKS)) else ()
+    values = *map(own.get, names), *dict.values(parameters), *dict.values(modules), *map(buffers.get, constant)
+    return [*names, *parameters, *modules, *constant, *hooks, *values, *hooks]
 
 
-def _states_of(module: nn.Module) -> Iterable[str]:
+def _states_of(module: nn.Module) -> Container[str]:
     return module.states if isinstance(module, Dynamics) else ()
 
 

@@ -97,8 +97,8 @@ class Run:
         _, self.spec = tree_flatten(tuple(xs))
         try:
             with torch.no_grad():
-                self.program, fixed = program_for(self.probe, xs, self.spec)
-            self.fixed = plain(fixed)
+                ready = program_for(self.probe, xs, self.spec)
+            self.program, self.fixed = ready.program, plain(ready.constants)
         except NotCompilable as reason:
             _say(self.probe, reason)
 

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.states import check_called, check_dt, get_states, held_states, named_dynamics, settle, state_places
-from ..engine.program import Program
-from ..engine.program_cache import program_for
+from ..core.states import check_called, check_dt, get_states, held_states, named_dynamics, settle
+from ..engine.program_cache import Ready, flattened, program_for
 from ..engine.proof import prove
-from ..engine.time_loop import forward_pass, plain
+from ..engine.time_loop import one_step, plain
 from ..loop.start import reset_for
 from ..tools.errors import NotCompilable, warn_once
 from ..torch_private import tree_flatten, tree_map, tree_unflatten
@@ -47,55 +46,57 @@ class Stream:
         check_called(net, "Stream")
         self.net = net
         arguments = example if isinstance(example, tuple) else (example,)
-        x, self.spec = tree_flatten(arguments)
+        x, self.spec = flattened(arguments)
         if not all(module.is_set for _, module in named_dynamics(net)):
             reset_for(net, tree_map(lambda tensor: tensor.unsqueeze(0), arguments))
         states = get_states(net)
-        self.kinds = {f"input {i}": _kind(tensor) for i, tensor in enumerate(x)}
+        self.names = [*(f"input {i}" for i in range(len(x))), *states]
+        self.kinds = [_kind(tensor) for tensor in (*x, *states.values())]
         self.inputs = len(x)
-        self.kinds |= {name: _kind(tensor) for name, tensor in states.items()}
         self.flat = all(isinstance(argument, Tensor) for argument in arguments)
         try:  # compile now, and not at the first input
             with torch.no_grad():
-                self._program([tensor.unsqueeze(0) for tensor in x])
+                self._ready([tensor.unsqueeze(0) for tensor in x])
         except NotCompilable as reason:
             warn_once(f"Stream runs {type(net).__name__} in Python: {reason}")
 
     def __call__(self, *inputs: Any) -> Any:
         """What the network returns for this step."""
-        x, spec = (list(inputs), self.spec) if self.flat else tree_flatten(inputs)
+        x, spec = (inputs, self.spec) if self.flat else tree_flatten(inputs)
         settle(self.net)
-        states = held_states(self.net)
-        self._check(x, spec, states)
+        self._check(x, spec)
         with torch.no_grad():
             xs = [tensor.unsqueeze(0) for tensor in x]
             try:
-                program, constants = self._program(xs)
+                ready = self._ready(xs)
             except NotCompilable as reason:
                 warn_once(f"Stream runs {type(self.net).__name__} in Python: {reason}")
                 return self.net(*inputs)
-            found = forward_pass(program, plain(states.values()), plain(constants), plain(xs))
-        for (place, name), value in zip(state_places(self.net), found.states, strict=True):
-            place[name] = value
-        return tree_unflatten([out[0] for out in found.outs], program.step.output_spec)
+            outs, states = one_step(ready.program, plain(ready.states), plain(ready.constants), plain(xs))
+            ready.hand_over(states)
+            found = [out[0] for out in outs]
+        return found[0] if ready.program.single else tree_unflatten(found, ready.program.step.output_spec)
 
-    def _program(self, xs: list[Tensor]) -> tuple[Program, list[Tensor]]:
+    def _ready(self, xs: list[Tensor]) -> Ready:
         """The program for the network as it is now, compiled and compared with the plain step."""
-        program, constants = program_for(self.net, xs, self.spec)
-        if reason := prove(program, self.net, list(held_states(self.net).values()), xs, self.spec):
-            program.failure = reason
+        ready = program_for(self.net, xs, self.spec)
+        if 1 not in ready.program.proven and (reason := prove(ready.program, self.net, ready.states, xs, self.spec)):
+            ready.program.failure = reason
             raise NotCompilable(reason)
-        return program, constants
+        return ready
 
-    def _check(self, x: Sequence[Tensor], spec: Any, states: dict[str, Tensor]) -> None:
-        names = list(self.kinds)[len(x) :] if len(x) < len(self.kinds) else []
-        now = [states.get(name) for name in names]
-        wanted = self.inputs
-        if len(x) != wanted:
-            raise ValueError(f"Stream: made for {wanted} input{'s' * (wanted != 1)}, got {len(x)}")
-        if spec is not self.spec and spec != self.spec:
+    def _check(self, x: Sequence[Tensor], spec: Any) -> None:
+        states = held_states(self.net)
+        now = [*x, *states.values()]
+        if len(now) == len(self.names) and all([type(tensor) is Tensor for tensor in now]):
+            if [_kind(t) for t in now] == self.kinds and spec is self.spec and not any([t.requires_grad for t in x]):
+                return
+        if len(x) != self.inputs:
+            raise ValueError(f"Stream: made for {self.inputs} input{'s' * (self.inputs != 1)}, got {len(x)}")
+        if spec != self.spec:
             raise ValueError(f"Stream: the inputs are arranged as {spec}, this stream was made for {self.spec}")
-        for (name, kind), tensor in zip(self.kinds.items(), (*x, *now), strict=True):
+        now = [*x, *(states.get(name) for name in self.names[len(x) :])]
+        for name, kind, tensor in zip(self.names, self.kinds, now, strict=True):
             if not isinstance(tensor, Tensor):
                 if tensor is None:
                     raise ValueError(
