@@ -27,6 +27,11 @@ class Buffers(dict[str, Any]):
         super().__init__(values)
         self.states = set(states)
 
+    def __missing__(self, name: str) -> Any:
+        if name in self.states:
+            raise KeyError(f"the state {name} of a layer has been deleted, and it needs all of them; build it again")
+        raise KeyError(name)
+
     def items(self) -> Any:
         if read_by_export():
             return super().items()

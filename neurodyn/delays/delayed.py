@@ -223,10 +223,15 @@ class Delayed(Parametrised):
             super().__setattr__(name, value)
             return
         former = self.delay.detach().clone()
+        place = next((tensors for tensors in (self._parameters, self._buffers) if name in tensors), {})
+        before = place.get(name)
         super().__setattr__(name, value)
         try:
             self.settle()
         except ValueError:
+            if before is not None and self.delay is not before:  # which a parameter has taken the place of
+                self._parameters.pop(name, None)
+                place[name] = before  # type: ignore[index]
             if name == "delay":
                 super().__setattr__(name, former)
             raise

@@ -112,10 +112,7 @@ class CompiledChunk:
         self.launches = _launches(graph)
         self.why_not = ""
         self._recordings: dict[tuple[int, ...], kernel_loop.Recording | None] = {}
-        try:
-            self.call = compiled(fx.GraphModule({}, graph), self.layouts, free.mode, _options(graph))
-        except Exception as error:
-            raise NotCompilable(_explain(error)) from error
+        self.call = compiled_graph(graph, self.layouts, free.mode)
 
     def run(
         self,
@@ -199,6 +196,18 @@ class CompiledChunk:
             recordings = self._recordings = {}
         recordings[sizes] = found
         return found
+
+
+def compiled_graph(graph: fx.Graph, layouts: Sequence[Tensor], mode: Any) -> Any:
+    """A graph compiled by Inductor, called with a list of tensors that lie as the fake `layouts` do.
+
+    Raises:
+        NotCompilable: Inductor fails.
+    """
+    try:
+        return compiled(fx.GraphModule({}, graph), layouts, mode, _options(graph))
+    except Exception as error:
+        raise NotCompilable(_explain(error)) from error
 
 
 def _size(size: Any, known: Mapping[Any, int]) -> int:

@@ -164,7 +164,7 @@ def trace_step(
             inputs += [torch.empty_like(results[i]) for i in differentiable]
         found = traced(joint if differentiable else forward, inputs, decompose=False)
     with free.mode, without_saved_tensor_hooks():
-        graph = _functional(found, inputs, names)
+        graph = functional_graph(found, inputs, names)
     results = _outputs(graph)[: len(_outputs(graph)) - len(signature.sources) * bool(differentiable)]
     if not differentiable:  # all gradients are None
         _set_outputs(graph, [*results, *[None] * len(signature.sources)])
@@ -178,8 +178,15 @@ def trace_step(
     return TracedStep(graph, signature, tuple(outs), spec, differentiable, free)
 
 
-def _functional(first: fx.GraphModule, inputs: list[Tensor], names: Sequence[str]) -> fx.Graph:
-    """A graph in the operators that Inductor compiles, without writes."""
+def functional_graph(first: fx.GraphModule, inputs: list[Tensor], names: Sequence[str]) -> fx.Graph:
+    """A graph in the operators that Inductor compiles, without writes.
+
+    Args:
+        names: of the inputs, for messages.
+
+    Raises:
+        NotCompilable: it draws random numbers, writes to an input, or holds a tensor that is none.
+    """
     for node in first.graph.nodes:
         if getattr(node.target, "namespace", "aten") not in TRUSTED_OPERATORS:
             raise NotCompilable(f"its step calls the operator {node.target}, whose effects cannot be seen")

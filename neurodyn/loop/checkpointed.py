@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
-from ..core.states import constants, get_states, pure, set_states, uninitialized
+from ..core.states import constants, get_states, pure, set_states, settle, uninitialized
 from ..engine.memory import GiveBack
 from ..purity.unchanged import Unchanged
 from ..tools.errors import warn_once
@@ -90,6 +90,7 @@ def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, mode: M
     leaves, spec = tree_flatten(xs)
     blocks = [tree_unflatten(list(part), spec) for part in zip(*(leaf.split(steps) for leaf in leaves), strict=True)]
     net, before = _Row(row, mode.compile), None
+    settle(net)  # what follows from an edited delay is no effect of the first step
     fixed = constants(net)
     if torch.is_grad_enabled() and len(blocks) > 1:
         inputs = {f"input {i}": leaf for i, leaf in enumerate(leaves)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +18,8 @@ from ..core.states import named_dynamics
 from ..engine.program_cache import has_hooks
 from ..ops.spike_products import linear
 from ..purity.overwritten import memory_of
+from ..purity.snapshot import Snapshot
+from ..tools.errors import NotCompilable
 from ..torch_private import has_module_hooks
 
 _ANY = 0
@@ -63,8 +67,8 @@ _CELLS = {
     nn.GRU: "the layer itself on the whole sequence, outside of unroll",
     nn.LSTM: "the layer itself on the whole sequence, outside of unroll",
 }
-#: For each module its stages and its layers, as they were the last time: a program is found sooner for a known layer.
-_known: weakref.WeakKeyDictionary[nn.Module, tuple[list[nn.Module], list[nn.Module]]] = weakref.WeakKeyDictionary()
+#: For each module its parts and its layers, as they were the last time: a program is found sooner for a known layer.
+_known: weakref.WeakKeyDictionary[nn.Module, tuple[list[Any], list[nn.Module]]] = weakref.WeakKeyDictionary()
 
 
 def layers(module: nn.Module) -> list[nn.Module]:
@@ -87,16 +91,26 @@ def layers(module: nn.Module) -> list[nn.Module]:
     if len(row) == 1:
         return row
     before, found = _known.get(module, ([], []))
-    if len(before) != len(row) or any(a is not b for a, b in zip(before, row, strict=True)):
+    parts = [*row, *_parts(row)]
+    if len(before) != len(parts) or not all(map(operator.is_, before, parts)):
         found = _together(module, row)
         if module not in found:  # which would keep it alive
-            _known[module] = row, found
+            _known[module] = parts, found
     return found
+
+
+def _parts(row: list[nn.Module]) -> Iterator[Any]:
+    """The modules in a row, and their tensors that are neither parameters nor states."""
+    for stage in row:
+        for module in stage.modules():
+            yield module
+            yield from module._buffers.values()
+            yield from (value for value in vars(module).values() if isinstance(value, Tensor))
 
 
 def _together(module: nn.Module, row: list[nn.Module]) -> list[nn.Module]:
     stateful = [layer for stage in row for _, layer in named_dynamics(stage)]
-    if len(set(stateful)) < len(stateful) or _share_tensors(row):
+    if len(set(stateful)) < len(stateful) or _share(row):
         return [module]
     found: list[nn.Module] = []
     run: list[nn.Module] = []
@@ -113,12 +127,17 @@ def _together(module: nn.Module, row: list[nn.Module]) -> list[nn.Module]:
     return found
 
 
-def _share_tensors(row: list[nn.Module]) -> bool:
-    """Whether two modules hold the memory of one tensor, no parameter: one may act on the other in a step."""
+def _share(row: list[nn.Module]) -> bool:
+    """Whether two modules reach one layer, or the memory of one tensor, no parameter: one may act on the other."""
     seen: set[int] = set()
     for stage in dict.fromkeys(row):
-        values = (value for m in stage.modules() for value in (*m._buffers.values(), *vars(m).values()))
-        held = {memory_of(v) for v in values if isinstance(v, Tensor) and not isinstance(v, nn.Parameter)} - {0}
+        inside = Snapshot()
+        with contextlib.suppress(NotCompilable):  # there is more than a snapshot takes
+            inside.take("", stage)
+        modules, tensors = [*stage.modules(), *inside.modules()], [*inside.tensors().values()]
+        tensors += [value for m in modules for value in (*m._buffers.values(), *vars(m).values())]
+        held = {memory_of(v) for v in tensors if isinstance(v, Tensor) and not isinstance(v, nn.Parameter)} - {0}
+        held |= {id(m) for m in modules if isinstance(m, Dynamics)}
         if held & seen:
             return True
         seen |= held

@@ -46,6 +46,7 @@ class DRTRL(Learner):
     """
 
     dense = True
+    memory = ("traces",)
 
     def forget(self) -> None:
         self.traces: dict[tuple[Key, Key], Tensor] = {}  # by what is learned, and the state that carries it
@@ -80,7 +81,7 @@ class DRTRL(Learner):
                 total = slope * values if total is None else total.addcmul_(slope, values)
             if total is not None:
                 new[label, row] = total
-        self.traces |= new
+        self.traces = self.traces | new
 
     def pulled(self, label: Key, pulls: dict[Key, Tensor]) -> Tensor | None:
         """The gradient by what the traces of `label` are of: their product with the gradients by states."""
@@ -98,7 +99,7 @@ class DRTRL(Learner):
             if grad is not None and source[0] == "map":
                 add_trained(step.calls[source[1]], grad.flatten(0, -3).sum(0) if grad.dim() > 2 else grad)
             elif grad is not None:
-                parameter = self.own[source[1]][1]
+                parameter = self.own[source[1]].parameter
                 add_grad(parameter, grad.sum_to_size(parameter.shape))
 
 

@@ -37,6 +37,7 @@ class EProp(DRTRL):
     Args:
         net: see `Learner`.
         feedback: as above, or B (out, in) by the name of a map, as from ``net.named_modules()``.
+        compile: see `Learner`.
 
     Raises:
         ValueError: a name that is no linear map, or a B of another shape; a readout with more than one time constant.
@@ -52,12 +53,16 @@ class EProp(DRTRL):
         ...     learner.backward(learner(x).square().mean())
     """
 
+    read = ("feedback",)
+
     def __init__(
         self,
         net: nn.Module,
         feedback: Literal["symmetric", "random", "adaptive"] | Mapping[str, Tensor] = "symmetric",
+        *,
+        compile: bool = True,
     ):
-        super().__init__(net)
+        super().__init__(net, compile=compile)
         names = {name: map for map, name in self.maps.items()}
         if isinstance(feedback, str) and feedback not in ("symmetric", "random", "adaptive"):
             raise ValueError(
@@ -111,9 +116,9 @@ class EProp(DRTRL):
             self.filtered["exit", k] = self._kappa(k, step) * back
         return back
 
-    def backward(self, loss: Tensor) -> None:
+    def pull(self, step: Step) -> None:
         self.filtered: dict[Key, Tensor] = {}  # gradients by the filtered inputs of maps before a readout
-        super().backward(loss)
+        super().pull(step)
 
     def collect(self, step: Step, signals: list[Tensor | None], pulls: dict[Key, Tensor]) -> None:
         super().collect(step, signals, pulls | self.filtered)
@@ -121,14 +126,14 @@ class EProp(DRTRL):
     def _kappa(self, k: int, step: Step) -> Tensor:
         row = self.readouts[k]
         values = step.rows[row][row].detach()
-        low, high = values.aminmax()
-        if low != high:
+        if (kappa := self.one_value(values)) is None:
+            low, high = values.aminmax()
             raise ValueError(
                 f"EProp: the readout state {row[1]} behind {step.calls[k].name} decays by factors from {low:g} to "
                 f"{high:g} a step, and traces can be filtered by one only; give the readout one tau"
             )
         assert step.calls[k].exit is not None
-        return low.expand_as(step.calls[k].exit)  # type: ignore[arg-type]
+        return kappa.expand_as(step.calls[k].exit)  # type: ignore[arg-type]
 
 
 def _readout(k: int, plan: Plan) -> Key | None:

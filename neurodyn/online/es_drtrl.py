@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from .drtrl import DRTRL
@@ -28,6 +29,7 @@ class ESDRTRL(DRTRL):
     Args:
         net: see `Learner`.
         decay: alpha, from 0 to below 1; n steps of memory are alpha = (n - 1) / (n + 1).
+        compile: see `Learner`.
 
     Source: Wang, Dong, Jiang, Xiao, Jiang, Liu, Huan and Wu (2024), A scalable model-agnostic online learning
     framework for spiking neural networks, bioRxiv 2024.09.24.614728.
@@ -42,17 +44,18 @@ class ESDRTRL(DRTRL):
     """
 
     dense = False
+    memory = ("traces", "inputs", "ones")
 
-    def __init__(self, net: nn.Module, decay: float = 0.9):
+    def __init__(self, net: nn.Module, decay: float = 0.9, *, compile: bool = True):
         if not 0 <= decay < 1:
             raise ValueError(f"ESDRTRL: decay must be at least 0 and below 1, got {decay}")
         self.decay = decay
-        super().__init__(net)
+        super().__init__(net, compile=compile)
 
     def forget(self) -> None:
         super().forget()
-        self.steps = 0
         self.inputs: dict[int, Tensor] = {}  # the smoothed input of each call of a map
+        self.ones: dict[str, Tensor] = {}  # and that of an input of 1
 
     def exact(self, k: int) -> bool:
         """Not where there are traces, which hold the current step as well."""
@@ -61,7 +64,7 @@ class ESDRTRL(DRTRL):
 
     def advance(self, step: Step) -> None:
         assert self.plan is not None
-        self.inputs, self.steps = self._smoothed(step), self.steps + 1
+        self.inputs, self.ones = self._smoothed(step)
         for source in self.plan.sources:
             if source[0] == "own":
                 self.follow(source, source, step, None)
@@ -70,17 +73,19 @@ class ESDRTRL(DRTRL):
             if split(step.calls[source[1]].map)[1] is not None:
                 self.follow(("bias", source[1]), source, step, None)
 
-    def _smoothed(self, step: Step) -> dict[int, Tensor]:
-        """The smoothed inputs after the step."""
-        return {k: self.decay * self.inputs.get(k, 0.0) + call.x.detach() for k, call in enumerate(step.calls)}
+    def _smoothed(self, step: Step) -> tuple[dict[int, Tensor], dict[str, Tensor]]:
+        """The smoothed inputs after the step, and that of 1."""
+        inputs = {k: self.decay * self.inputs.get(k, 0.0) + call.x.detach() for k, call in enumerate(step.calls)}
+        return inputs, {"of 1": self.decay * self.ones.get("of 1", torch.zeros((), dtype=torch.float64)) + 1}
 
     def collect(self, step: Step, signals: list[Tensor | None], pulls: dict[Key, Tensor]) -> None:
         assert self.plan is not None
-        smoothed, unbiased = self._smoothed(step), 1 - self.decay ** (self.steps + 1)
+        smoothed, ones = self._smoothed(step)
+        unbiased = (1 - self.decay) * ones["of 1"]
         for source in self.plan.sources:
             past = self.pulled(source, pulls)
             if source[0] == "own":
-                parameter = self.own[source[1]][1]
+                parameter = self.own[source[1]].parameter
                 add_grad(parameter, None if past is None else past.sum_to_size(parameter.shape))
                 continue
             k = source[1]

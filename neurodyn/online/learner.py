@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from ..core.states import check_dt, held_states, named_dynamics, reset_states, set_states
 from .checks import check_within_step
+from .compiled import Compiled, CompiledStep
 from .local import Key, Step, run
 from .maps import add_grad, is_dense, named_maps, split
 from .own import expanded, own_parameters, start_slopes, start_unset
@@ -36,8 +38,12 @@ class Learner:
     The optimizer may step as often as after each time step. A loss acts on what the network returns; to put one on a
     potential or on hidden spikes, return them too. A step without a loss needs no call of `backward`.
 
+    Where the step of `net` is a function of tensors, as for `neurodyn.unroll`, the third step compiles what a step and
+    its backward pass do, and compares it with the plain step; later ones call it. Else an EagerWarning says why not.
+
     Args:
         net: any module that `neurodyn.unroll` takes; its states stay in its buffers.
+        compile: False steps in Python.
 
     Raises:
         ValueError: layers with different dt.
@@ -46,8 +52,10 @@ class Learner:
 
     traced: ClassVar[bool] = True  # whether it has a plan of traces; False for rules that take any network
     dense: ClassVar[bool] = False  # whether it has one trace for each weight
+    memory: ClassVar[tuple[str, ...]] = ()  # the dicts of tensors that a step replaces, as attributes
+    read: ClassVar[tuple[str, ...]] = ()  # those that it reads
 
-    def __init__(self, net: nn.Module):
+    def __init__(self, net: nn.Module, *, compile: bool = True):
         check_dt(net)
         for name, module in net.named_modules():
             if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
@@ -58,7 +66,8 @@ class Learner:
         self.net = net
         self.maps = {module: name or type(module).__name__ for name, module in named_maps(net)}
         self.own = own_parameters(net) if self.traced else {}
-        inside = {id(p) for module in self.maps for p in module.parameters()} | {id(p) for _, p in self.own.values()}
+        inside = {id(p) for module in self.maps for p in module.parameters()}
+        inside |= {id(own.parameter) for own in self.own.values()}
         self.others = {name: p for name, p in net.named_parameters() if p.requires_grad and id(p) not in inside}
         for module, name in self.maps.items():
             if self.dense and not is_dense(module) and split(module)[0]:
@@ -67,7 +76,9 @@ class Learner:
                     "place would be far larger than the layer; nd.online.ESDRTRL, OTTT and SLTT take convolutions"
                 )
         self.plan: Plan | None = None
-        self.step: Step | None = None
+        self.step: Step | CompiledStep | None = None
+        self.compiled = Compiled(self) if compile else None
+        self.differences: list[Tensor] | None = None  # while a step is traced: what has to be zero
         self.checks, self.fresh = 2, False
         self.left: dict[str, Tensor] = {}  # the states after the last step
         self.order: list[nn.Module] | None = None
@@ -89,8 +100,7 @@ class Learner:
     def __call__(self, *inputs: Any) -> Any:
         """One step of the network: what it returns, for `backward`."""
         if self.step is not None:
-            with torch.no_grad():
-                self.advance(self.step)
+            self._remember(self.step.memory)
             self.step = None
         if not self.left:
             self.fresh |= start_unset(self.net, inputs)
@@ -99,9 +109,23 @@ class Learner:
                 f"{type(self).__name__}: states of {type(self.net).__name__} have been set since the last step, and "
                 "the traces are of the old ones; call learner.reset(*batch) to start a sequence, or learner.restart()"
             )
+        step: Step | CompiledStep | None = None
+        if self.compiled is not None and not self.fresh and not self.checks:
+            step = self.compiled.step(inputs)
+        if step is None:
+            step = self.plain_step(held_states(self.net), inputs)
+            self._check_order(step)
+        self.fresh = False
+        set_states(self.net, {name: value.detach() for name, value in step.states.items()})
+        self.left = held_states(self.net)
+        self.step = step
+        return step.y
+
+    def plain_step(self, states: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> Step:
+        """A step with its graph, from these states."""
         with torch.enable_grad():
-            own = {name: expanded(module, p) for name, (module, p) in self.own.items()}
-            y, step = run(self.net, self.maps, held_states(self.net), own, inputs)
+            own = {name: expanded(parameter) for name, parameter in self.own.items()}
+            step = run(self.net, self.maps, states, own, inputs)
             if self.plan is None and self.traced:
                 self.plan = make_plan(self.net, step, self.others, start_slopes(self.net, self.own))
                 self.planned(step, self.plan)
@@ -115,12 +139,17 @@ class Learner:
                 check_within_step(self.net, step)
         if self.fresh and self.traced:
             self.begin(start_slopes(self.net, self.own))
-        self.fresh = False
-        self._check_order(step)
-        set_states(self.net, {name: value.detach() for name, value in step.states.items()})
-        self.left = held_states(self.net)
-        self.step = step
-        return y
+        held = [getattr(self, name) for name in self.memory]
+        with torch.no_grad():
+            self.advance(step)
+        step.memory = [getattr(self, name) for name in self.memory]
+        self._remember(held)
+        return step
+
+    def _remember(self, memory: Sequence[dict[Any, Tensor]]) -> None:
+        """Set the dicts of the rule."""
+        for name, values in zip(self.memory, memory, strict=True):
+            setattr(self, name, values)
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of a loss of the last step to the ``.grad`` of all parameters.
@@ -138,6 +167,13 @@ class Learner:
                 f"{type(self).__name__}.backward: the loss does not depend on what the learner returned in its last "
                 "step; call backward once for each step, with the loss of that step"
             )
+        if isinstance(step, Step):
+            self.pull(step)
+        elif self.compiled is not None:
+            self.compiled.pull(step)
+
+    def pull(self, step: Step) -> None:
+        """Add the gradients by all parameters that follow from those by what `step` has given."""
         for output, value in zip(step.outputs, step.given, strict=True):
             if value.grad is not None:
                 torch.autograd.backward(output, _taken(value), retain_graph=True)
@@ -163,9 +199,17 @@ class Learner:
         pulls = {key: _taken(value) for key, value in step.leaves.items() if value.grad is not None}
         with torch.no_grad():
             self.collect(step, signals, pulls)
-            for name, (_, parameter) in self.own.items():
+            for name, own in self.own.items():
                 if ("own", name) in pulls:
-                    add_grad(parameter, pulls["own", name].sum_to_size(parameter.shape))
+                    add_grad(own.parameter, pulls["own", name].sum_to_size(own.parameter.shape))
+
+    def one_value(self, values: Tensor) -> Tensor | None:
+        """The value that all elements have; None if they differ. Of a traced step, its caller sees whether they do."""
+        low, high = values.aminmax()
+        if self.differences is not None:
+            self.differences.append(high - low)
+            return low
+        return low if low == high else None
 
     def _check_order(self, step: Step) -> None:
         """See that the maps are called as in the first step, since traces are by call."""
@@ -190,7 +234,7 @@ class Learner:
         """Called once, at the first step, when the plan is made."""
 
     def advance(self, step: Step) -> None:
-        """Bring the traces to the time after `step`."""
+        """Bring the traces to the time after `step`; the learner keeps those of before until the next step."""
 
     def exact(self, k: int) -> bool:
         """Whether the gradient within a step of the k-th map's weights counts as it is."""

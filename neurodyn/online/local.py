@@ -11,7 +11,7 @@ What stands on the left are leaves of autograd, so that one backward pass from t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,8 @@ class Step:
         leaves: by key, as above.
         states: the states after the step, with their graph.
         outputs: of the network, with their graph, and `given`, the leaves that the user gets for them.
+        y: what the user gets.
+        memory: the dicts of the rule, after the step.
     """
 
     leaves: dict[Key, Tensor]
@@ -56,12 +58,19 @@ class Step:
     outputs: list[Tensor] = field(default_factory=list)
     given: list[Tensor] = field(default_factory=list)
     rows: dict[Key, dict[Key, Tensor]] = field(default_factory=dict)
+    y: Any = None
+    memory: list[dict[Any, Tensor]] = field(default_factory=list)
+
+    @property
+    def results(self) -> list[Tensor]:
+        """All that the step gives."""
+        return results(self.outputs, self.states, self.memory)
 
 
 def run(
     net: nn.Module, maps: Mapping[nn.Module, str], states: Mapping[str, Tensor], own: Mapping[str, Tensor], inputs: Any
-) -> tuple[Any, Step]:
-    """Run a step of `net`; returns what the user gets, and the step."""
+) -> Step:
+    """Run a step of `net`."""
     leaves: dict[Key, Tensor] = {("own", name): value for name, value in own.items()}
     leaves |= {("state", name): leaf(value) for name, value in states.items()}
     step, entered = Step(leaves), []
@@ -90,7 +99,15 @@ def run(
     step.outputs = [value for value in outputs if isinstance(value, Tensor)]
     step.given = [leaf(value) if value.requires_grad else value for value in step.outputs]
     given = iter(step.given)
-    return tree_unflatten([next(given) if isinstance(v, Tensor) else v for v in outputs], spec), step
+    step.y = tree_unflatten([next(given) if isinstance(v, Tensor) else v for v in outputs], spec)
+    return step
+
+
+def results(
+    outputs: Sequence[Tensor], states: Mapping[str, Tensor], memory: Sequence[Mapping[Any, Tensor]]
+) -> list[Tensor]:
+    """Outputs, states and memory of a rule, in a row."""
+    return [value.detach() for value in (*outputs, *states.values(), *(v for held in memory for v in held.values()))]
 
 
 def leaf(value: Tensor) -> Tensor:

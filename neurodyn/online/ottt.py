@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+import torch
 from torch import Tensor, nn
 
 from ..core.dynamics import Dynamics
@@ -36,6 +35,7 @@ class OTTT(Learner):
         net: see `Learner`.
         decay: $\lambda$ by the name of a linear map, for maps behind which other neurons stand than `IF`, `LIF`,
             `ALIF`, `AdLIF`, `LIFRef` and the readouts; or one number for all.
+        compile: see `Learner`.
 
     Raises:
         ValueError: at the first step, neurons without one leak; name it by `decay`.
@@ -50,9 +50,10 @@ class OTTT(Learner):
     """
 
     traced = False
+    memory = ("inputs", "ones")
 
-    def __init__(self, net: nn.Module, decay: float | dict[str, float] | None = None):
-        super().__init__(net)
+    def __init__(self, net: nn.Module, decay: float | dict[str, float] | None = None, *, compile: bool = True):
+        super().__init__(net, compile=compile)
         given = decay if isinstance(decay, dict) else dict.fromkeys(self.maps.values(), decay)
         for name, value in given.items():
             if name not in self.maps.values():
@@ -63,33 +64,34 @@ class OTTT(Learner):
         self.behind: dict[int, list[str]] | None = None
 
     def forget(self) -> None:
-        self.inputs: dict[int, tuple[Tensor, float]] = {}
+        self.inputs: dict[int, Tensor] = {}
+        self.ones: dict[int, Tensor] = {}
 
     def exact(self, k: int) -> bool:
         return False
 
-    def _traced(self, step: Step) -> dict[int, tuple[Tensor, float]]:
-        """The traces of inputs after the step, and that of the 1 of the bias."""
+    def _traced(self, step: Step) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """The traces of inputs after the step, and those of the 1 of the bias."""
         if self.behind is None:
             self.behind = _behind(step)
-        found = {}
+        inputs, ones = {}, {}
         for k, call in enumerate(step.calls):
             decay = self._decay(call.name, self.behind[k])
-            x, one = self.inputs.get(k, (0.0, 0.0))
-            found[k] = decay * x + call.x.detach(), decay * one + 1
-        return found
+            inputs[k] = decay * self.inputs.get(k, 0.0) + call.x.detach()
+            ones[k] = decay * self.ones.get(k, call.x.new_zeros(())) + 1
+        return inputs, ones
 
     def advance(self, step: Step) -> None:
-        self.inputs = self._traced(step)
+        self.inputs, self.ones = self._traced(step)
 
     def collect(self, step: Step, signals: list[Tensor | None], pulls: dict[Key, Tensor]) -> None:
-        traced = self._traced(step)
+        inputs, ones = self._traced(step)
         for k, (call, signal) in enumerate(zip(step.calls, signals, strict=True)):
             if signal is not None:
-                add_weight_grads_at(call.map, traced[k][0], signal)
-                add_bias_grad(call.map, signal * traced[k][1])
+                add_weight_grads_at(call.map, inputs[k], signal)
+                add_bias_grad(call.map, signal * ones[k])
 
-    def _decay(self, map: str, behind: list[str]) -> float:
+    def _decay(self, map: str, behind: list[str]) -> float | Tensor:
         """The leak of what the map feeds."""
         if map in self.decay:
             return self.decay[map]
@@ -102,9 +104,9 @@ class OTTT(Learner):
         assert isinstance(module, Dynamics)
         reason = "OTTT is for leaky neurons with one time constant"
         if len(modules) == 1 and isinstance(module, (Leaky, LeakySpike, LeakyIntegrator)):
+            if (tau := self.one_value(module.tau.detach())) is not None:
+                return torch.exp(-module.dt / tau)
             low, high = module.tau.detach().aminmax()
-            if low == high:
-                return math.exp(-module.dt / low.item())
             reason = f"its tau differs from neuron to neuron, from {low:g} to {high:g} ms"
         what = " and ".join(module._label() for module in modules)  # type: ignore[operator]
         raise ValueError(

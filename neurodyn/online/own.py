@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,31 +12,43 @@ from ..core.states import hold_states, named_dynamics
 from .local import Key
 
 
-def own_parameters(net: nn.Module) -> dict[str, tuple[Dynamics, nn.Parameter]]:
+class Own(NamedTuple):
+    """A trained parameter of a neuron or synapse, by the name that the module has for it."""
+
+    module: Dynamics
+    name: str
+
+    @property
+    def parameter(self) -> Tensor:
+        """What the module has now."""
+        return self.module._parameters[self.name]  # type: ignore[return-value]
+
+
+def own_parameters(net: nn.Module) -> dict[str, Own]:
     """Trained parameters that a neuron or synapse has by itself, one value for each neuron or for all."""
-    found: dict[str, tuple[Dynamics, nn.Parameter]] = {}
+    found: dict[str, Own] = {}
     for path, module in named_dynamics(net):
         for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad or any(parameter is other for _, other in found.values()):
+            if not parameter.requires_grad or any(parameter is own.parameter for own in found.values()):
                 continue
             full = f"{path}.{name}" if path else name
             fits = zip(parameter.shape[::-1], module.size[::-1], strict=False)
             if name.removeprefix("raw_") in module.params and all(n in (1, m) for n, m in fits):
-                found[full] = module, parameter
+                found[full] = Own(module, name)
     return found
 
 
-def start_slopes(net: nn.Module, own: dict[str, tuple[Dynamics, nn.Parameter]]) -> dict[tuple[Key, Key], Tensor]:
+def start_slopes(net: nn.Module, own: dict[str, Own]) -> dict[tuple[Key, Key], Tensor]:
     """The derivatives of initial states by parameters, by the keys of both: 1 for a learned initial state."""
     found: dict[tuple[Key, Key], Tensor] = {}
     for path, module in named_dynamics(net):
-        for full, (owner, parameter) in own.items():
-            name = full.rpartition(".")[2]
+        for full, (owner, name) in own.items():
             if owner is not module:
                 continue
+            parameter = owner._parameters[name]
             for state, field in module.states.items():
                 with torch.enable_grad():
-                    leaf = expanded(module, parameter)
+                    leaf = expanded(Own(module, name))
                     module._parameters[name] = leaf  # type: ignore[assignment]
                     try:
                         value = getattr(module, field.initializer)
@@ -49,10 +61,10 @@ def start_slopes(net: nn.Module, own: dict[str, tuple[Dynamics, nn.Parameter]]) 
     return found
 
 
-def expanded(module: Dynamics, parameter: Tensor) -> Tensor:
+def expanded(own: Own) -> Tensor:
     """One value of a parameter for each sample and neuron, so that each has a derivative of its own."""
-    shape = (*module.batch, *module.size)
-    return parameter.detach().expand(shape).clone().requires_grad_()
+    shape = (*own.module.batch, *own.module.size)
+    return own.parameter.detach().expand(shape).clone().requires_grad_()
 
 
 def start_unset(net: nn.Module, inputs: Any) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..core.dynamics import Dynamics
 from ..core.states import constants, named_modules
-from .snapshot import REMEMBERED, from_trusted_module, is_constant, is_extended, is_full
+from .snapshot import REMEMBERED, exact, from_trusted_module, is_constant, is_extended, is_full
 
 _SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written", REMEMBERED}
 _SMALL = 2**12  # bytes of an array
@@ -67,9 +67,9 @@ class _Look:
             if not isinstance(value, enum.Enum):
                 raise Unique
         if isinstance(value, float):
-            return float, value.hex()
+            return type(value), value.hex()
         if is_constant(value) or isinstance(value, (torch.dtype, torch.device, torch.Size, enum.Enum)):
-            return (type(value), value) if type(value).__hash__ is not None else (type(value), repr(value))
+            return type(value), repr(value) if type(value).__hash__ is None else value, exact(value)
         if isinstance(value, type) and from_trusted_module(value):
             return _Class(value) if issubclass(value, nn.Module) else value
         if isinstance(value, types.BuiltinFunctionType) and isinstance(value.__self__, (types.ModuleType, type)):

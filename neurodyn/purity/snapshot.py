@@ -65,6 +65,7 @@ _NAMES = (
 )
 _LEAVES = (*_CONSTANTS, *_TENSORS, *_CALLED, *_NAMES)
 _MISSING = object()
+_CLASS = "__class__"  # under which that of a module or object is noted
 _TRUSTED = tuple(f"{name}." for name in ("torch", __name__.partition(".")[0], "numpy", "builtins", "pint"))
 
 
@@ -189,6 +190,11 @@ class Snapshot:
         """The tensors that were found and are neither parameters nor registered, by their labels."""
         return {part.label: part.owner for part in self.parts.values() if isinstance(part.owner, Tensor)}
 
+    def modules(self) -> list[nn.Module]:
+        """The modules that were found inside."""
+        owners = [part.owner() for part in self.parts.values() if isinstance(part.owner, weakref.ref)]
+        return [owner for owner in owners if isinstance(owner, nn.Module)]
+
     def add(self, other: Snapshot) -> None:
         """Include what `other` holds."""
         self.parts = other.parts | self.parts
@@ -216,24 +222,13 @@ class _LookedAt:
     def __init__(self, parts: Sequence[_Part]):
         self.labels, self.reads = [part.label for part in parts], [part.read for part in parts]
         self.held = [part.held for part in parts]
-        self.lengths = [*map(len, self.held)]
-        # Where a value may equal another object. Of all others == asks for the identity, and lists ask it quickly.
-        self.exact = [
-            (part, i, value)
-            for part, held in enumerate(self.held)
-            for i, value in enumerate(held)
-            if type(value).__eq__ is not object.__eq__ and type(value) is not str
-        ]
+        self.lengths, self.flat = [*map(len, self.held)], [*itertools.chain.from_iterable(self.held)]
 
     def change(self) -> str | None:
         """The label of the first part that is not as it was."""
         now = [read() for read in self.reads]
-        same = [*map(len, now)] == self.lengths and all([now[part][i] is value for part, i, value in self.exact])
-        try:
-            if same and now == self.held:
-                return None
-        except Exception:  # of an == that gives no truth value
-            pass
+        if [*map(len, now)] == self.lengths and all(map(operator.is_, itertools.chain.from_iterable(now), self.flat)):
+            return None
         return next((label for label, *two in zip(self.labels, now, self.held, strict=True) if _differ(*two)), None)
 
 
@@ -246,7 +241,12 @@ def _equal(a: Any, b: Any) -> bool:
         return True
     if type(a) is tuple and type(b) is tuple:  # such as a size, which is made anew
         return not _differ(list(a), list(b))
-    return type(a) is type(b) and is_constant(a) and bool(a == b or (a != a and b != b))
+    return type(a) is type(b) and is_constant(a) and bool(a == b or (a != a and b != b)) and exact(a) == exact(b)
+
+
+def exact(value: Any) -> Any:
+    """What tells constants apart that are equal, such as 0.0 and -0.0, or ranges of different ends."""
+    return repr(value) if isinstance(value, (float, complex, np.generic, range, slice)) else None
 
 
 class _Kind(NamedTuple):
@@ -278,14 +278,19 @@ def _of_module(module: weakref.ref[nn.Module]) -> list[Any]:
 
 
 def _module(module: nn.Module) -> list[Any]:
-    """The attributes of a module, with its parameters, modules, and buffers but for states, and its hooks."""
+    """The attributes of a module, with its parameters, modules, buffers but for states, hooks, and class."""
     own = vars(module)
     parameters, modules, buffers = own["_parameters"], own["_modules"], own["_buffers"]
     names = [*itertools.filterfalse(_SKIPPED.__contains__, own)]
     constant = [*itertools.filterfalse(_states_of(module).__contains__, buffers)]
     hooks = [hook for found in map(own.get, HOOKS) if found for hook in found] if any(map(own.get, HOOKS)) else ()
     values = *map(own.get, names), *dict.values(parameters), *dict.values(modules), *map(buffers.get, constant)
-    return [*names, *parameters, *modules, *constant, *hooks, *values, *hooks]
+    return [*names, *parameters, *modules, *constant, *hooks, _CLASS, *values, *hooks, type(module)]
+
+
+def _set_class_of(value: Any, cls: type) -> None:
+    if type(value) is not cls:
+        object.__setattr__(value, _CLASS, cls)
 
 
 def _states_of(module: nn.Module) -> Container[str]:
@@ -297,6 +302,7 @@ def _set_module(reference: weakref.ref[nn.Module], held: list[Any]) -> None:
         return
     n = len(held) // 2
     before, own = dict(zip(held[:n], held[n:], strict=True)), vars(module)
+    _set_class_of(module, before.pop(_CLASS))
     places = own["_parameters"], own["_modules"], own["_buffers"]
     states = _states_of(module)
     for place in (own, *places):
@@ -330,6 +336,12 @@ def _attributes(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name, _MISSING) for name in slots} | found if slots else found
 
 
+def _object(value: Any) -> list[Any]:
+    """The attributes of an object, and its class."""
+    found = _attributes(value)
+    return [*found, _CLASS, *found.values(), type(value)]
+
+
 def _slots(cls: type) -> Iterable[str]:
     slots = vars(cls).get("__slots__", ())
     names = (slots,) if isinstance(slots, str) else slots
@@ -346,6 +358,7 @@ _slots_of: weakref.WeakKeyDictionary[type, list[str]] = weakref.WeakKeyDictionar
 def _set_attributes(value: Any, held: list[Any]) -> None:
     n = len(held) // 2
     before = dict(zip(held[:n], held[n:], strict=True))
+    _set_class_of(value, before.pop(_CLASS))
     for name in list(_attributes(value)):
         if before.get(name, _MISSING) is _MISSING:
             _past_its_class(object.__delattr__, delattr, value, name)
@@ -502,7 +515,7 @@ _KINDS: list[tuple[Any, _Kind]] = [
     (type, _Kind(lambda cls: _items(vars(cls)), _set_class, _inside_class)),
 ]
 _OBJECT = _Kind(
-    lambda value: _items(_attributes(value)),
+    _object,
     _set_attributes,
     lambda value: _of_attributes(_attributes(value), type(value)),
 )

@@ -79,6 +79,10 @@ class Unchanged:
         return self.objects.change()
 
 
+#: Values that get weights of their own when they are summed.
+_WIDTH = 1024
+
+
 def take_globals(objects: Snapshot) -> None:
     """Note what the functions found so far read by the names of global variables, and what is found in this way."""
     seen: set[types.FunctionType] = set()
@@ -110,10 +114,18 @@ def _is_users(thing: object) -> bool:
 
 
 def _sum(tensor: Tensor) -> str:
-    """Tells, all but surely, whether a value has changed; as text, in which NaN is equal to itself."""
-    if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_complex():
+    """Tells, all but surely, whether values, or their order, have changed; as text, in which NaN is equal to itself."""
+    if tensor.layout is not torch.strided or tensor.is_meta:
         return ""
-    return str(tensor.detach().sum(dtype=torch.float64).item())
+    values = tensor.detach()
+    values = (torch.view_as_real(values) if values.is_complex() else values).reshape(-1)
+    values = values if values.is_floating_point() else values.double()
+    n = values.numel() // _WIDTH
+    weights = torch.arange(1, _WIDTH + 1, dtype=values.dtype, device=values.device).mul_(1 / _WIDTH).cos_()
+    rows = torch.mv(values[: n * _WIDTH].view(n, _WIDTH), weights).double()
+    rest = values[n * _WIDTH :].double()
+    total = rows @ torch.arange(1, n + 1, dtype=torch.float64, device=rows.device).cos_()
+    return str((total + rest @ weights[: len(rest)].double()).item())
 
 
 def _version(tensor: Tensor) -> tuple[int, int]:

@@ -212,6 +212,8 @@ class Watching:
         self.nested.update(part for part in code.co_consts if isinstance(part, types.CodeType))
         for instruction in dis.get_instructions(code):
             name = instruction.argval
+            if instruction.opname in _LOADS and name not in frame.f_globals:  # of Python, until somebody defines it
+                self.reads.take_name(f"the global variable {name}", frame.f_globals, name)
             if instruction.opname in _STORES:
                 self._stop(frame, f"assigns the global variable {name}")
             elif instruction.opname in ("LOAD_ATTR", "STORE_ATTR") and name == "data":
@@ -275,6 +277,8 @@ def operators_unseen() -> contextlib.AbstractContextManager[Any]:
 def _unseen(operator: Any, classes: Any, args: Any, kwargs: Any) -> Iterator[None]:
     if not all(map(is_fake, written_by(operator, args, kwargs))):
         raise NotCompilable("its step writes in place to a tensor that is neither a parameter nor a buffer")
+    if str(operator) == "aten._local_scalar_dense.default" and not is_fake(args[0]):
+        raise NotCompilable("its step reads a number from a tensor, which may have another value at the next call")
     profile = sys.getprofile()
     if getattr(operator, "namespace", "") not in TRUSTED_OPERATORS or not all(map(from_trusted_module, classes)):
         profile = None  # the user's own code may run, which has to be seen

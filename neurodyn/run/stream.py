@@ -14,7 +14,7 @@ from ..engine.proof import prove
 from ..engine.time_loop import one_step, plain
 from ..loop.start import reset_for
 from ..tools.errors import NotCompilable, warn_once
-from ..torch_private import tree_flatten, tree_map, tree_unflatten
+from ..torch_private import inside_transform, tree_flatten, tree_map, tree_unflatten
 
 
 class Stream:
@@ -31,7 +31,9 @@ class Stream:
         example: an input of one step, or a tuple of them for several arguments: their shapes, dtypes and device.
 
     Raises:
-        ValueError: at a call, when an input or a state differs from the example in shape, dtype, device or structure.
+        TypeError: an example, or an input, that is no tensor.
+        ValueError: a network that cannot be tried; at a call, when an input or a state differs from the example in
+            shape, dtype, device or structure.
         RuntimeError: at a call, when an input requires gradients; use the network itself, or `unroll`.
 
     Example:
@@ -47,8 +49,17 @@ class Stream:
         self.net = net
         arguments = example if isinstance(example, tuple) else (example,)
         x, self.spec = flattened(arguments)
+        if not x or not all(isinstance(tensor, Tensor) for tensor in x):
+            wanted = "a tensor, the input of one step, or a tuple of them for several arguments"
+            raise TypeError(f"Stream: the example is {example!r}, wanted {wanted}")
         if not all(module.is_set for _, module in named_dynamics(net)):
-            reset_for(net, tree_map(lambda tensor: tensor.unsqueeze(0), arguments))
+            try:
+                reset_for(net, tree_map(lambda tensor: tensor.unsqueeze(0), arguments))
+            except NotCompilable as reason:
+                raise ValueError(
+                    f"Stream: the batch of its layers is found by a step that is tried, and cannot be: {reason}; call "
+                    "nd.reset_states(net, *batch) before"
+                ) from None
         states = get_states(net)
         self.names = [*(f"input {i}" for i in range(len(x))), *states]
         self.kinds = [_kind(tensor) for tensor in (*x, *states.values())]
@@ -62,6 +73,8 @@ class Stream:
 
     def __call__(self, *inputs: Any) -> Any:
         """What the network returns for this step."""
+        if inside_transform():  # whose tensors have no memory of their own
+            return self.net(*inputs)
         x, spec = (inputs, self.spec) if self.flat else tree_flatten(inputs)
         settle(self.net)
         self._check(x, spec)
@@ -98,7 +111,7 @@ class Stream:
         now = [*x, *(states.get(name) for name in self.names[len(x) :])]
         for name, kind, tensor in zip(self.names, self.kinds, now, strict=True):
             if not isinstance(tensor, Tensor):
-                if tensor is None:
+                if tensor is None and name in self.names[len(x) :]:
                     raise ValueError(
                         f"Stream: {name} has no value; call nd.reset_states(net, *batch), or make another nd.Stream if "
                         "a delay has become shorter"
