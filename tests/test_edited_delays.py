@@ -158,3 +158,12 @@ def test_the_bound_of_a_learned_delay_is_set_and_the_delay_stays():
     torch.testing.assert_close(layer.delay.detach(), torch.tensor(2.0), rtol=1e-12, atol=0.0)
     with pytest.raises(ValueError, match="max_delay is the bound of a learned delay; build it with learn='delay'"):
         nd.Delay(3, delay=2 * u.ms).max_delay = 3 * u.ms
+
+
+def test_a_refused_parameter_leaves_the_delay_and_the_parameter_as_they_were():
+    delay, parameter = nd.Delay(3, 4 * u.ms), nn.Parameter(torch.tensor(1.5))
+    with pytest.raises(ValueError, match=r"1\.5 ms is no multiple of dt=1 ms"):
+        delay.delay = parameter
+    assert parameter.item() == 1.5
+    assert delay.delay.item() == 4
+    assert not list(delay.parameters())

@@ -178,3 +178,47 @@ def test_a_transposed_parameter_is_replaced():
         net[0].weight = nn.Parameter(torch.full((64, 64), float(i)).t())
         nd.reset_states(net)
         assert step(x)[0] == 64 * i
+
+
+def test_what_is_no_tensor_is_told():
+    for example in ([1.0, 2.0], 3.0, None, ()):
+        with pytest.raises(TypeError, match=r"Stream: the example is .*, wanted a tensor, the input of one step"):
+            nd.Stream(nd.LIF(2), example)
+    step = nd.Stream(nd.LIF(2), torch.zeros(2))
+    with pytest.raises(TypeError, match="Stream: input 0 is a NoneType, wanted a tensor"):
+        step(None)
+
+
+def test_a_network_whose_step_cannot_be_tried():
+    class Prints(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.neuron = nd.LIF(2)
+
+        def forward(self, x):
+            print(end="")
+            return self.neuron(x)
+
+    net = Prints()
+    with pytest.raises(ValueError, match=r"calls print, .* call nd\.reset_states\(net, \*batch\) before"):
+        nd.Stream(net, torch.zeros(2))
+    nd.reset_states(net)
+    with pytest.warns(nd.EagerWarning, match="calls print"):
+        nd.Stream(net, torch.zeros(2))
+
+
+def test_inside_vmap_the_network_runs():
+    net = nn.Sequential(nn.Linear(3, 3), nd.LIF(3))
+    nd.reset_states(net)
+    step, x = nd.Stream(net, torch.ones(3)), torch.rand(4, 3)
+    found = torch.func.vmap(step)(x)
+    nd.reset_states(net)
+    assert found.equal(torch.func.vmap(net)(x))
+
+
+def test_a_state_that_was_deleted_is_named():
+    net = nd.LIF(3)
+    nd.reset_states(net)
+    del net.V
+    with pytest.raises(KeyError, match="the state V of a layer has been deleted"):
+        net(torch.ones(3))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.func import functional_call
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from ..core.current import SynapticOutput
 from ..core.dynamics import Dynamics, UnsetState, exporting
@@ -63,23 +64,55 @@ def first_step(net: nn.Module, xs: tuple[Any, ...]) -> Any:
     raised: list[Exception] = []
     before, generators = _reachable(net), generator_states()
     tensors = (*tree_leaves(x), *net.buffers(), *before.tensors().values())
-    for way in _ways(net, x):
-        overwritten = Overwritten()
+    overwritten = Overwritten()
+
+    def note() -> None:
         overwritten.note(tensor for tensor in tensors if not is_lazy(tensor))
+
+    def put_back() -> None:
+        before.restore()
+        overwritten.undo()
+        restore_generators(generators)
+        note()  # for the next way
+
+    note()
+    for k, way in enumerate(_ways(net, x)):
+        if uninitialized(net) and (error := _fails(net, x, k, put_back)):
+            raised.append(error)
+            continue
         way()
         try:
             y = net(*x)
         except (*_UNSET, ValueError, RuntimeError) as error:  # half a step, which must leave nothing behind
             raised.append(error)
-            before.restore()
-            overwritten.undo()
-            restore_generators(generators)
+            put_back()
         else:
             batches = _set_batches(net)
             _reset(net, batches, unless_set=True)  # those that this step has not called
             remember(net, xs, batches)
             return y
     raise _telling(raised)
+
+
+def _fails(net: nn.Module, x: tuple[Any, ...], k: int, put_back: Callable[[], None]) -> Exception | None:
+    """What the first step raises in a copy of `net` that is started in the k-th way.
+
+    In `net` half a step would make the parameters of some lazy layers, which cannot be undone.
+    """
+    lazy = [buffer for buffer in net.buffers() if is_lazy(buffer)]
+    try:  # torch copies lazy parameters, and no lazy buffers
+        made = {id(b): UninitializedBuffer(device=b.device, dtype=b.dtype) for b in lazy}  # type: ignore[call-arg]
+        other = copy.deepcopy(net, made)  # type: ignore[arg-type]
+    except Exception:  # of something inside that cannot be copied
+        return None
+    list(_ways(other, x))[k]()
+    try:
+        other(*x)
+    except (*_UNSET, ValueError, RuntimeError) as error:
+        return error
+    finally:
+        put_back()
+    return None
 
 
 def _reset(net: nn.Module, batches: Batches, unless_set: bool = False) -> None:
@@ -159,8 +192,7 @@ def _ways(net: nn.Module, x: tuple[Any, ...]) -> Iterator[Any]:
         functools.partial(reset, rank)
         for rank in dict.fromkeys([max(0, len(shape) - 1), *ranks, *range(len(shape) - 2, -1, -1)])
     ]
-    # Half a step would make the parameters of lazy layers, which cannot be put back: first what rarely ends in one.
-    yield from (*resets, unset) if uninitialized(net) else (unset, *resets)
+    yield from (unset, *resets)
 
 
 def _tried(net: nn.Module, xs: tuple[Any, ...]) -> Batches:

@@ -341,6 +341,8 @@ def _is_pure(function: Any) -> bool:
         )
         return module.partition(".")[0] in _PURE and not module.startswith("numpy.random")
     kind = owner if isinstance(owner, type) else type(owner)
+    if issubclass(kind, torch.autograd.Function) and function.__name__ == "apply":
+        return True  # whose forward is a function in Python, which is watched
     return isinstance(owner, _CONTAINERS) or kind.__module__.partition(".")[0] in _PURE
 
 

@@ -242,6 +242,7 @@ def compiled(kinds, launchers=1):
     kernel = StaticallyLaunchedCudaKernel.__new__(StaticallyLaunchedCudaKernel)
     kernel.__dict__ |= {"function": 1234, "num_warps": 4, "shared": 16, "arg_tys": kinds, "module": None}
     kernel.has_global_scratch, kernel.has_profile_scratch = True, False
+    kernel.device_agnostic = False  # asked by torch 2.14
     scope = {"runner": kernel.run}
     code = "def launcher(a, b, n, XBLOCK, stream):\n    runner(-(n // -128), 1, 1, stream, a, b, n)"
     exec(code, scope)

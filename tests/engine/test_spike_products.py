@@ -109,6 +109,7 @@ def test_products_do_not_depend_on_strides_or_threads():
         torch.set_num_threads(threads)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # of opcheck itself, in torch 2.14
 @pytest.mark.parametrize("density", [0.1, 1.0])
 def test_the_operators_are_sound_and_differentiable_twice(density):
     x = rows_of(density, 12, 150).requires_grad_()

@@ -409,3 +409,17 @@ def test_an_attribute_is_no_global_variable_of_its_name(unsaid):
     STEPS[0] += 1
     loss.backward()
     assert net.first.weight.grad.abs().sum() > 0
+
+
+def test_weights_in_another_order_are_seen():
+    net, xs = nn.Sequential(nn.Linear(3, 4), nd.LIF(4)), 3 * torch.randn(7, 3)
+    ys = nd.unroll(net, xs.requires_grad_(), compile=False, checkpoint=2)
+    net[0].weight.data.copy_(net[0].weight.data.flip(0).clone())
+    with pytest.raises(RuntimeError, match=r"0\.weight has changed"):
+        ys.sum().backward()
+
+
+def test_an_edited_delay_is_no_change_by_a_step():
+    net, xs = nn.Sequential(nn.Linear(3, 3), nd.Delay(3, 3 * u.ms), nd.LIF(3)), torch.randn(7, 3)
+    net[1].delay.fill_(4.0)
+    nd.unroll(net, xs, checkpoint=2, compile=False).sum().backward()  # without a warning

@@ -242,3 +242,68 @@ def test_layers_that_share_a_tensor_run_step_by_step(as_buffer, as_view):
         found.append([ys, tensor.clone()])
     assert_same(found[1], found[0])
     assert_same(found[2], found[0])
+
+
+class Writes(nn.Module):
+    def __init__(self, memory):
+        super().__init__()
+        self.neuron, self.memory = nd.LIF(1), memory
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.memory["count"].add_(1.0)
+        return self.neuron(x)
+
+
+class Shows(Writes):
+    def forward(self, x):
+        return self.neuron(x) + self.memory["count"]
+
+
+class SeesPeer(nn.Module):
+    def __init__(self, peer):
+        super().__init__()
+        self.peers, self.neuron = [peer], nd.LIF(1)  # a list, so that it is no part of this module
+
+    def forward(self, x):
+        return self.neuron(x) + self.peers[0].V
+
+
+def sharing(kind):
+    if kind == "dict":
+        memory = {"count": torch.zeros(1)}
+        return nn.Sequential(Writes(memory), Shows(memory))
+    first = nd.LIF(1)
+    return nn.Sequential(first, SeesPeer(first))
+
+
+@pytest.mark.graphs
+@pytest.mark.parametrize("kind", ["dict", "peer"])
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
+def test_layers_that_act_on_each_other_through_what_they_hold(kind, compile):
+    xs, net = torch.full((4, 1), 1.5), sharing(kind)
+    nd.reset_states(net)
+    wanted = torch.stack([net(x) for x in xs])
+    assert nd.unroll(sharing(kind), xs, compile=compile).equal(wanted)
+
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.neuron = nd.LIF(1, tau=3 * nd.units.ms)
+
+    def forward(self, x):
+        return self.neuron(x) + self.neuron.V
+
+
+@pytest.mark.graphs
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
+def test_layers_that_share_neurons_from_a_later_call_on(compile):
+    net, xs = nn.Sequential(nd.LIF(1), Own()), torch.full((4, 1), 1.5)
+    nd.unroll(net, xs, compile=compile)
+    net[1].neuron = net[0]
+    nd.reset_states(net)
+    wanted = torch.stack([net(x) for x in xs])
+    assert nd.unroll(net, xs, compile=compile).equal(wanted)

@@ -415,3 +415,32 @@ def test_half_a_step_leaves_batch_norm_dropout_and_earlier_graphs_as_they_were(l
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+class Flattens(nn.Module):
+    """Takes inputs of more dimensions than its neurons have."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.neuron, self.last = nn.LazyLinear(5), nd.LIF(5), nn.LazyLinear(5)
+
+    def forward(self, x):
+        return self.last(self.neuron(self.first(x.flatten(1))))
+
+
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
+def test_lazy_layers_are_made_by_no_half_step(compile):
+    xs, found = torch.ones(4, 2, 1, 5), []
+    for own in (True, False):
+        torch.manual_seed(0)
+        net = Flattens()
+        if own:
+            nd.reset_states(net, 2)
+            ys = torch.stack([net(x) for x in xs])
+        else:
+            ys = nd.unroll(net, xs, compile=compile)
+        found.append([ys, *net.parameters(), torch.rand(1)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    assert not net.first.weight.equal(net.last.weight)
