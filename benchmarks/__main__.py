@@ -23,6 +23,7 @@ NAMES = (
     "coba",
     "microcircuit",
     "plastic",
+    "online",
     "cuda",
 )
 #: Takes an hour, and is measured only if it is named.
