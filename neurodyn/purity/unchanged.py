@@ -122,7 +122,8 @@ def _sum(tensor: Tensor) -> str:
     values = values if values.is_floating_point() else values.double()
     n = values.numel() // _WIDTH
     weights = torch.arange(1, _WIDTH + 1, dtype=values.dtype, device=values.device).mul_(1 / _WIDTH).cos_()
-    rows = torch.mv(values[: n * _WIDTH].view(n, _WIDTH), weights).double()
+    with torch.autocast(values.device.type, enabled=False):
+        rows = torch.mv(values[: n * _WIDTH].view(n, _WIDTH), weights).double()
     rest = values[n * _WIDTH :].double()
     total = rows @ torch.arange(1, n + 1, dtype=torch.float64, device=rows.device).cos_()
     return str((total + rest @ weights[: len(rest)].double()).item())

@@ -423,3 +423,11 @@ def test_an_edited_delay_is_no_change_by_a_step():
     net, xs = nn.Sequential(nn.Linear(3, 3), nd.Delay(3, 3 * u.ms), nd.LIF(3)), torch.randn(7, 3)
     net[1].delay.fill_(4.0)
     nd.unroll(net, xs, checkpoint=2, compile=False).sum().backward()  # without a warning
+
+
+def test_autocast_in_the_forward_pass_alone_is_no_change():
+    net, xs = nn.Sequential(nn.Linear(64, 64), nd.LIF(64)).float(), torch.randn(5, 2, 64, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = nd.unroll(net, xs, compile=False, checkpoint=2).sum()
+    loss.backward()
+    assert net[0].weight.grad.abs().sum() > 0
