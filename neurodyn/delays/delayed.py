@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .. import units as u
 from ..core.fields import Domain, Param, Parametrised, between, check, nonnegative, param, positive, show
 from ..core.loading import broadcasts, precision
+from ..tools.versions import version_of
 from ..torch_private import inside_transform, is_fake
 
 Interpolation = Literal["none", "linear", "gaussian"]
@@ -183,7 +184,7 @@ class Delayed(Parametrised):
     def _mark(self) -> None:
         source = self._source()
         some = source.numel() <= _COMPARED and source.is_cpu and type(source) in (Tensor, nn.Parameter)
-        self.seen = source, _version(source), source.data_ptr(), self.dt, source.detach().clone() if some else None
+        self.seen = source, version_of(source), source.data_ptr(), self.dt, source.detach().clone() if some else None
 
     def _is_settled(self) -> bool:
         source, seen = self._source(), getattr(self, "seen", None)
@@ -193,7 +194,7 @@ class Delayed(Parametrised):
             return False
         if seen[4] is not None:  # also of .data, which nothing else tells of
             return source.is_cpu and source.dtype == seen[4].dtype and torch.equal(source.detach(), seen[4])
-        return seen[0] is source and seen[1] == _version(source) and seen[2] == source.data_ptr()
+        return seen[0] is source and seen[1] == version_of(source) and seen[2] == source.data_ptr()
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """Another dtype or device is no change of the delays, even if they are rounded now."""
@@ -383,7 +384,3 @@ def narrow_delays(net: nn.Module, factor: float, least: Any = None) -> None:
             else float(check(least, u.registry.ms, (), "narrow_delays: least", None, torch.float64))
         )
         module.sigma.copy_(torch.minimum(module.sigma, (module.sigma * factor).clamp(min=narrowest)))
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version

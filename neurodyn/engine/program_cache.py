@@ -331,10 +331,11 @@ def _traced(
     except (NotCompilable, Missing) as reason:
         return Found(str(reason), watching.reads if watching else Snapshot())
     except Exception as error:
-        return Found(_explain(error), watching.reads if watching else Snapshot())
+        return Found(why_untraceable(error), watching.reads if watching else Snapshot())
 
 
-def _explain(error: Exception) -> str:
+def why_untraceable(error: Exception) -> str:
+    """What a trace has raised, as a reason."""
     text = str(error)
     if "FakeTensor" in text and "allow_non_fake_inputs" in text:
         return "it uses a tensor that is neither a parameter nor a buffer; register it with register_buffer"

@@ -161,15 +161,22 @@ def _different(a: Mapping[str, Tensor], b: Mapping[str, Tensor], scale: float = 
     """For each result where two runs differ by more than rounding."""
     found = {}
     for name, value in b.items():
-        other = a[name]
-        if other.shape != value.shape or other.dtype != value.dtype:
-            found[name] = torch.ones_like(value, dtype=torch.bool)
-            continue
-        if not value.dtype.is_floating_point:
-            found[name] = other != value
-            continue
-        tolerance = scale * (_TOLERANCE.get(value.dtype, _COARSE) if _precision(value.dtype) < 1e-5 else _COARSE)
-        finite = value[value.isfinite()]
-        size = float(finite.abs().max()) if finite.numel() else 0.0
-        found[name] = ~torch.isclose(other, value, rtol=tolerance, atol=tolerance * size + 1e-30, equal_nan=True)
+        tolerance = _TOLERANCE.get(value.dtype, _COARSE)
+        if value.dtype.is_floating_point and _precision(value.dtype) >= 1e-5:
+            tolerance = _COARSE
+        found[name] = differing(a[name], value, scale * tolerance)
     return found
+
+
+def differing(found: Tensor, wanted: Tensor, tolerance: float) -> Tensor:
+    """Where two tensors differ by more than `tolerance`, of the value itself and of the largest one; NaN equals NaN.
+
+    Everywhere if shape or dtype differ. What is no floating-point number has to be equal.
+    """
+    if found.shape != wanted.shape or found.dtype != wanted.dtype:
+        return torch.ones_like(wanted, dtype=torch.bool)
+    if not wanted.dtype.is_floating_point:
+        return found != wanted
+    finite = wanted[wanted.isfinite()]
+    size = float(finite.abs().max()) if finite.numel() else 0.0
+    return ~torch.isclose(found, wanted, rtol=tolerance, atol=tolerance * size + 1e-30, equal_nan=True)

@@ -104,8 +104,13 @@ def _parts(row: list[nn.Module]) -> Iterator[Any]:
     for stage in row:
         for module in stage.modules():
             yield module
-            yield from module._buffers.values()
-            yield from (value for value in vars(module).values() if isinstance(value, Tensor))
+            yield from _tensors(module)
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    """The tensors of a module itself that are neither parameters nor states."""
+    values = *module._buffers.values(), *vars(module).values()
+    return [value for value in values if isinstance(value, Tensor) and not isinstance(value, nn.Parameter)]
 
 
 def _together(module: nn.Module, row: list[nn.Module]) -> list[nn.Module]:
@@ -134,9 +139,9 @@ def _share(row: list[nn.Module]) -> bool:
         inside = Snapshot()
         with contextlib.suppress(NotCompilable):  # there is more than a snapshot takes
             inside.take("", stage)
-        modules, tensors = [*stage.modules(), *inside.modules()], [*inside.tensors().values()]
-        tensors += [value for m in modules for value in (*m._buffers.values(), *vars(m).values())]
-        held = {memory_of(v) for v in tensors if isinstance(v, Tensor) and not isinstance(v, nn.Parameter)} - {0}
+        modules = [*stage.modules(), *inside.modules()]
+        tensors = *inside.tensors().values(), *(value for module in modules for value in _tensors(module))
+        held = {memory_of(value) for value in tensors} - {0}
         held |= {id(m) for m in modules if isinstance(m, Dynamics)}
         if held & seen:
             return True

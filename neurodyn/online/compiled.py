@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..core.states import held_states
 from ..engine.program_cache import flattened, program_for
+from ..engine.proof import differing
 from ..tools.errors import NotCompilable, warn_once
+from ..tools.versions import version_of
 from ..torch_private import Missing, tree_unflatten
 from .functions import Backward, Forward, backward_function, forward_function, read_by
 from .local import Step, leaf, results
@@ -75,8 +76,8 @@ class Compiled:
         self.found: dict[Hashable, _Functions | None] = {}
         self.last: Hashable = None
 
-    def step(self, inputs: tuple[Any, ...]) -> Step | CompiledStep | None:
-        """A step of the learner; None if it has to be made in Python."""
+    def step(self, before: dict[str, Tensor], inputs: tuple[Any, ...]) -> Step | CompiledStep | None:
+        """A step of the learner from the states `before`; None if it has to be made in Python."""
         learner, (x, spec) = self.learner, flattened(inputs)
         if not x or any([not isinstance(value, Tensor) or value.requires_grad for value in x]):
             return None
@@ -86,7 +87,7 @@ class Compiled:
         try:
             with torch.no_grad():
                 ready = program_for(learner.net, [value.unsqueeze(0) for value in x], spec)
-            tensors = [*ready.constants, *ready.states, *read_by(learner), *x]
+            tensors = [*ready.constants, *before.values(), *read_by(learner), *x]
             layouts = tuple([(t.shape, t.dtype, t.device, t.requires_grad) for t in tensors])
             key = ready.program, spec, layouts, tuple([tuple(getattr(learner, name)) for name in learner.memory])
             if key not in self.found and key == self.last:
@@ -99,23 +100,25 @@ class Compiled:
             return None
         self.last = key
         functions = self.found.get(key)
-        return None if functions is None else self._run(functions, tensors, inputs)
+        return None if functions is None else self._run(functions, tensors, before, inputs)
 
-    def _run(self, functions: _Functions, tensors: list[Tensor], inputs: tuple[Any, ...]) -> Step | CompiledStep | None:
-        before, forward = held_states(self.learner.net), functions.forward
+    def _run(
+        self, functions: _Functions, tensors: list[Tensor], before: dict[str, Tensor], inputs: tuple[Any, ...]
+    ) -> Step | CompiledStep | None:
+        forward = functions.forward
         found = iter(forward.function(tensors))
         given = [leaf(next(found)) if attached else next(found) for attached in forward.attached]
         states = {name: next(found) for name in before}
         memory = [{name: next(found) for name in names} for names in forward.memory]
         if any([bool(difference) for difference in found]):
             return None  # and the plain step says what is not as the rule needs it
-        y, versions = tree_unflatten(given, forward.spec), [_version(tensor) for tensor in tensors]
+        y, versions = tree_unflatten(given, forward.spec), [version_of(tensor) for tensor in tensors]
         step = CompiledStep(y, given, states, memory, inputs, before, tensors, versions)
         return step if functions.proven else self._compared(functions, step)
 
     def pull(self, step: CompiledStep) -> None:
         """Add the gradients of a step from those of its outputs."""
-        if [_version(tensor) for tensor in step.tensors] != step.versions:
+        if [version_of(tensor) for tensor in step.tensors] != step.versions:
             raise RuntimeError(
                 f"{type(self.learner).__name__}.backward: a parameter, input or state that the step has read has been "
                 "changed in place since; call backward before optimizer.step()"
@@ -180,24 +183,12 @@ class Compiled:
         )
 
 
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
-
-
 def _close(found: Sequence[Tensor | None], wanted: Sequence[Tensor | None]) -> bool:
     """Whether two lists hold the same numbers, up to rounding."""
     for a, b in zip(found, wanted, strict=True):
         if a is None or b is None:
             if a is not b:
                 return False
-        elif a.shape != b.shape or a.dtype != b.dtype:
+        elif bool(differing(a, b, _TOLERANCE.get(b.dtype, _COARSE)).any()):
             return False
-        elif not b.dtype.is_floating_point:
-            if not torch.equal(a, b):
-                return False
-        else:
-            tolerance = _TOLERANCE.get(b.dtype, _COARSE)
-            size = float(b.detach().abs().nan_to_num(0.0, 0.0, 0.0).max()) if b.numel() else 0.0
-            if not torch.allclose(a, b, rtol=tolerance, atol=tolerance * size + 1e-30, equal_nan=True):
-                return False
     return True

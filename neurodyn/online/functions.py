@@ -14,6 +14,7 @@ from ..core.states import constants, held_states
 from ..engine.compiled_chunk import COMPILING, compiled_graph
 from ..engine.graph_passes import inputs_of
 from ..engine.kernel_loop import limited_threads
+from ..engine.program_cache import why_untraceable
 from ..engine.threads import Work
 from ..engine.time_loop import plain
 from ..engine.tracing import Layout, functional_graph
@@ -170,8 +171,7 @@ def _function(
     except (NotCompilable, Missing):
         raise
     except Exception as error:
-        first_line = (str(error).strip().splitlines() or [""])[0]
-        raise NotCompilable(f"its step cannot be traced ({type(error).__name__}: {first_line})") from error
+        raise NotCompilable(why_untraceable(error)) from error
 
     def run(given: Sequence[Tensor]) -> Sequence[Tensor]:
         with limited_threads(threads), below_autograd(), torch.no_grad():

@@ -104,16 +104,17 @@ class Learner:
             self.step = None
         if not self.left:
             self.fresh |= start_unset(self.net, inputs)
-        elif any(value is not self.left.get(name) for name, value in held_states(self.net).items()):
+        before = held_states(self.net)
+        if self.left and any(value is not self.left.get(name) for name, value in before.items()):
             raise RuntimeError(
                 f"{type(self).__name__}: states of {type(self.net).__name__} have been set since the last step, and "
                 "the traces are of the old ones; call learner.reset(*batch) to start a sequence, or learner.restart()"
             )
         step: Step | CompiledStep | None = None
         if self.compiled is not None and not self.fresh and not self.checks:
-            step = self.compiled.step(inputs)
+            step = self.compiled.step(before, inputs)
         if step is None:
-            step = self.plain_step(held_states(self.net), inputs)
+            step = self.plain_step(before, inputs)
             self._check_order(step)
         self.fresh = False
         set_states(self.net, {name: value.detach() for name, value in step.states.items()})

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..tools.versions import version_of
+
 #: Matrices on CUDA that have been looked at: a look waits for the GPU.
 _known: OrderedDict[tuple[int, ...], None] = OrderedDict()
 _KEPT = 1024
@@ -82,16 +84,12 @@ def check(name: str, args: Sequence[Any], once: bool = False) -> None:
     if not once:
         check_matrix(indptr, indices, n_out, op)
         return
-    key = (*(f(tensor) for tensor in (indptr, indices) for f in (Tensor.data_ptr, _version, len)), n_out)
+    key = (*(f(tensor) for tensor in (indptr, indices) for f in (Tensor.data_ptr, version_of, len)), n_out)
     if key not in _known and not torch.cuda.is_current_stream_capturing():
         check_matrix(indptr, indices, n_out, op)
         _known[key] = None
         if len(_known) > _KEPT:
             _known.popitem(last=False)
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
 
 
 def check_matrix(indptr: Tensor, indices: Tensor, n_out: int, label: str) -> None:

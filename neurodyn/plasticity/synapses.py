@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..connections import AllToAll, MaskedLinear, OneToOne, Sparse
 from ..ops.add_pairs import Matrix, prepare
+from ..tools.versions import version_of
 
 Kind = Literal["dense", "diagonal", "pairs"]
 
@@ -141,7 +142,7 @@ class Synapses(nn.Module):
 
 def _version(connection: Any) -> tuple[int, ...]:
     """Of the synapses, which torch counts up when it writes to them."""
-    return tuple([0 if t.is_inference() else t._version for t in (connection.indptr, connection.indices)])
+    return tuple([version_of(t) for t in (connection.indptr, connection.indices)])
 
 
 def mean_over_batch(values: Tensor, size: tuple[int, ...]) -> Tensor:

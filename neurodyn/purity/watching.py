@@ -212,7 +212,7 @@ class Watching:
         self.nested.update(part for part in code.co_consts if isinstance(part, types.CodeType))
         for instruction in dis.get_instructions(code):
             name = instruction.argval
-            if instruction.opname in _LOADS and name not in frame.f_globals:  # of Python, until somebody defines it
+            if instruction.opname in _LOADS:  # also of Python itself, until somebody defines one of that name
                 self.reads.take_name(f"the global variable {name}", frame.f_globals, name)
             if instruction.opname in _STORES:
                 self._stop(frame, f"assigns the global variable {name}")
@@ -221,7 +221,6 @@ class Watching:
             elif instruction.opname == "IMPORT_NAME" and not _is_trusted_module(name):
                 self._stop(frame, f"imports {name or 'a module'}; import it at the top of the file")
             elif instruction.opname in _LOADS and name in frame.f_globals:
-                self.reads.take_name(f"the global variable {name}", frame.f_globals, name)
                 loaded = name, frame.f_globals[name]
             elif instruction.opname in _ATTRIBUTES and loaded is not None and isinstance(loaded[1], types.ModuleType):
                 module = loaded[1]
