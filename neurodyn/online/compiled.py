@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..engine.program_cache import flattened, program_for
 from ..engine.proof import differing
+from ..purity.unchanged import mark_of
 from ..tools.errors import NotCompilable, warn_once
-from ..tools.versions import version_of
 from ..torch_private import Missing, tree_unflatten
 from .functions import Backward, Forward, backward_function, forward_function, read_by
 from .local import Step, leaf, results
@@ -37,7 +37,7 @@ class CompiledStep:
         states: after the step.
         memory: the dicts of the rule, after the step.
         inputs, before: of the step, and the states before it.
-        tensors: what the step has read, with their versions; its backward pass reads them again.
+        tensors: what the step has read, with their marks of `mark_of`; its backward pass reads them again.
     """
 
     y: Any
@@ -47,7 +47,7 @@ class CompiledStep:
     inputs: tuple[Any, ...]
     before: dict[str, Tensor]
     tensors: list[Tensor]
-    versions: list[int]
+    marks: list[tuple[int, int]]
 
     @property
     def results(self) -> list[Tensor]:
@@ -112,16 +112,16 @@ class Compiled:
         memory = [{name: next(found) for name in names} for names in forward.memory]
         if any([bool(difference) for difference in found]):
             return None  # and the plain step says what is not as the rule needs it
-        y, versions = tree_unflatten(given, forward.spec), [version_of(tensor) for tensor in tensors]
-        step = CompiledStep(y, given, states, memory, inputs, before, tensors, versions)
+        y, marks = tree_unflatten(given, forward.spec), [mark_of(tensor) for tensor in tensors]
+        step = CompiledStep(y, given, states, memory, inputs, before, tensors, marks)
         return step if functions.proven else self._compared(functions, step)
 
     def pull(self, step: CompiledStep) -> None:
         """Add the gradients of a step from those of its outputs."""
-        if [version_of(tensor) for tensor in step.tensors] != step.versions:
+        if [mark_of(tensor) for tensor in step.tensors] != step.marks:
             raise RuntimeError(
-                f"{type(self.learner).__name__}.backward: a parameter, input or state that the step has read has been "
-                "changed in place since; call backward before optimizer.step()"
+                f"{type(self.learner).__name__}.backward: a parameter, input or state that the step has read has other "
+                "data, or was changed in place since; call backward before optimizer.step()"
             )
         functions, asked = self.found[self.last], tuple([value.grad is not None for value in step.given])
         grads = [value.grad for value in step.given if value.grad is not None]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..tools.errors import NotCompilable
 from ..tools.generators import generator_states
+from ..tools.versions import version_of
 from .overwritten import memory_of
 from .snapshot import HOOKS, Snapshot, is_libraries
 
@@ -43,7 +44,7 @@ class Unchanged:
             self.unknown = f"something that cannot be told ({reason})"
         tensors = self.objects.tensors() | tensors
         self.tensors = {name: tensor for name, tensor in tensors.items() if not tensor.is_inference()}
-        self.versions = [_version(tensor) for tensor in self.tensors.values()]
+        self.versions = [mark_of(tensor) for tensor in self.tensors.values()]
         self.sums, self.summed = [_sum(tensor) for tensor in self.tensors.values()], False
         if self.objects.hidden:
             self.unknown = f"something that cannot be told ({self.objects.hidden[0]} cannot be looked into)"
@@ -69,7 +70,7 @@ class Unchanged:
     def change(self) -> str | None:
         """What the steps read and is not as it was, for people; None if nothing."""
         for (name, tensor), version in zip(self.tensors.items(), self.versions, strict=True):
-            if _version(tensor) != version:
+            if mark_of(tensor) != version:
                 return name
         if not self.summed:  # what goes through .data leaves the version as it is; once, as it takes a pass over all
             self.summed = True
@@ -129,6 +130,6 @@ def _sum(tensor: Tensor) -> str:
     return str((total + rest @ weights[: len(rest)].double()).item())
 
 
-def _version(tensor: Tensor) -> tuple[int, int]:
-    """Is another one after a change in place, or of ``.data``."""
-    return tensor._version, memory_of(tensor)
+def mark_of(tensor: Tensor) -> tuple[int, int]:
+    """Is another one after a change in place, or after ``.data`` has been assigned."""
+    return version_of(tensor), memory_of(tensor)

@@ -180,6 +180,16 @@ def test_an_optimizer_that_steps_before_backward_is_refused():
         learner.backward(square(y))
 
 
+def test_data_that_is_assigned_before_backward_is_refused():
+    learner = DRTRL(layer())
+    for _ in range(5):
+        learner.backward(square(learner(torch.rand(4, 3))))
+    y = learner(torch.rand(4, 3))
+    learner.net[0].weight.data = torch.rand(5, 3)
+    with pytest.raises(RuntimeError, match=r"DRTRL\.backward: .* has other data"):
+        learner.backward(square(y))
+
+
 @pytest.mark.parametrize("part", ["forward", "backward"])
 def test_a_wrong_function_is_found(part, monkeypatch, unsaid):
     name = f"{part}_function"
