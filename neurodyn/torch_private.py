@@ -24,6 +24,8 @@ from torch import Tensor, fx
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree  # has no public name yet, and torch.export's documentation refers to it
 
+from .tools.errors import NotCompilable
+
 tree_flatten, tree_unflatten, tree_leaves, tree_map = (
     pytree.tree_flatten,
     pytree.tree_unflatten,
@@ -70,7 +72,7 @@ NAMES = {
 _COMPILING = tuple(NAMES)[tuple(NAMES).index("FakeTensor") : tuple(NAMES).index("cpp_compiler")]
 
 
-class Missing(RuntimeError):
+class Missing(NotCompilable):
     """This torch lacks a private name that is needed."""
 
 
@@ -135,6 +137,11 @@ def stands_for_many(grads: Sequence[Tensor]) -> bool:
 def has_hooks(tensor: Tensor) -> bool:
     """Whether hooks wait for the gradient of a tensor (True if this torch cannot tell)."""
     return bool(getattr(tensor, "_backward_hooks", True))
+
+
+def has_gradient_hooks(leaf: Tensor) -> bool:
+    """Whether hooks wait for the gradient of a leaf, or for its sum in ``.grad`` (True if this torch cannot tell)."""
+    return has_hooks(leaf) or bool(getattr(leaf, "_post_accumulate_grad_hooks", True))
 
 
 def has_saved_tensor_hooks() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 import subprocess
@@ -17,6 +18,7 @@ from torch import nn
 import neurodyn as nd
 from neurodyn import torch_private
 from neurodyn.loop import start
+from neurodyn.purity.watching import is_watching
 
 PACKAGE = Path(nd.__file__).parent
 _PRIVATE = re.compile(r"\btorch\._(?!_)|\b_(inductor|dynamo|functorch|subclasses|higher_order_ops|guards)\b")
@@ -50,7 +52,19 @@ def test_all_names_are_there() -> None:
     assert torch_private.missing() == []
 
 
+class Cell(nn.Module):
+    """A module of one's own, whose first step is tried to find the batch of its layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.neuron = nn.Linear(5, 5), nd.LIF(5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.neuron(self.weight(x))
+
+
 NETS = {
+    "of one's own": Cell,
     "LIF": lambda: nd.LIF(5, learn=("tau", "V_th")),
     "recurrent": lambda: nd.Recurrent(nd.LIF(5, learn="tau"), nn.Linear(5, 5)),
 }
@@ -75,6 +89,8 @@ def test_without_one_of_them_the_numbers_are_right(lost: str, make, caplog: pyte
         assert_same(outcome(net, xs, checkpoint=3), found)
     assert_same(found, outcome(net, xs, compile=False))
     reasons = [str(each.message) for each in told if issubclass(each.category, nd.EagerWarning)]
+    assert gc.isenabled()
+    assert not is_watching()
     if lost in _NEEDED:
         assert any(f"has no {torch_private.NAMES[lost].replace(':', '.')}" in reason for reason in reasons)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from ..tools.errors import NotCompilable
 from .dynamics import Dynamics, UnsetState, exported_as_pure
 
 #: Where a module holds a tensor: in which dict, and under which name.
@@ -78,6 +80,16 @@ def check_called(net: nn.Module, caller: str) -> None:
     """
     if lazy := uninitialized(net):
         raise ValueError(f"{caller}: {lazy} gets its parameters in its first call; call the network once before")
+
+
+def check_initialized(net: nn.Module) -> None:
+    """Refuse to compile a module whose first call makes parameters: what is traced would make them.
+
+    Raises:
+        NotCompilable: with the name of the module inside that does so.
+    """
+    if lazy := uninitialized(net):
+        raise NotCompilable(f"its first call makes the parameters of {lazy}; later ones are compiled")
 
 
 def held_states(net: nn.Module) -> dict[str, Tensor]:
@@ -202,10 +214,18 @@ def pure(net: nn.Module, tensors: Mapping[str, Tensor], *inputs: Any) -> tuple[A
 
     `net` itself is left as it was.
     """
-    swapped = dict(tensors)
-    if torch.compiler.is_exporting():
-        with exported_as_pure():
+    swapped, held = dict(tensors), [(place, name, place[name]) for place, name in map(partial(_slot, net), tensors)]
+    try:
+        with exported_as_pure() if torch.compiler.is_exporting() else contextlib.nullcontext():
             output = functional_call(net, swapped, inputs)
-    else:
-        output = functional_call(net, swapped, inputs)
+    finally:  # functional_call does not where a module has two names
+        for place, name, value in held:
+            place[name] = value
     return output, {key: swapped[key] for key, _, _ in places(net) if key in swapped}
+
+
+def _slot(net: nn.Module, qualified: str) -> Slot:
+    """Where a parameter or buffer lies."""
+    path, _, name = qualified.rpartition(".")
+    module = net.get_submodule(path)
+    return (module._parameters if name in module._parameters else module._buffers), name

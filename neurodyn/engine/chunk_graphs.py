@@ -1,62 +1,23 @@
 """The graph of a chunk: several time steps in a row, forward or backward, put together from copies of one traced step.
 
 A chunk returns nothing. It reads some of its arguments and writes its results to others, so that a sequence needs no
-memory besides its own tensors, and a chunk can be called by addresses alone. `FORWARD` and `BACKWARD` are the one
-declaration of these arguments: their order, and where the i-th chunk of a sequence finds each of them.
+memory besides its own tensors, and a chunk can be called by addresses alone. places.py declares these arguments.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, fx
 
 from .graph_passes import add, add_before_summing, inputs_of, merge_equal, must_stay
+from .places import BACKWARD, FORWARD, Place
 from .product_passes import PRODUCTS, speed_up_products
 from .tracing import Layout, TracedStep
 from .weight_passes import change_in_place
 
 aten = torch.ops.aten
-
-
-class Place(enum.Enum):
-    """Where the i-th chunk finds an argument."""
-
-    WHOLE = enum.auto()  #: the same tensor for every chunk
-    STEPS = enum.auto()  #: the steps of the chunk, in one tensor with time in front
-    EACH_STEP = enum.auto()  #: the same, with an argument for each step
-    BEFORE = enum.auto()  #: a row for what lies before the chunk ...
-    AFTER = enum.auto()  #: ... and the next one for what comes out of it
-    GIVEN = enum.auto()  #: for what goes from call to call and is not kept, two rows take turns: one is read ...
-    HANDED_ON = enum.auto()  #: ... and the other one written
-
-
-P = Place
-#: The arguments of a forward chunk. It writes those of `_WRITTEN`.
-FORWARD = {
-    "states": P.BEFORE,
-    "constants": P.WHOLE,
-    "xs": P.STEPS,
-    "new_states": P.AFTER,
-    "outs": P.EACH_STEP,
-    "products": P.EACH_STEP,
-    "values": P.WHOLE,
-}
-#: The arguments of a backward chunk, which computes the steps again from the states before them.
-BACKWARD = {
-    "states": P.BEFORE,
-    "constants": P.WHOLE,
-    "xs": P.STEPS,
-    "products": P.EACH_STEP,
-    "grad_new_states": P.GIVEN,
-    "grad_outs": P.STEPS,
-    "grad_states": P.HANDED_ON,
-    "grad_xs": P.EACH_STEP,
-    "sums": P.WHOLE,
-    "values": P.WHOLE,
-}
 
 
 class ChunkGraph:
@@ -80,7 +41,7 @@ class ChunkGraph:
         sizes = step.free.sizes
         with step.free.mode:
             for group, place in declaration.items():
-                lead, times = ((steps,), 1) if place is P.STEPS else ((), steps if place is P.EACH_STEP else 1)
+                lead, times = ((steps,), 1) if place is Place.STEPS else ((), steps if place is Place.EACH_STEP else 1)
                 tensors = [layout.empty(sizes, *lead) for _ in range(times) for layout in layouts.get(group, ())]
                 self.groups[group] = [self._input(f"{group}_{i}", tensor) for i, tensor in enumerate(tensors)]
         self.sizes = [self._size(size) for size in sizes]
@@ -179,7 +140,7 @@ class StepParts:
         for _ in range(T):  # backward
             found = _computed_from(self.step.graph, outs | carried).keys() | independent
             of_step = [node is not None and node in found for node in self.pulled]
-            # Of the states the gradient of the first step counts, of the others that of any.
+            # Of initial states only the first step's gradient counts, of other sources that of any step.
             reached = [*of_step[:last], *(a or b for a, b in zip(reached[last:], of_step[last:], strict=True))]
             read = [n + i for i, is_read in zip(floating, of_step, strict=False) if is_read]
             following = {grads[i] for i in read if i in grads}
@@ -263,7 +224,7 @@ def backward_graph(parts: StepParts, steps: int, products: Sequence[Layout]) -> 
         for i in range(len(totals)):
             grad = next(pulled)
             total = totals[i]
-            totals[i] = grad if total is None or grad is None else _sum(chunk, total, grad)
+            totals[i] = grad if total is None else _sum(chunk, total, grad)  # type: ignore[arg-type]
         of_xs = [
             next(pulled) or _zeros(chunk, signature.xs[i], x)
             for i, x in zip(signature.wanted, chunk.each("grad_xs", k), strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -15,8 +15,9 @@ from ..purity.overwritten import memory_of
 from ..tools.errors import NotCompilable, log_once
 from ..torch_private import below_autograd, compiled
 from . import kernel_loop
-from .chunk_graphs import ChunkGraph, Place
+from .chunk_graphs import ChunkGraph
 from .graph_passes import inputs_of, take_out
+from .places import Place, Stretch
 from .product_passes import is_called
 from .threads import Work
 
@@ -29,25 +30,7 @@ _RECORDED = 64  # shapes for which the kernels of one chunk are remembered
 Tensors = Mapping[str, Sequence[Tensor]]
 
 
-class Stretch(NamedTuple):
-    """Chunks of one length in a row, a part of a sequence.
-
-    Attributes:
-        step: the first step of chunk 0.
-        row: the row of the history before chunk 0.
-        chunks: which chunks, in the order of the calls.
-        turn: of the two rows that take turns, the one that the first call reads.
-        steps: how many a chunk has.
-    """
-
-    step: int
-    row: int
-    chunks: range
-    turn: int = 0
-    steps: int = 0
-
-
-class OnceACall:
+class ConstantValues:
     """What depends on the constants alone.
 
     Args:
@@ -83,12 +66,11 @@ class CompiledChunk:
 
     Args:
         chunk: its graph, which this changes.
-        names: of the module, for messages.
 
     Attributes:
         rings: the states that may come out in the memory in which they go in.
         launches: about how many kernels it launches on a GPU; 0 if it may wait for the CPU, or calls other operators.
-        why_not: why its kernels are called from Python, if they are.
+        why_not: why its kernels were called from Python in the last run, if they were.
 
     Raises:
         NotCompilable: Inductor fails.
@@ -99,19 +81,17 @@ class CompiledChunk:
         self.steps, self.groups = chunk.steps, {k: len(v) for k, v in chunk.groups.items()}
         graph, free = chunk.graph, chunk.step.free
         self.device = chunk.step.signature.inputs[-1].device
-        on_cpu = all(node.meta["val"].device.type == "cpu" for node in graph.nodes if node.op == "placeholder")
+        on_cpu = all(node.meta["val"].device.type == "cpu" for node in inputs_of(graph))
         constants = chunk.groups["constants"]
         before = take_out(graph, constants, on_cpu)
-        self.before = None if before is None else OnceACall(before)
-        inputs = [node for node in graph.nodes if node.op == "placeholder"]
-        values = len(inputs) - sum(self.groups.values())
-        self.groups["values"] = values
-        self.layouts = [node.meta["val"] for node in inputs]
+        self.constant_values = None if before is None else ConstantValues(before)
+        self.layouts = [node.meta["val"] for node in inputs_of(graph)]
+        self.groups["values"] = len(self.layouts) - sum(self.groups.values())
         self.symbols = free.symbols
         self.work = Work(graph, free.symbols)
         self.launches = _launches(graph)
         self.why_not = ""
-        self._recordings: dict[tuple[int, ...], kernel_loop.Recording | None] = {}
+        self._recordings: dict[tuple[int, ...], kernel_loop.Recording | str] = {}
         self.call = compiled_graph(graph, self.layouts, free.mode)
 
     def run(
@@ -135,7 +115,12 @@ class CompiledChunk:
         """
         recording = self._recorded(sizes)
         done = None if progress is None else lambda n: progress.update(n * self.steps)
-        if recording is None or not self._replayed(recording, tensors, stretch, places, done):
+        if isinstance(recording, str):
+            self.why_not = recording
+        else:
+            replayed = self._replayed(recording, tensors, stretch, places, done)
+            self.why_not = "" if replayed else "a kernel cannot be launched for tensors at these addresses"
+        if self.why_not:
             self._called(tensors, stretch, sizes, places, done)
         return (stretch.turn + len(stretch.chunks)) % 2
 
@@ -154,7 +139,7 @@ class CompiledChunk:
             columns, first = [], 0
             for group, place in places.items():
                 if self.groups[group]:
-                    columns += _columns(place, tensors[group], first, stretch, self.steps)
+                    columns += _columns(place, tensors[group], first, stretch)
                     first += len(tensors[group])
             route = recording.route(columns, first)
             if len(recording.routes) >= _RECORDED:
@@ -171,27 +156,26 @@ class CompiledChunk:
                 arguments: list[Tensor] = []
                 for group, place in places.items():
                     if self.groups[group]:
-                        arguments += _arguments(place, tensors[group], stretch, i, (stretch.turn + k) % 2, self.steps)
+                        arguments += _arguments(place, tensors[group], stretch, i, (stretch.turn + k) % 2)
                 self.call(arguments)
                 if done is not None:
                     done(1)
 
-    def _recorded(self, sizes: tuple[int, ...]) -> kernel_loop.Recording | None:
-        """The kernels for these sizes; None if they are called from Python. Two threads may both record them."""
+    def _recorded(self, sizes: tuple[int, ...]) -> kernel_loop.Recording | str:
+        """The kernels for these sizes, or why they are called from Python. Two threads may both record them."""
         recordings = self._recordings
         if sizes in recordings:
             return recordings[sizes]
         known = dict(zip(self.symbols, sizes, strict=True))
         layouts = [([_size(n, known) for n in x.shape], x.dtype, x.device) for x in self.layouts]
-        found = None
         try:
             scattered = [i for i, x in enumerate(self.layouts) if not x.is_contiguous()]
             found = kernel_loop.record(self.call, layouts, self.work.threads(sizes), scattered)
-        except kernel_loop.NotYet:
-            return None
+        except kernel_loop.NotYet as reason:
+            return str(reason)
         except Exception as reason:  # whatever torch keeps to itself is not as it was
-            self.why_not = str(reason) or type(reason).__name__
-            log_once(f"chunks of {self.steps} steps are called from Python: {self.why_not}")
+            found = str(reason) or type(reason).__name__
+            log_once(f"chunks of {self.steps} steps are called from Python: {found}")
         if len(recordings) >= _RECORDED:  # a new table, as another thread may read this one
             recordings = self._recordings = {}
         recordings[sizes] = found
@@ -214,48 +198,28 @@ def _size(size: Any, known: Mapping[Any, int]) -> int:
     return size if isinstance(size, int) else known[size.node.expr]
 
 
-def _columns(
-    place: Place, tensors: Sequence[Tensor], base: int, stretch: Stretch, steps: int
-) -> list[kernel_loop.Column]:
-    """How the arguments of a group move, whose tensors start with number `base`."""
-    Column, numbered = kernel_loop.Column, [(base + j, tensor) for j, tensor in enumerate(tensors)]
+def _columns(place: Place, tensors: Sequence[Tensor], base: int, stretch: Stretch) -> list[kernel_loop.Column]:
+    """How the arguments of a group move, whose tensors start with number `base`: for the loop in C++."""
     if place is Place.WHOLE:
-        return [Column(j) for j, _ in numbered]
-    rows = [
-        (j, tensor.nbytes // tensor.shape[0]) for j, tensor in numbered
-    ]  # the stride of a single row may be anything
-    if place is Place.STEPS:
-        return [Column(j, stretch.step * row, steps * row) for j, row in rows]
-    if place is Place.EACH_STEP:
-        return [Column(j, (stretch.step + k) * row, steps * row) for k in range(steps) for j, row in rows]
-    if place is Place.BEFORE:
-        return [Column(j, stretch.row * row, row) for j, row in rows]
-    if place is Place.AFTER:
-        return [Column(j, (stretch.row + 1) * row, row) for j, row in rows]
-    turns = [(j, row if len(tensor) > 1 else 0) for (j, row), tensor in zip(rows, tensors, strict=True)]  # 0: a ring
-    if place is Place.GIVEN:
-        return [Column(j, 0, row, True) for j, row in turns]
-    return [Column(j, row, -row, True) for j, row in turns]
+        return [kernel_loop.Column(base + j) for j in range(len(tensors))]
+    first, step, in_turn = stretch.rows(place)
+    # Not by its stride: that of a single row may be anything.
+    sizes = [0 if in_turn and len(tensor) == 1 else tensor.nbytes // len(tensor) for tensor in tensors]
+    return [
+        kernel_loop.Column(base + j, row * size, step * size, in_turn) for row in first for j, size in enumerate(sizes)
+    ]
 
 
-def _arguments(
-    place: Place, tensors: Sequence[Tensor], stretch: Stretch, chunk: int, turn: int, steps: int
-) -> list[Tensor]:
-    """The arguments of a group for one chunk."""
-    first = stretch.step + chunk * steps
+def _arguments(place: Place, tensors: Sequence[Tensor], stretch: Stretch, chunk: int, turn: int) -> list[Tensor]:
+    """The same arguments for one chunk: for the loop in Python."""
     if place is Place.WHOLE:
         return list(tensors)
+    first, step, in_turn = stretch.rows(place)
+    moved = step * (turn if in_turn else chunk)
+    rows = [row + moved for row in first]
     if place is Place.STEPS:
-        return [tensor[first : first + steps] for tensor in tensors]
-    if place is Place.EACH_STEP:
-        return [tensor[first + k] for k in range(steps) for tensor in tensors]
-    row = {
-        Place.BEFORE: stretch.row + chunk,
-        Place.AFTER: stretch.row + chunk + 1,
-        Place.GIVEN: turn,
-        Place.HANDED_ON: 1 - turn,
-    }[place]
-    return [tensor[min(row, len(tensor) - 1)] for tensor in tensors]  # a ring has one row
+        return [tensor[row : row + stretch.steps] for row in rows for tensor in tensors]
+    return [tensor[min(row, len(tensor) - 1) if in_turn else row] for row in rows for tensor in tensors]
 
 
 def _launches(graph: fx.Graph) -> int:

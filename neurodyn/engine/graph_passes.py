@@ -32,6 +32,11 @@ def must_stay(node: fx.Node) -> bool:
     return node.op in ("placeholder", "output") or is_write(node)
 
 
+def shape_of(node: fx.Node) -> str:
+    """The shape of a value, as text: to compare symbols would add to what the trace assumes."""
+    return str(tuple(node.meta["val"].shape)) if isinstance(node.meta.get("val"), Tensor) else ""
+
+
 def add(graph: fx.Graph, target: Any, arguments: tuple[Any, ...], value: Any, **kwargs: Any) -> fx.Node:
     """A new call in a graph, with the value that it has in the trace."""
     node = graph.call_function(target, arguments, kwargs)
@@ -134,14 +139,9 @@ def _same_linear_function(left: Any, right: Any) -> int | None:
         a, b = left.args[place], right.args[place]
         others = [(x, y) for i, (x, y) in enumerate(zip(left.args, right.args, strict=True)) if i != place]
         if isinstance(a, fx.Node) and isinstance(b, fx.Node) and all(x is y or x == y for x, y in others):
-            if _shape(a) == _shape(b) and a.meta["val"].dtype == b.meta["val"].dtype:
+            if shape_of(a) == shape_of(b) and a.meta["val"].dtype == b.meta["val"].dtype:
                 return place
     return None
-
-
-def _shape(node: fx.Node) -> str:
-    """As text: to compare symbols would add to what the trace assumes."""
-    return str(tuple(node.meta["val"].shape)) if isinstance(node.meta.get("val"), Tensor) else ""
 
 
 def computed_once(graph: fx.Graph, constants: Iterable[fx.Node]) -> dict[fx.Node, None]:

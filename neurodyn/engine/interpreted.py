@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, fx
 
+from .chunk_graphs import floating_states
 from .tracing import TracedStep
 
 
@@ -29,7 +30,7 @@ def interpreted_backward(
     for t in range(T):
         results = forward(*before[-1], *constants, *[x[t] for x in xs], *[None] * len(step.differentiable))
         before.append(list(results[k:]))
-    floating = [i for i, layout in enumerate(signature.states) if layout.dtype.is_floating_point]
+    floating = floating_states(signature.states)
     carried = dict(zip(floating, grad_states, strict=True))
     sums: list[Tensor | None] = [None] * len(signature.learned or ())
     of_xs: list[list[Tensor]] = [[] for _ in signature.wanted]
@@ -43,7 +44,7 @@ def interpreted_backward(
             carried[i] = torch.zeros_like(before[t][i]) if grad is None else grad
         for i in range(len(sums)):
             grad = next(pulled)
-            sums[i] = grad if sums[i] is None or grad is None else sums[i] + grad
+            sums[i] = grad if sums[i] is None else sums[i] + grad
         for row, value in zip(of_xs, [x[i] for i in signature.wanted], strict=True):
             grad = next(pulled)
             row.insert(0, torch.zeros_like(value) if grad is None else grad)

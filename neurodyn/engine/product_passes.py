@@ -6,13 +6,12 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.fx import Graph, Node
 
 from ..ops.spike_products import LARGE, WIDE
-from .graph_passes import computed_once, must_stay
+from .graph_passes import add, computed_once, must_stay, shape_of
 
-aten = torch.ops.aten
+aten, ops = torch.ops.aten, torch.ops.neurodyn
 PRODUCTS = aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default, aten.convolution.default
 
 
@@ -39,11 +38,9 @@ def speed_up_products(graph: Graph, constants: list[Node]) -> None:
             columns = _columns(graph, right) if right in once else None
             weight = _transposed(graph, right)
             if right in once and columns is None:
-                weight = graph.call_function(torch.ops.neurodyn.packed.default, (weight,))
-                weight.meta["val"] = right.meta["val"].t().contiguous()
+                weight = add(graph, ops.packed.default, (weight,), right.meta["val"].t().contiguous())
             arguments = left, weight, bias[0] if bias else None, columns
-            product = graph.call_function(torch.ops.neurodyn.linear.default, arguments)
-        product.meta["val"] = node.meta["val"]
+            product = add(graph, ops.linear.default, arguments, node.meta["val"])
         node.replace_all_uses_with(product)
         graph.erase_node(node)
 
@@ -64,12 +61,9 @@ def _add_outers(graph: Graph) -> None:
         if not xs:
             continue
         with graph.inserting_before(node):
-            outer = graph.call_function(torch.ops.neurodyn.outer.default, (xs, gs))
-            outer.meta["val"] = node.meta["val"].t().contiguous()
-            total = _transposed(graph, outer)
+            total = _transposed(graph, add(graph, ops.outer.default, (xs, gs), node.meta["val"].t().contiguous()))
             for term in rest:
-                total = graph.call_function(aten.add.Tensor, (term, total))
-                total.meta["val"] = node.meta["val"]
+                total = add(graph, aten.add.Tensor, (term, total), node.meta["val"])
         node.replace_all_uses_with(total)
         graph.eliminate_dead_code(must_stay)
 
@@ -77,7 +71,7 @@ def _add_outers(graph: Graph) -> None:
 def _terms(node: Node, outermost: bool = True) -> list[Node]:
     """What a node adds up, with the sums that nobody else uses opened."""
     is_sum = node.target is aten.add.Tensor and not node.kwargs and (outermost or len(node.users) == 1)
-    if not is_sum or not all(isinstance(term, Node) and _shape(term) == _shape(node) for term in node.args):
+    if not is_sum or not all(isinstance(term, Node) and shape_of(term) == shape_of(node) for term in node.args):
         return [node]
     return [term for side in node.args for term in _terms(side, outermost=False)]  # type: ignore[arg-type]
 
@@ -115,23 +109,15 @@ def _is_transposition(node: Any) -> bool:
     return node.meta["val"].dim() == 2 and (len(node.args) == 1 or list(node.args[1]) in ([1, 0], [-1, -2]))  # type: ignore[arg-type]
 
 
-def _shape(node: Node) -> str:
-    """As text: to compare symbols would add guards."""
-    return str(tuple(node.meta["val"].shape)) if isinstance(node.meta.get("val"), Tensor) else ""
-
-
 def _transposed(graph: Graph, matrix: Node) -> Node:
     if _is_transposition(matrix):
         return matrix.args[0]  # type: ignore[return-value]
-    view = graph.call_function(aten.permute.default, (matrix, [1, 0]))
-    view.meta["val"] = matrix.meta["val"].permute(1, 0)
-    return view
+    return add(graph, aten.permute.default, (matrix, [1, 0]), matrix.meta["val"].permute(1, 0))
 
 
 def _columns(graph: Graph, matrix: Node) -> Node | None:
     """A copy of a wide weight of shape (out, in) that was transposed; without that it is multiplied by gradients."""
     if matrix.meta["val"].is_contiguous() or matrix.meta["val"].shape[1] < WIDE:
         return None
-    copy = graph.call_function(aten.clone.default, (matrix,), {"memory_format": torch.contiguous_format})
-    copy.meta["val"] = matrix.meta["val"].contiguous()
-    return copy
+    contiguous = torch.contiguous_format
+    return add(graph, aten.clone.default, (matrix,), matrix.meta["val"].contiguous(), memory_format=contiguous)

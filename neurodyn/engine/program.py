@@ -11,15 +11,16 @@ from torch import Tensor
 from ..tools.errors import NotCompilable
 from ..tools.progress import compiling
 from ..torch_private import tree_flatten, without_saved_tensor_hooks
-from .chunk_graphs import FORWARD, Place, StepParts, backward_graph, floating_states, forward_graph
-from .compiled_chunk import COMPILING, CompiledChunk, Stretch
+from .chunk_graphs import StepParts, backward_graph, floating_states, forward_graph
+from .compiled_chunk import COMPILING, CompiledChunk
+from .places import Stretch
 from .tracing import SizeSpecialised, TracedStep
 
 #: (inputs and nodes of one forward step, steps in a chunk): shorter chunks for larger steps bound the compile time.
 CHUNK = ((70, 8), (95, 4), (250, 2))
 _SINGLE = tree_flatten(torch.empty(0))[1]
 _REMEMBERED = 256  # lengths of sequences
-_TURNS = 64  # steps after which nobody asks through which states a gradient has come
+_FOLLOWED = 64  # steps through which a gradient is followed from state to state
 
 
 class Program:
@@ -65,8 +66,8 @@ class Program:
         return [places.get(i, i - m + n + len(learned)) for i in signature.sources]
 
     def unreached(self, results: tuple[int, ...], T: int) -> list[int]:
-        """The positions of sources that have no gradient if only these results of T steps have one."""
-        key = results, min(T, _TURNS)
+        """The positions of sources whose gradient is None if the loss depends on these results of T steps alone."""
+        key = results, min(T, _FOLLOWED)
         if (found := self._unreached.get(key)) is None:
             reached = zip(self.positions, self.parts.reached(*key), strict=True)
             found = self._unreached[key] = [i for i, reaches in reached if not reaches]
@@ -77,8 +78,8 @@ class Program:
         """Whether any result has a gradient."""
         return bool(self.step.differentiable)
 
-    def chunk(self, kind: str, steps: int, keep: bool = True) -> CompiledChunk:
-        """A "forward" or "backward" chunk; a forward one that keeps the states before each chunk, or only the last.
+    def chunk(self, kind: str, steps: int) -> CompiledChunk:
+        """A "forward" or "backward" chunk.
 
         Raises:
             NotCompilable: with the reason.
@@ -110,11 +111,11 @@ class Program:
 
     def values(self, chunk: CompiledChunk, constants: Sequence[Tensor], made: dict[str, list[Tensor]]) -> list[Tensor]:
         """What a chunk reads that depends on the constants alone; `made` holds what this call has computed so far."""
-        if (before := chunk.before) is None:
+        if (constant := chunk.constant_values) is None:
             return []
-        if before.text not in made:
-            made[before.text] = before.values(constants)
-        return made[before.text]
+        if constant.text not in made:
+            made[constant.text] = constant.values(constants)
+        return made[constant.text]
 
     def _compiled(self, kind: str, steps: int) -> CompiledChunk:
         graph = forward_graph if kind == "forward" else backward_graph
@@ -127,9 +128,10 @@ class Program:
             raise NotCompilable(f"its chunk cannot be built ({type(error).__name__}: {error})") from error
 
     def stretches(self, T: int, steps: int = 0) -> list[Stretch]:
-        """A sequence of T steps: as many long chunks as fit, then shorter ones. Two rows take turns from the first on.
+        """A sequence of T steps: as many long chunks as fit, then shorter ones.
 
-        On a GPU, where each call costs a launch, there are chunks of twice and half the usual length too.
+        Where two rows take turns, chunk 0 reads row 0. On a GPU, where each call costs a launch, there are chunks of
+        twice and half the usual length too.
         """
         if (found := self._stretches.get((T, steps))) is not None:
             return found
@@ -176,13 +178,3 @@ class Program:
                 if size < 0:
                     found.setdefault(-1 - size, (i, dim + (i >= n)))
         return [found[k] for k in range(len(signature.sizes))]
-
-
-#: Of a single step: each state and new state is a tensor of its own.
-ONE_STEP = FORWARD | {"states": Place.WHOLE, "new_states": Place.WHOLE}
-_ALTERNATING = FORWARD | {"states": Place.GIVEN, "new_states": Place.HANDED_ON}
-
-
-def kept_places(keep: bool) -> dict[str, Place]:
-    """Where a forward chunk finds the states: in the history, or in two rows that take turns."""
-    return FORWARD if keep else _ALTERNATING

@@ -17,26 +17,27 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ..core.hooks import hooked
 from ..core.states import (
     Slot,
     batched,
+    check_initialized,
     constants,
     held_states,
     named_dynamics,
-    named_modules,
     places,
     same_tensors,
-    uninitialized,
 )
 from ..purity.fingerprint import Elastic, Unique, elastic_sizes, fingerprint
-from ..purity.snapshot import REMEMBERED, Snapshot
+from ..purity.kinds import REMEMBERED
+from ..purity.snapshot import Snapshot
 from ..purity.watching import Watching
 from ..tools.errors import NotCompilable
 from ..tools.progress import compiling
-from ..torch_private import Missing, TreeSpec, has_module_hooks, load_compiler, tree_flatten, tree_unflatten
+from ..torch_private import TreeSpec, has_module_hooks, load_compiler, tree_flatten, tree_unflatten
 from .compiled_chunk import COMPILING
 from .program import Program
-from .tracing import Layout, Signature, SizeSpecialised, trace_step
+from .tracing import Layout, Signature, SizeSpecialised, trace_step, why_untraceable
 
 _KEPT = 256
 _LONGEST_WAIT = 1024  # calls
@@ -128,11 +129,11 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> Ready:
     held = [tensors[name] for tensors, name in last.slots]
     states, fixed = [value for value in held if value is not None], last.constants
     gradients = torch.is_grad_enabled() and any([t.requires_grad for t in (*states, *fixed, *xs)])
-    look = _key(held, fixed, xs, spec, gradients)
-    if (program := last.programs.get(look)) is None:
+    key = _key(held, fixed, xs, spec, gradients)
+    if (program := last.programs.get(key)) is None:
         found = _found(net, states, [x[0] for x in xs], spec, gradients)
         (last.snapshot or last.look_at(net)).add(found.reads)
-        program = last.programs[look] = found.program
+        program = last.programs[key] = found.program
         if isinstance(program, str):
             last.refuse()
         else:
@@ -169,16 +170,6 @@ def _remembered(net: nn.Module) -> _Remembered:
     new.slots = [(module._buffers, name) for _, module, name in places(net)]
     new.constants = list(constants(net).values())
     return new
-
-
-def check_initialized(net: nn.Module) -> None:
-    """Refuse a module whose first call makes parameters: what is traced would make them.
-
-    Raises:
-        NotCompilable: with the name of the module inside that does so.
-    """
-    if lazy := uninitialized(net):
-        raise NotCompilable(f"its first call makes the parameters of {lazy}; later ones are compiled")
 
 
 def flattened(arguments: tuple[Any, ...]) -> tuple[list[Any], TreeSpec]:
@@ -229,12 +220,15 @@ def _surroundings(device: str) -> Hashable:
         torch.get_default_dtype(),
         torch.empty(0).device,  # the default, in a third of the time of get_default_device
         torch.are_deterministic_algorithms_enabled(),
+        torch.is_anomaly_enabled(),
     )
 
 
 def _found(net: nn.Module, states: Sequence[Tensor], x: Sequence[Tensor], spec: TreeSpec, gradients: bool) -> Found:
     if (name := hooked(net)) is not None:
         return Found(f"{name} has hooks, which have to be called at every step", Snapshot())
+    if torch.is_anomaly_enabled():
+        return Found("torch.autograd.set_detect_anomaly is to see every operation", Snapshot())
     batch, elastic = _common_batch(net, x), elastic_sizes(net)
     found = Found("", Snapshot())
     for sizes, free in ((elastic, batch), ({}, batch), ({}, ())):
@@ -319,28 +313,20 @@ def _traced(
         return y, [left[name] for name in state_names]
 
     names = [*state_names, *fixed, *(f"input {i}" for i in range(len(x)))]
-    watching = None
+    reads = Snapshot()
     try:
         load_compiler()  # what torch imports is not what the step does
         watching = Watching(net)
+        reads = watching.reads
         with _tracing(), torch.inference_mode(False):
             traced = trace_step(step, signature, names, watching)
-        return Found(Program(traced), watching.reads)
+        return Found(Program(traced), reads)
     except SizeSpecialised:
-        return Found(_SPECIALISED, watching.reads if watching else Snapshot())
-    except (NotCompilable, Missing) as reason:
-        return Found(str(reason), watching.reads if watching else Snapshot())
+        return Found(_SPECIALISED, reads)
+    except NotCompilable as reason:
+        return Found(str(reason), reads)
     except Exception as error:
-        return Found(why_untraceable(error), watching.reads if watching else Snapshot())
-
-
-def why_untraceable(error: Exception) -> str:
-    """What a trace has raised, as a reason."""
-    text = str(error)
-    if "FakeTensor" in text and "allow_non_fake_inputs" in text:
-        return "it uses a tensor that is neither a parameter nor a buffer; register it with register_buffer"
-    first = text.strip().splitlines()[:1]
-    return f"it cannot be traced ({type(error).__name__}: {first[0] if first else ''})"
+        return Found(why_untraceable(error), reads)
 
 
 _thread = threading.local()
@@ -358,21 +344,6 @@ def _tracing() -> Iterator[None]:
 def is_tracing() -> bool:
     """Whether this thread traces the step of a module."""
     return getattr(_thread, "tracing", False)
-
-
-def hooked(net: nn.Module) -> str | None:
-    """The name of a module inside `net` that has hooks, which have to be called at every step."""
-    for name, module in named_modules(net):
-        if has_hooks(module):
-            return name or type(module).__name__
-    return "every module" if has_module_hooks() else None
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether a module has hooks of its own."""
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    )
 
 
 def _common_batch(net: nn.Module, x: Sequence[Tensor]) -> tuple[int, ...]:

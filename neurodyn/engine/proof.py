@@ -63,7 +63,10 @@ def prove(
         with torch.set_grad_enabled(program.differentiable):  # inference_mode(False) has switched gradients on
             own = _named(*_own_loop(net, spec, given[0], given[2]))
         if any(bool(mask.any()) for mask in _different(wanted, own).values()):
-            return "its step asks a parameter for more than its values, such as its class, identity or attributes"
+            return (
+                "its step gives other results when equal tensors stand for its parameters: it reads their class, "
+                "identity or attributes"
+            )
         differs = _different(compiled, wanted)
         if any(bool(mask.any()) for mask in differs.values()):
             for sign in (1, -1):

@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from ..tools.memory import LARGE, huge
 from ..torch_private import can_overwrite_saved_tensors, has_hooks, in_forward_mode, stands_for_many
-from .chunk_graphs import BACKWARD
-from .compiled_chunk import Stretch
 from .cuda_graphs import in_a_graph, is_worth
 from .interpreted import interpreted_backward
-from .memory import LARGE, huge
-from .program import ONE_STEP, Program, kept_places
+from .places import BACKWARD, FORWARD, FORWARD_ONLY, ONE_STEP, Stretch
+from .program import Program
 
 #: Bytes of inputs that are worked on at a time where their gradients take their place.
 _AT_A_TIME = 2**20
@@ -74,11 +73,11 @@ def forward_pass(
     chunks = stretches[-1].row + len(stretches[-1].chunks)
     outs = [huge(layout.empty(sizes, T)) for layout in step.outs] if outs is None else list(outs)
     products = [huge(layout.empty(sizes, T)) for layout in program.products] if keep else []
-    rows, places = chunks + 1 if keep else 2, kept_places(keep)
+    n_rows, places = (chunks + 1, FORWARD) if keep else (2, FORWARD_ONLY)
     rings = program.rings(stretches) if owned and not keep else frozenset()
     history = []
     for i, (layout, state) in enumerate(zip(step.signature.states, states, strict=True)):
-        history.append(state.unsqueeze(0) if i in rings else huge(layout.empty(sizes, rows)))
+        history.append(state.unsqueeze(0) if i in rings else huge(layout.empty(sizes, n_rows)))
         if i not in rings:
             history[i][0] = state
     made: dict[str, list[Tensor]] = {}
@@ -208,11 +207,11 @@ class TimeLoop(torch.autograd.Function):
         ctx.call, ctx.lengths = call, (len(call.constants), len(xs), len(found.history), len(found.products))
         ctx.save_for_backward(*call.constants, *xs, *found.history, *found.products)
         results = (*found.outs, *found.states)
-        plain = [results[i] for i in range(len(results)) if i not in program.step.differentiable]
+        without = [results[i] for i in range(len(results)) if i not in program.step.differentiable]
         if call.final is not None:
             call.final.extend(found.states)
-            plain, results = [out for out in found.outs if any(out is value for value in plain)], tuple(found.outs)
-        ctx.mark_non_differentiable(*plain)
+            without, results = [out for out in found.outs if any(out is v for v in without)], tuple(found.outs)
+        ctx.mark_non_differentiable(*without)
         ctx.set_materialize_grads(False)
         return results
 
@@ -328,8 +327,8 @@ def _forward(
         def function(changing: Sequence[Tensor], constants: Sequence[Tensor]) -> Forward:
             return forward_pass(program, changing[:n], constants, changing[n:], steps=steps)
 
-        if is_worth(_launches(program, "forward", T), [*states, *xs], results):
-            found = in_a_graph(function, ("forward", program), [*states, *xs], constants)
+        if is_worth(_launches(program, "forward", T, steps), [*states, *xs], results):
+            found = in_a_graph(function, ("forward", program, steps), [*states, *xs], constants)
             if found is not None:
                 if progress is not None:
                     progress.update(T)
@@ -358,7 +357,7 @@ def _backward(
     return backward_pass(program, constants, *changing, in_place=in_place)
 
 
-def _launches(program: Program, kind: str, T: int) -> int:
+def _launches(program: Program, kind: str, T: int, steps: int = 0) -> int:
     """About how many kernels a pass over T steps launches on a GPU; 0 if it may do anything else."""
-    counts = [(program.chunk(kind, part.steps).launches, len(part.chunks)) for part in program.stretches(T)]
+    counts = [(program.chunk(kind, part.steps).launches, len(part.chunks)) for part in program.stretches(T, steps)]
     return sum(n * chunks for n, chunks in counts) if all(n for n, _ in counts) else 0

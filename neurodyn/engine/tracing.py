@@ -212,6 +212,15 @@ def functional_graph(first: fx.GraphModule, inputs: list[Tensor], names: Sequenc
     return graph
 
 
+def why_untraceable(error: Exception) -> str:
+    """What a trace has raised, as a reason."""
+    text = str(error)
+    if "FakeTensor" in text and "allow_non_fake_inputs" in text:
+        return "it uses a tensor that is neither a parameter nor a buffer; register it with register_buffer"
+    first = text.strip().splitlines()[:1]
+    return f"it cannot be traced ({type(error).__name__}: {first[0] if first else ''})"
+
+
 def _drops(node: fx.Node) -> bool:
     """Whether a random operator draws: attention does not without dropout."""
     for i, argument in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]

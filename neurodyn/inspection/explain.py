@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from ..core.dynamics import Dynamics
 from ..core.fields import Parametrised, show
+from ..core.hooks import hooked
 from ..core.states import check_called, check_dt, named_dynamics
 from ..core.time_scale import unresolved
-from ..engine.program_cache import hooked, last_path
+from ..engine.program_cache import last_path
 from ..loop.layers import NORMS, layers, runs_on_all_steps
 from ..torch_private import tree_leaves
 from .probe import probe, total

@@ -15,9 +15,9 @@ from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from ..core.states import constants, get_states, pure, set_states, settle, uninitialized
-from ..engine.memory import GiveBack
 from ..purity.unchanged import Unchanged
 from ..tools.errors import warn_once
+from ..tools.memory import GiveBack
 from ..tools.progress import Quiet
 from ..torch_private import tree_flatten, tree_leaves, tree_map, tree_unflatten
 from .layers import NORMS, layers, runs_on_all_steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import operator
 import weakref
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ from torch.nn.utils import parametrize
 
 from ..core.current import SynapticOutput
 from ..core.dynamics import Dynamics
+from ..core.hooks import has_hooks
 from ..core.states import named_dynamics
-from ..engine.program_cache import has_hooks
 from ..ops.spike_products import linear
 from ..purity.overwritten import memory_of
 from ..purity.snapshot import Snapshot
@@ -94,9 +95,9 @@ def layers(module: nn.Module) -> list[nn.Module]:
     parts = [*row, *_parts(row)]
     if len(before) != len(parts) or not all(map(operator.is_, before, parts)):
         found = _together(module, row)
-        if module not in found:  # which would keep it alive
-            _known[module] = parts, found
-    return found
+        found = [] if module in found else found  # it would be kept alive
+        _known[module] = parts, found
+    return found or [module]
 
 
 def _parts(row: list[nn.Module]) -> Iterator[Any]:
@@ -136,7 +137,7 @@ def _share(row: list[nn.Module]) -> bool:
     """Whether two modules reach one layer, or the memory of one tensor, no parameter: one may act on the other."""
     seen: set[int] = set()
     for stage in dict.fromkeys(row):
-        inside = Snapshot()
+        inside = Snapshot(skip=functools.partial(_is_apart, stage))
         with contextlib.suppress(NotCompilable):  # there is more than a snapshot takes
             inside.take("", stage)
         modules = [*stage.modules(), *inside.modules()]
@@ -147,6 +148,13 @@ def _share(row: list[nn.Module]) -> bool:
             return True
         seen |= held
     return False
+
+
+def _is_apart(stage: nn.Module, value: Any) -> bool:
+    """Whether a value that is reached from a stage says nothing of it: a class, or a module that the stage lies in."""
+    if isinstance(value, nn.Module) and value is not stage:
+        return any(module is stage for module in value.modules())
+    return isinstance(value, type)
 
 
 def _gives_current(stage: nn.Module) -> bool:

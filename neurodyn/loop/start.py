@@ -16,8 +16,7 @@ from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from ..core.current import SynapticOutput
 from ..core.dynamics import Dynamics, UnsetState, exporting
-from ..core.states import held_states, named_dynamics, same_tensors, uninitialized
-from ..engine.program_cache import check_initialized
+from ..core.states import check_initialized, held_states, named_dynamics, same_tensors, uninitialized
 from ..purity.overwritten import Overwritten
 from ..purity.snapshot import Snapshot
 from ..purity.unchanged import take_globals

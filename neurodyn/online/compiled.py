@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from ..engine.program_cache import flattened, program_for
 from ..engine.proof import differing
+from ..purity.snapshot import Snapshot
 from ..purity.unchanged import mark_of
 from ..tools.errors import NotCompilable, warn_once
-from ..torch_private import Missing, tree_unflatten
+from ..torch_private import has_gradient_hooks, tree_unflatten
 from .functions import Backward, Forward, backward_function, forward_function, read_by
 from .local import Step, leaf, results
 from .maps import add_grad
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 2e-3}
 _COARSE = 0.1  # of half precision
 _KEPT = 16  # layouts
+_SEEN = 256  # of them, of which functions are made when they come again
 _TRIES = 3  # after which it is not rounding that makes a spike of one and none of the other
 
 
@@ -36,8 +39,9 @@ class CompiledStep:
         y, given: what the user gets, and the leaves of autograd in it.
         states: after the step.
         memory: the dicts of the rule, after the step.
-        inputs, before: of the step, and the states before it.
-        tensors: what the step has read, with their marks of `mark_of`; its backward pass reads them again.
+        inputs, before: of the step, as copies, and the states before it.
+        tensors: what its backward pass may read again.
+        marks: those of `mark_of`, for the tensors that the step has read, by their places.
     """
 
     y: Any
@@ -47,7 +51,7 @@ class CompiledStep:
     inputs: tuple[Any, ...]
     before: dict[str, Tensor]
     tensors: list[Tensor]
-    marks: list[tuple[int, int]]
+    marks: dict[int, tuple[int, int]]
 
     @property
     def results(self) -> list[Tensor]:
@@ -57,29 +61,44 @@ class CompiledStep:
 
 @dataclass
 class _Functions:
-    """Of one network, for tensors of certain shapes; a backward pass for each set of outputs with a gradient."""
+    """Of one network, for tensors of certain shapes; a backward pass for each set of outputs with a gradient.
+
+    Attributes:
+        reads: the global variables that they have read.
+        proven: those whose results have been compared with the plain ones: None for the step.
+    """
 
     forward: Forward
+    reads: Snapshot
     backward: dict[tuple[bool, ...], Backward] = field(default_factory=dict)
-    proven: bool = False
+    proven: set[tuple[bool, ...] | None] = field(default_factory=set)
     tries: int = 0
 
 
 class Compiled:
-    """The compiled steps of a learner, made when a step reads tensors of the same layouts as the step before.
+    """The compiled steps of a learner, made when a step reads tensors of the same layouts as one before.
 
-    A step is a function of tensors where `neurodyn.unroll` finds a program for the network.
+    A step is a function of tensors where `neurodyn.unroll` finds a program for the network. A copy has none yet.
     """
 
     def __init__(self, learner: Learner):
         self.learner = learner
         self.found: dict[Hashable, _Functions | None] = {}
+        self.seen: set[Hashable] = set()
         self.last: Hashable = None
+
+    def __reduce__(self) -> Any:
+        return Compiled, (self.learner,)
+
+    def __deepcopy__(self, memo: Any) -> Compiled:
+        return Compiled(copy.deepcopy(self.learner, memo))
 
     def step(self, before: dict[str, Tensor], inputs: tuple[Any, ...]) -> Step | CompiledStep | None:
         """A step of the learner from the states `before`; None if it has to be made in Python."""
         learner, (x, spec) = self.learner, flattened(inputs)
         if not x or any([not isinstance(value, Tensor) or value.requires_grad for value in x]):
+            return None
+        if torch.is_inference_mode_enabled():  # whose results have no graph
             return None
         if torch.is_autocast_enabled(x[0].device.type):
             self._say("it computes under autocast, which its backward pass would not know of")
@@ -88,90 +107,125 @@ class Compiled:
             with torch.no_grad():
                 ready = program_for(learner.net, [value.unsqueeze(0) for value in x], spec)
             tensors = [*ready.constants, *before.values(), *read_by(learner), *x]
+            if _hooked(tensors):
+                raise NotCompilable("a parameter has hooks, which have to be called")
             layouts = tuple([(t.shape, t.dtype, t.device, t.requires_grad) for t in tensors])
-            key = ready.program, spec, layouts, tuple([tuple(getattr(learner, name)) for name in learner.memory])
-            if key not in self.found and key == self.last:
+            key = self.last = ready.program, spec, layouts, _settings(learner)
+            functions = self.found.get(key)
+            if functions is not None and functions.reads.change() is not None:
+                functions = self.found.pop(key)
+            if key in self.seen and key not in self.found:
                 if len(self.found) == _KEPT:
                     self.found.clear()
                 self.found[key] = None  # also if the next line raises
-                self.found[key] = _Functions(forward_function(learner, tensors, inputs))
-        except (NotCompilable, Missing) as reason:
+                forward = forward_function(learner, tensors, inputs)
+                self.found[key] = _Functions(forward, forward.function.reads)
+        except NotCompilable as reason:
             self._say(str(reason))
             return None
-        self.last = key
-        functions = self.found.get(key)
-        return None if functions is None else self._run(functions, tensors, before, inputs)
+        if len(self.seen) > _SEEN:
+            self.seen.clear()
+        self.seen.add(key)
+        if (functions := self.found.get(key)) is None:
+            return None
+        x = [value.clone() for value in x]  # the backward pass reads them, and a sensor may reuse its tensors
+        return self._run(functions, [*tensors[: -len(x)], *x], before, tree_unflatten(x, spec))
 
     def _run(
         self, functions: _Functions, tensors: list[Tensor], before: dict[str, Tensor], inputs: tuple[Any, ...]
     ) -> Step | CompiledStep | None:
         forward = functions.forward
-        found = iter(forward.function(tensors))
+        found = iter(forward.function.call(tensors))
         given = [leaf(next(found)) if attached else next(found) for attached in forward.attached]
         states = {name: next(found) for name in before}
         memory = [{name: next(found) for name in names} for names in forward.memory]
         if any([bool(difference) for difference in found]):
             return None  # and the plain step says what is not as the rule needs it
-        y, marks = tree_unflatten(given, forward.spec), [mark_of(tensor) for tensor in tensors]
+        y, marks = tree_unflatten(given, forward.spec), {i: mark_of(tensors[i]) for i in forward.function.used}
         step = CompiledStep(y, given, states, memory, inputs, before, tensors, marks)
-        return step if functions.proven else self._compared(functions, step)
+        return step if None in functions.proven else self._compared(functions, step)
 
     def pull(self, step: CompiledStep) -> None:
         """Add the gradients of a step from those of its outputs."""
-        if [mark_of(tensor) for tensor in step.tensors] != step.marks:
+        asked = tuple([value.grad is not None for value in step.given])
+        grads = [value.grad for value in step.given if value.grad is not None]
+        changed = {i for i, mark in step.marks.items() if mark_of(step.tensors[i]) != mark}
+        backward = None if _hooked(step.tensors) else self._backward(step, asked, grads)
+        if changed and (backward is None or not changed.isdisjoint(backward.function.used)):
             raise RuntimeError(
                 f"{type(self.learner).__name__}.backward: a parameter, input or state that the step has read has other "
                 "data, or was changed in place since; call backward before optimizer.step()"
             )
-        functions, asked = self.found[self.last], tuple([value.grad is not None for value in step.given])
-        grads = [value.grad for value in step.given if value.grad is not None]
-        if functions is None or asked not in functions.backward:
-            self._pull_compared(functions, step, asked, grads)
+        if backward is None:
+            self.learner.pull(self._plain(step))
         else:
-            backward = functions.backward[asked]
-            for i, grad in zip(backward.places, backward.function([*step.tensors, *grads]), strict=True):
-                add_grad(step.tensors[i], grad)
+            found = self._gradients(backward, step, grads)
+            functions = self.found[self.last]
+            if functions is not None and asked not in functions.proven and not changed:
+                found = self._compared_gradients(functions, step, asked, found)
+            for tensor, grad in zip(step.tensors, found, strict=True):
+                if tensor.requires_grad:  # it may have been frozen since the step
+                    add_grad(tensor, grad)
         for value in step.given:
             value.grad = None
+
+    def _backward(self, step: CompiledStep, asked: tuple[bool, ...], grads: list[Tensor]) -> Backward | None:
+        """The compiled backward pass for outputs that have gradients; None if it has to be made in Python."""
+        functions = self.found.get(self.last)
+        if functions is None or functions.reads.change() is not None:
+            return None
+        if asked not in functions.backward:
+            try:
+                made = backward_function(self.learner, step.tensors, step.inputs, asked, grads)
+            except NotCompilable as reason:
+                self._refuse(str(reason))
+                return None
+            functions.backward[asked] = made
+            functions.reads.add(made.function.reads)
+        return functions.backward[asked]
+
+    def _gradients(self, backward: Backward, step: CompiledStep, grads: list[Tensor]) -> list[Tensor | None]:
+        """For each tensor that a step has read its gradient."""
+        found: list[Tensor | None] = [None] * len(step.tensors)
+        for i, grad in zip(backward.places, backward.function.call([*step.tensors, *grads]), strict=True):
+            found[i] = grad
+        return found
+
+    def _plain(self, step: CompiledStep) -> Step:
+        """The same step made in Python, with the gradients of its outputs."""
+        wanted = self.learner.plain_step(step.before, step.inputs)
+        for new, value in zip(wanted.given, step.given, strict=True):
+            new.grad = value.grad
+        return wanted
 
     def _compared(self, functions: _Functions, step: CompiledStep) -> Step:
         """The plain step, with which the compiled one is compared."""
         wanted = self.learner.plain_step(step.before, step.inputs)
-        functions.proven, functions.tries = _close(step.results, wanted.results), functions.tries + 1
-        if not functions.proven and functions.tries == _TRIES:
+        functions.tries += 1
+        if _close(step.results, wanted.results):
+            functions.proven.add(None)
+        elif functions.tries == _TRIES:
             self._refuse("its compiled step differs from the plain one")
         return wanted
 
-    def _pull_compared(
-        self, functions: _Functions | None, step: CompiledStep, asked: tuple[bool, ...], grads: list[Tensor]
-    ) -> None:
-        """The backward pass of the plain step, with which the compiled one is compared."""
-        learner, trained = self.learner, [tensor for tensor in step.tensors if tensor.requires_grad]
-        wanted = learner.plain_step(step.before, step.inputs)
-        for new, value in zip(wanted.given, step.given, strict=True):
-            new.grad = value.grad
+    def _compared_gradients(
+        self, functions: _Functions, step: CompiledStep, asked: tuple[bool, ...], found: list[Tensor | None]
+    ) -> list[Tensor | None]:
+        """The gradients of the plain step, with which those that were `found` are compared."""
+        learner, wanted = self.learner, self._plain(step)
+        trained = [tensor for tensor in step.tensors if tensor.requires_grad]
         held = [parameter.grad for parameter in trained]
         for parameter in trained:
             parameter.grad = None
         learner.pull(wanted)
-        own = [parameter.grad for parameter in trained]
-        for parameter, before, grad in zip(trained, held, own, strict=True):
+        own = [tensor.grad if tensor.requires_grad else None for tensor in step.tensors]
+        for parameter, before in zip(trained, held, strict=True):
             parameter.grad = before
-            add_grad(parameter, grad)
-        if functions is None:
-            return
-        try:
-            backward = backward_function(learner, step.tensors, step.inputs, asked, grads)
-        except (NotCompilable, Missing) as reason:
-            self._refuse(str(reason))
-            return
-        found: list[Tensor | None] = [None] * len(step.tensors)
-        for i, grad in zip(backward.places, backward.function([*step.tensors, *grads]), strict=True):
-            found[i] = grad
-        if _close([found[i] for i, tensor in enumerate(step.tensors) if tensor.requires_grad], own):
-            functions.backward[asked] = backward
+        if _close([grad if t.requires_grad else None for t, grad in zip(step.tensors, found, strict=True)], own):
+            functions.proven.add(asked)
         else:
             self._refuse("its compiled gradients differ from the plain ones")
+        return own
 
     def _refuse(self, reason: str) -> None:
         self.found[self.last] = None
@@ -181,6 +235,23 @@ class Compiled:
         warn_once(
             f"nd.online.{type(self.learner).__name__} steps {type(self.learner.net).__name__} in Python: {reason}"
         )
+
+
+def _hooked(tensors: Sequence[Tensor]) -> bool:
+    """Whether hooks wait for a gradient, which only autograd calls."""
+    return any([tensor.requires_grad and has_gradient_hooks(tensor) for tensor in tensors])
+
+
+def _settings(learner: Learner) -> Hashable:
+    """What a rule is told besides tensors: its numbers, and the keys of its dicts."""
+    found = []
+    for name, value in vars(learner).items():
+        if isinstance(value, (bool, int, float, str)):
+            found.append((name, value))
+        elif isinstance(value, dict) and all([isinstance(key, (int, str, tuple)) for key in value]):
+            numbers = [(key, item if isinstance(item, (int, float, str)) else None) for key, item in value.items()]
+            found.append((name, tuple(numbers)))
+    return tuple(found)
 
 
 def _close(found: Sequence[Tensor | None], wanted: Sequence[Tensor | None]) -> bool:

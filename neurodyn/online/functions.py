@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..core.states import constants, held_states
+from ..core.states import constants, held_states, same_tensors
 from ..engine.compiled_chunk import COMPILING, compiled_graph
 from ..engine.graph_passes import inputs_of
 from ..engine.kernel_loop import limited_threads
-from ..engine.program_cache import why_untraceable
 from ..engine.threads import Work
 from ..engine.time_loop import plain
-from ..engine.tracing import Layout, functional_graph
+from ..engine.tracing import Layout, functional_graph, why_untraceable
+from ..purity.snapshot import Snapshot
+from ..purity.watching import Watching, operators_unseen
 from ..tools.errors import NotCompilable
 from ..tools.progress import compiling
 from ..torch_private import (
-    Missing,
     Sizes,
     below_autograd,
     load_compiler,
@@ -35,8 +35,18 @@ from .local import Step
 if TYPE_CHECKING:
     from .learner import Learner
 
-#: From a list of tensors to some others.
-Function = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+
+class Function(NamedTuple):
+    """From a list of tensors to some others.
+
+    Attributes:
+        used: which of the tensors it reads.
+        reads: the global variables that its trace has read.
+    """
+
+    call: Callable[[Sequence[Tensor]], Sequence[Tensor]]
+    used: frozenset[int]
+    reads: Snapshot
 
 
 class Forward(NamedTuple):
@@ -132,6 +142,7 @@ def _function(
 ) -> Function:
     """`results` of a step, as a function of the `tensors` that it reads and of `grads`."""
     net, names, states = learner.net, list(constants(learner.net)), list(held_states(learner.net))
+    attributes = dict(vars(learner))
     flat, spec = tree_flatten(inputs)
     n = len(tensors)
 
@@ -140,35 +151,35 @@ def _function(
         parts = iter(leaves)
         fixed = {f"net.{name}": next(parts) for name in names}
         before = {name: next(parts) for name in states}
-        held = {name: getattr(learner, name) for name in (*learner.memory, *learner.read)}
-        rule = {name: {key: next(parts) for key in values} for name, values in held.items()}
+        rule = {name: {key: next(parts) for key in attributes[name]} for name in (*learner.memory, *learner.read)}
         x = tree_unflatten([next(parts) for _ in flat], spec)
 
         def inside() -> list[Tensor]:
             return results(learner.plain_step(before, x), leaves, given[n:])
 
-        learner.differences = []
+        vars(learner).update(rule, differences=[])
         try:
-            for name, values in rule.items():
-                setattr(learner, name, values)
-            return functional_call(_Around(net, inside), fixed, ())
+            with same_tensors(net), operators_unseen():
+                return functional_call(_Around(net, inside), fixed, ())
         finally:
-            learner.differences = None
-            for name, values in held.items():
-                setattr(learner, name, values)
+            vars(learner).clear()
+            vars(learner).update(attributes)
 
+    watching = Watching(net)
     try:
         with COMPILING, compiling(), without_saved_tensor_hooks(), torch.inference_mode(False), torch.enable_grad():
             load_compiler()
             free, layouts = Sizes(()), [Layout.of(tensor) for tensor in (*tensors, *grads)]
-            with free.mode:
+            with watching, free.mode:
                 fakes = [layout.empty(()) for layout in layouts]
                 first = traced(function, fakes, decompose=False)
+            with free.mode:
                 graph = functional_graph(first, fakes, [f"tensor {i}" for i in range(len(fakes))])
                 graph.eliminate_dead_code()
-            call = compiled_graph(graph, [node.meta["val"] for node in inputs_of(graph)], free.mode)
+            nodes = inputs_of(graph)
+            call = compiled_graph(graph, [node.meta["val"] for node in nodes], free.mode)
             threads = Work(graph, ()).threads(())
-    except (NotCompilable, Missing):
+    except NotCompilable:
         raise
     except Exception as error:
         raise NotCompilable(why_untraceable(error)) from error
@@ -177,4 +188,4 @@ def _function(
         with limited_threads(threads), below_autograd(), torch.no_grad():
             return call(plain([value.detach() for value in given]))
 
-    return run
+    return Function(run, frozenset([i for i, node in enumerate(nodes) if node.users]), watching.reads)

@@ -126,7 +126,7 @@ def slopes(outputs: list[Tensor], keys: list[Key], step: Step, seed: Callable[[T
 def connected(values: list[Tensor], keys: list[Key], step: Step) -> set[Key]:
     """The leaves that any of the values depends on."""
     values = [value for value in values if value.requires_grad]
-    if not values:
+    if not values or not keys:
         return set()
     found = slopes(values, keys, step, torch.ones_like)
     return {key for key, g in zip(keys, found, strict=True) if g is not None}

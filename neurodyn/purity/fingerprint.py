@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from ..core.dynamics import Dynamics
 from ..core.states import constants, named_modules
-from .snapshot import REMEMBERED, exact, from_trusted_module, is_constant, is_extended, is_full
+from .kinds import REMEMBERED
+from .leaves import exact, from_trusted_module, is_constant, is_extended, is_full
 
 _SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written", REMEMBERED}
 _SMALL = 2**12  # bytes of an array

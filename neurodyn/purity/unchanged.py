@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from ..tools.errors import NotCompilable
 from ..tools.generators import generator_states
 from ..tools.versions import version_of
+from .kinds import HOOKS
+from .leaves import is_libraries
 from .overwritten import memory_of
-from .snapshot import HOOKS, Snapshot, is_libraries
+from .snapshot import Snapshot
 
 
 class Unchanged:
@@ -119,8 +121,8 @@ def _sum(tensor: Tensor) -> str:
     if tensor.layout is not torch.strided or tensor.is_meta:
         return ""
     values = tensor.detach()
-    values = (torch.view_as_real(values) if values.is_complex() else values).reshape(-1)
-    values = values if values.is_floating_point() else values.double()
+    values = (torch.view_as_real(values.resolve_conj()) if values.is_complex() else values).reshape(-1)
+    values = values if values.is_floating_point() and values.dtype.itemsize > 1 else values.double()
     n = values.numel() // _WIDTH
     weights = torch.arange(1, _WIDTH + 1, dtype=values.dtype, device=values.device).mul_(1 / _WIDTH).cos_()
     with torch.autocast(values.device.type, enabled=False):

@@ -30,8 +30,9 @@ from torch import nn
 from ..tools.errors import NotCompilable
 from ..tools.generators import generator_states, restore_generators
 from ..torch_private import around_operators, is_fake
+from .leaves import from_trusted_module, is_trusted_name
 from .overwritten import Overwritten, written_by
-from .snapshot import Snapshot, from_trusted_module, is_hidden, is_trusted_name
+from .snapshot import Snapshot, is_hidden
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -132,14 +133,14 @@ class Watching:
         self.reason = ""
 
     def __enter__(self) -> Watching:
+        if not self.strict:  # tensors have values, and the operators that draw do so
+            self.operators = around_operators(self._note)  # first, as a torch may lack what this needs
+            self.overwritten.note(self.objects.tensors().values())  # no operator shows what goes through .data
         self.outer, _thread.watching = is_watching(), True
         self.collects = gc.isenabled()
         gc.disable()  # what a collection calls is not part of the step
         self.generators = generator_states()
-        if not self.strict:  # tensors have values, and the operators that draw do so
-            self.overwritten.note(self.objects.tensors().values())  # no operator shows what goes through .data
-            self.operators = around_operators(self._note)
-            self.operators.__enter__()
+        self.operators.__enter__()
         self.profile = sys.getprofile()
         if isinstance(self.profile, Profiler):  # of cProfile, which Python can pause and cannot set again
             self.profile.disable()

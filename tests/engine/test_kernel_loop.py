@@ -13,9 +13,9 @@ from torch._inductor.runtime.static_triton_launcher import StaticallyLaunchedCud
 
 import neurodyn as nd
 from neurodyn.engine import compiled_chunk, kernel_loop, program_cache
-from neurodyn.engine.chunk_graphs import Place
-from neurodyn.engine.compiled_chunk import CompiledChunk, Stretch
+from neurodyn.engine.compiled_chunk import CompiledChunk
 from neurodyn.engine.kernel_loop import kernels, recording
+from neurodyn.engine.places import Place, Stretch
 from neurodyn.ops import native
 
 pytestmark = pytest.mark.usefixtures("no_programs", "unsaid")
@@ -35,6 +35,14 @@ def test_it_is_used(T, lengths):
     for chunk in chunks():
         assert chunk.why_not == ""
         assert any(chunk._recordings.values())
+
+
+def test_why_not_is_of_the_last_run():
+    net = nn.Sequential(nd.Expon(5), nd.LIF(5))
+    for batch, wanted in ((3, "loop in C++"), (0, "has no elements"), (3, "loop in C++")):
+        nd.unroll(net, torch.rand(8, batch, 5))
+        (program,) = {found.program for each in program_cache._shared.values() for found in each}
+        assert wanted in program.path()
 
 
 def test_a_route_points_into_its_own_recording():
@@ -91,10 +99,11 @@ STRETCHES = [Stretch(3, 2, range(4), 1), Stretch(0, 0, range(5)[::-1], 0), Stret
 @pytest.mark.parametrize("steps", [1, 3])
 def test_both_loops_find_an_argument_at_the_same_place(place, stretch, steps):
     tensors = [torch.rand(40, 2, 3), torch.rand(40, 5).float(), torch.ones(40, 1, dtype=torch.bool)]
-    columns = compiled_chunk._columns(place, tensors, 7, stretch, steps)
+    stretch = stretch._replace(steps=steps)
+    columns = compiled_chunk._columns(place, tensors, 7, stretch)
     for k, i in enumerate(stretch.chunks):
         turn = (stretch.turn + k) % 2
-        wanted = [tensor.data_ptr() for tensor in compiled_chunk._arguments(place, tensors, stretch, i, turn, steps)]
+        wanted = [tensor.data_ptr() for tensor in compiled_chunk._arguments(place, tensors, stretch, i, turn)]
         moved = [c.offset + c.step * (turn if c.alternates else i) for c in columns]
         assert [tensors[c.base - 7].data_ptr() + m for c, m in zip(columns, moved, strict=True)] == wanted
 

@@ -9,7 +9,8 @@ from paths import assert_equal
 from torch import nn
 
 import neurodyn as nd
-from neurodyn.engine import memory, time_loop
+from neurodyn.engine import time_loop
+from neurodyn.tools import memory
 
 pytestmark = pytest.mark.graphs
 

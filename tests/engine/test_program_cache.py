@@ -354,3 +354,22 @@ def test_a_closure_without_a_value_yet() -> None:
     xs = 3 * torch.rand(5, 2, 4)
     for net in made():
         torch.testing.assert_close(nd.unroll(net, xs), nd.unroll(net, xs, compile=False))
+
+
+@pytest.mark.parametrize("make", [lambda: nd.LIF(3), lambda: Leak(3)])
+def test_a_dict_of_buffers_that_is_replaced(make: Callable[[], nn.Module]) -> None:
+    net = make()
+    nd.unroll(net, XS)
+    vars(net)["_buffers"] = dict(net._buffers)
+    found = nd.unroll(net, XS, return_states=True)
+    kept = nd.get_states(net)
+    wanted = nd.unroll(net, XS, return_states=True, compile=False)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(kept, wanted[1])
+
+
+def test_detecting_anomalies_runs_step_by_step(unsaid: None) -> None:
+    net = nd.LIF(3, learn="tau")
+    nd.unroll(net, XS)
+    with torch.autograd.set_detect_anomaly(True), pytest.warns(nd.EagerWarning, match="set_detect_anomaly"):
+        nd.unroll(net, XS)

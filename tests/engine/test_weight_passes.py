@@ -94,4 +94,4 @@ def test_a_weight_that_does_not_lie_in_a_row(no_programs):
     with torch.no_grad():
         assert_close(nd.unroll(net, XS[:4]), nd.unroll(net, XS[:4], compile=False))
     (program,) = [found.program for each in program_cache._shared.values() for found in each]
-    assert "does not lie in a row" in program.path()
+    assert "is not contiguous" in program.path()

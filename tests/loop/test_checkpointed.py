@@ -431,3 +431,11 @@ def test_autocast_in_the_forward_pass_alone_is_no_change():
         loss = nd.unroll(net, xs, compile=False, checkpoint=2).sum()
     loss.backward()
     assert net[0].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("buffer", [torch.rand(3).to(torch.complex64).conj(), torch.rand(3).to(torch.float8_e4m3fn)])
+def test_buffers_of_rare_kinds(buffer):
+    net = nn.Sequential(nn.Linear(5, 5), nd.LIF(5))
+    net[0].register_buffer("rare", buffer)
+    xs = 3 * torch.rand(8, 2, 5)
+    assert_same(outcome(net, xs, checkpoint=3), outcome(net, xs))

@@ -307,3 +307,42 @@ def test_layers_that_share_neurons_from_a_later_call_on(compile):
     nd.reset_states(net)
     wanted = torch.stack([net(x) for x in xs])
     assert nd.unroll(net, xs, compile=compile).equal(wanted)
+
+
+class Registered(nn.Module):
+    """Its class knows all of its kind, and holds a tensor."""
+
+    ALL: list[nn.Module] = []
+    scale = torch.ones(1)
+
+    def __init__(self, net):
+        super().__init__()
+        self.config = {"net": net}
+        self.ALL.append(self)
+
+    def forward(self, x):
+        return 2 * x
+
+
+def test_layers_that_only_know_of_each_other_stay_apart():
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nd.LIF(4))
+    for _ in range(2):
+        net.append(Registered(net))
+    assert len(layers(net)) == 5
+    Registered.ALL.clear()
+
+
+def test_a_list_that_two_layers_hold_makes_them_one():
+    class Adds(nn.Module):
+        def __init__(self, held):
+            super().__init__()
+            self.held = held
+
+        def forward(self, x):
+            self.held[0] += 1
+            return x + self.held[0]
+
+    held = [torch.zeros(1)]
+    net = nn.Sequential(Adds(held), nd.LIF(3), Adds(held))
+    assert layers(net) == [net]
+    assert layers(net) == [net]

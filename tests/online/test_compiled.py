@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pickle
+import random
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -197,7 +199,8 @@ def test_a_wrong_function_is_found(part, monkeypatch, unsaid):
 
     def wrong(*arguments: Any) -> Any:
         made = right(*arguments)
-        return made._replace(function=lambda given: [1.01 * value for value in made.function(given)])
+        call = made.function.call
+        return made._replace(function=made.function._replace(call=lambda given: [1.01 * v for v in call(given)]))
 
     monkeypatch.setattr(compiled, name, wrong)
     pair = Pair(layer, DRTRL)
@@ -232,3 +235,222 @@ def test_compile_false_compiles_nothing():
         for _ in range(5):
             learner.backward(square(learner(torch.rand(4, 3))))
     assert not isinstance(learner.step, CompiledStep)
+
+
+def test_a_module_with_two_names_keeps_its_parameters():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.neuron, self.last = layer()
+            self.layers = nn.ModuleList([self.first, self.neuron, self.last])
+
+        def forward(self, x):
+            return self.last(self.neuron(self.first(x)))
+
+    pair = Pair(Two, DRTRL)
+    before = [[*learner.net.parameters()] for learner in pair.learners]
+    pair.steps(7)
+    assert pair.compiled >= 3
+    for learner, held in zip(pair.learners, before, strict=True):
+        assert all(a is b for a, b in zip(learner.net.parameters(), held, strict=True))
+
+
+SLOPE = 1.0
+LOG: list[torch.Tensor] = []
+
+
+class Sloped(nd.surrogate.Surrogate):
+    def slope(self, x):
+        return SLOPE / (1 + x.abs()) ** 2
+
+
+class Spike(torch.autograd.Function):
+    """What its backward pass does besides is set by a test."""
+
+    effect: Callable[[torch.Tensor], torch.Tensor] = staticmethod(lambda g: g)
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return Spike.effect(g) / (1 + x.abs()) ** 2
+
+
+class OwnSpikes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.synapse, self.last = nn.Linear(3, 5), nd.Expon(5), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.last(Spike.apply(self.synapse(self.first(x))))
+
+
+@pytest.mark.parametrize("rule", [DRTRL, SLTT])
+def test_a_global_variable_of_the_derivative_that_changes(rule, monkeypatch):
+    pair = Pair(lambda: nn.Sequential(nn.Linear(3, 5), nd.LIF(5, surrogate=Sloped()), nn.Linear(5, 2)), rule)
+    pair.steps(6)
+    compiled_before = pair.compiled
+    assert compiled_before >= 2
+    monkeypatch.setitem(globals(), "SLOPE", 0.1)
+    pair.steps(6)
+    assert pair.compiled > compiled_before
+
+
+def test_a_derivative_with_effects_runs_in_python(monkeypatch, unsaid):
+    def logged(g):
+        LOG.append(g.detach())
+        return g
+
+    monkeypatch.setattr(Spike, "effect", staticmethod(logged))
+    LOG.clear()
+    counts = []
+    for compile in (True, False):
+        LOG.clear()
+        learner = SLTT(OwnSpikes(), compile=compile)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", EagerWarning)
+            for _ in range(7):
+                learner.backward(square(learner(torch.rand(4, 3))))
+        counts.append(len(LOG))
+        assert any("SLTT steps OwnSpikes in Python" in str(each.message) for each in said) == compile
+        assert all(type(value) is torch.Tensor for value in LOG)
+    assert counts[0] == counts[1] >= 7
+
+
+def test_a_derivative_that_draws_draws_once_a_step(monkeypatch, unsaid):
+    monkeypatch.setattr(Spike, "effect", staticmethod(lambda g: g * random.random()))
+    gradients = []
+    for compile in (True, False):
+        torch.manual_seed(0)
+        random.seed(0)
+        learner = SLTT(OwnSpikes(), compile=compile)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", EagerWarning)
+            for _ in range(7):
+                learner.backward(square(learner(torch.rand(4, 3))))
+        gradients.append([p.grad for p in learner.net.parameters()] + [torch.tensor(random.random())])
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("kind", ["register_hook", "register_post_accumulate_grad_hook"])  # D-RTRL adds to .grad itself
+@pytest.mark.parametrize("between", [False, True], ids=["before a step", "before its backward pass"])
+@pytest.mark.parametrize("rule", [DRTRL, SLTT])
+def test_hooks_of_parameters_are_called(kind, between, rule, unsaid):
+    pair = Pair(layer, rule)
+    pair.steps(5)
+    assert pair.compiled
+
+    def clamp(value):
+        if kind == "register_hook":
+            return value.clamp(-1e-3, 1e-3)
+        value.grad.clamp_(-1e-3, 1e-3)
+
+    def add():
+        for parameters in pair.parameters:
+            for parameter in parameters:
+                getattr(parameter, kind)(clamp)
+
+    for parameters in pair.parameters:
+        for parameter in parameters:
+            parameter.grad = None
+    if not between:
+        add()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EagerWarning)
+        x = 3 * torch.rand(4, 3)
+        ys = [learner(x) for learner in pair.learners]
+        if between:
+            add()
+        for learner, y in zip(pair.learners, ys, strict=True):
+            learner.backward(square(y))
+    for p, q in zip(*pair.parameters, strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-10, atol=1e-12)
+    if kind == "register_hook":
+        assert any(0 < p.grad.abs().max() <= 1e-3 for p in pair.parameters[0])
+
+
+def test_numbers_of_the_rule_may_change():
+    for rule, change in ((ESDRTRL, lambda r: setattr(r, "decay", 0.2)), (OTTT, lambda r: r.decay.update({"0": 0.1}))):
+        pair = Pair(layer, rule)
+        pair.steps(6)
+        for learner in pair.learners:
+            change(learner)
+        pair.steps(6)
+        assert pair.compiled >= 5
+
+
+@pytest.mark.parametrize("rule", [DRTRL, ESDRTRL, EProp, SLTT, OTTT])
+def test_a_parameter_that_is_frozen_before_the_backward_pass(rule):
+    pair = Pair(layer, rule)
+    pair.steps(6)
+    pair.optimize()
+    x = torch.rand(4, 3)
+    ys = [learner(x) for learner in pair.learners]
+    for learner, y in zip(pair.learners, ys, strict=True):
+        learner.net[2].requires_grad_(False)
+        learner.backward(square(y))
+        assert learner.net[2].weight.grad is None
+
+
+def test_what_the_step_has_not_read_may_change_before_the_backward_pass():
+    class Critic(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.critic = nn.Sequential(nd.LIF(3), nn.Linear(3, 2)), nn.Linear(3, 1)
+            self.register_buffer("count", torch.zeros(()))
+
+        def forward(self, x):
+            return self.net(x)
+
+    pair, x = Pair(Critic, SLTT), torch.zeros(4, 3)
+    for _ in range(8):
+        x.uniform_(0, 3)
+        ys = [learner(x) for learner in pair.learners]
+        pair.compiled += isinstance(pair.learners[0].step, CompiledStep)
+        x.zero_()  # the next input goes into the same tensor
+        for learner, y in zip(pair.learners, ys, strict=True):
+            with torch.no_grad():
+                learner.net.critic.weight.mul_(0.9)
+                learner.net.count += 1
+            learner.backward(square(y))
+        for p, q in zip(*pair.parameters, strict=True):
+            torch.testing.assert_close(p.grad, q.grad)
+    assert pair.compiled >= 4
+
+
+def test_it_is_copied_and_saved():
+    pair = Pair(layer, EProp)
+    pair.steps(6)
+    for learner in pair.learners:
+        learner.restart()
+    for made in (copy.deepcopy, lambda learner: pickle.loads(pickle.dumps(learner))):
+        learners = [made(learner) for learner in pair.learners]
+        assert learners[0].compiled.learner is learners[0]
+        for _ in range(6):
+            x = torch.rand(4, 3)
+            for learner in learners:
+                learner.backward(square(learner(x)))
+        assert isinstance(learners[0].step, CompiledStep)
+        for p, q in zip(*[learner.net.parameters() for learner in learners], strict=True):
+            torch.testing.assert_close(p.grad, q.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_two_layouts_by_turns_are_both_compiled():
+    pair = Pair(lambda: nn.Sequential(nn.Linear(3, 5), nd.LIF(5), nn.Dropout(0.0), nn.Linear(5, 2)), SLTT)
+    for t in range(12):
+        for learner in pair.learners:
+            learner.net.train(t % 2 == 0)
+        pair.step(torch.rand(4, 3), square)
+    assert pair.compiled >= 4
+
+
+def test_a_network_without_linear_maps():
+    learner = OTTT(nn.Sequential(nd.LIF(3, learn="tau")))
+    for _ in range(5):
+        learner.backward(square(learner(3 * torch.rand(4, 3))))
+    assert learner.net[0].raw_tau.grad.abs() > 0

@@ -47,7 +47,7 @@ class Launched(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Memory inside of a tensor that lies in a row: what a view stands for."""
+    """Contiguous memory inside of a tensor: what a view stands for."""
 
     tensor: Tensor
     shape: tuple[int, ...]
@@ -105,7 +105,7 @@ def _of_triton(kernel: Any) -> Recorder:
         def run(*arguments: Any, stream: int) -> None:
             launch = triton_launch(kernel, arguments)
             if launch is None:
-                raise NotYet
+                raise NotYet("Triton has not chosen its kernel yet")
             function, x, y, z, warps, shared, kinds, values = launch
             numbers = tuple([0 if value is None else value for value in values])
             for kind, number in zip(kinds + "iii", (*numbers, x, y, z), strict=True):

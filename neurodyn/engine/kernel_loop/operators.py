@@ -21,7 +21,7 @@ def stand_ins(calls: list[Launched], scattered: Collection[int]) -> dict[str, An
 
     Args:
         calls: where to note them.
-        scattered: addresses of tensors that do not lie in a row.
+        scattered: addresses of tensors that are not contiguous.
     """
     dtypes = {name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
     known = {
@@ -44,7 +44,7 @@ def _recorder(
     def run(*arguments: Any) -> Any:
         tensors = [a.tensor if isinstance(a, Part) else a for a in arguments if isinstance(a, (Part, Tensor))]
         if any(tensor.data_ptr() in scattered for tensor in tensors):
-            raise NotRecordable("an operator is given a tensor that does not lie in a row")
+            raise NotRecordable("an operator is given a tensor that is not contiguous")
         kernel, given, result = function(*arguments)
         calls.append(Launched(kernel, given))
         return result
@@ -56,7 +56,7 @@ def _view(base: Tensor | Part, shape: Sequence[int], strides: Sequence[int], off
     """What Inductor's view of a tensor is here.
 
     Raises:
-        NotRecordable: it does not lie in a row.
+        NotRecordable: it is not contiguous.
     """
     expected = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
     if any(n != 1 and s != e for n, s, e in zip(shape, strides, expected, strict=True)):
@@ -66,7 +66,7 @@ def _view(base: Tensor | Part, shape: Sequence[int], strides: Sequence[int], off
 
 
 def _matmul(x: Any, weight: Any, indptr: Any, indices: Any, n_out: int) -> tuple[int, tuple[Any, ...], Tensor]:
-    x, weight, indptr, indices = _rows(x, weight, indptr, indices)
+    x, weight, indptr, indices = _as_parts(x, weight, indptr, indices)
     _check(x, weight)
     y = torch.empty(*x.shape[:-1], n_out, dtype=x.dtype)
     sizes = math.prod(x.shape[:-1]), x.shape[-1], n_out, *indices.shape, int(not weight.shape), _wide(x)
@@ -87,8 +87,8 @@ def _add_pairs(
     bound: Any,
     *powers: Any,
 ) -> tuple[int, tuple[Any, ...], None]:
-    weight, y, x, indptr, indices, columns, order, rows = _rows(weight, y, x, indptr, indices, columns, order, rows)
-    limit = 0 if bound is None else _rows(bound)[0]
+    weight, y, x, indptr, indices, columns, order, rows = _as_parts(weight, y, x, indptr, indices, columns, order, rows)
+    limit = 0 if bound is None else _as_parts(bound)[0]
     _check(weight, y, x, *[limit] * (bound is not None))
     (n_in, n_out), batch = (x.shape[-1], y.shape[-1]), x.shape[:-1]
     fits = indptr.shape == (n_in + 1,) and columns.shape == (n_out + 1,) and y.shape[:-1] == batch
@@ -101,7 +101,7 @@ def _add_pairs(
 
 
 def _deliver(held: Any, head: Any, x: Any, weight: Any, indptr: Any, indices: Any) -> tuple[int, tuple[Any, ...], None]:
-    held, head, x, weight, indptr, indices = _rows(held, head, x, weight, indptr, indices)
+    held, head, x, weight, indptr, indices = _as_parts(held, head, x, weight, indptr, indices)
     _check(held, x, weight)
     rows, n = held.shape[-2:]
     batch, n_in = x.shape[:-1], x.shape[-1]
@@ -113,7 +113,7 @@ def _deliver(held: Any, head: Any, x: Any, weight: Any, indptr: Any, indices: An
 
 
 def _arrived(held: Any, head: Any) -> tuple[int, tuple[Any, ...], Tensor]:
-    held, head = _rows(held, head)
+    held, head = _as_parts(held, head)
     if len(held.shape) < 2 or head.dtype != torch.int64 or head.shape:
         raise NotRecordable("event_arrived has arguments that do not fit")
     batch, rows, n = held.shape[:-2], *held.shape[-2:]
@@ -122,18 +122,18 @@ def _arrived(held: Any, head: Any) -> tuple[int, tuple[Any, ...], Tensor]:
 
 
 def _move(to: Any, source: Any) -> tuple[int, tuple[Any, ...], None]:
-    to, source = _rows(to, source)
+    to, source = _as_parts(to, source)
     if to.shape != source.shape or to.dtype != source.dtype:
         raise NotRecordable("event_move has arguments that do not fit")
     nbytes = math.prod(to.shape) * torch.empty(0, dtype=to.dtype).element_size()
     return _kernel(ring, "event_move_kernel"), (to, source, nbytes), None
 
 
-def _rows(*tensors: Any) -> list[Any]:
-    """The arguments of a chunk lie in rows; what it allocates does not need to."""
+def _as_parts(*tensors: Any) -> list[Any]:
+    """Tensors as parts. The arguments of a chunk are contiguous; what it allocates does not need to be."""
     for tensor in tensors:
         if isinstance(tensor, Tensor) and 0 not in tensor.stride() and not tensor.is_contiguous():
-            raise NotRecordable("an operator is given a tensor that does not lie in a row")
+            raise NotRecordable("an operator is given a tensor that is not contiguous")
     return [Part(tensor, tuple(tensor.shape), 0) if isinstance(tensor, Tensor) else tensor for tensor in tensors]
 
 

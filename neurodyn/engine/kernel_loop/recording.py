@@ -207,7 +207,7 @@ def record(
     """The kernels that a compiled chunk calls for arguments of these shapes, dtypes and devices.
 
     Args:
-        scattered: which arguments do not lie in a row; Inductor's kernels know it, operators would not.
+        scattered: which arguments are not contiguous; Inductor's kernels know it, operators would not.
 
     Raises:
         NotRecordable: with the reason.
