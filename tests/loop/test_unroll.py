@@ -31,19 +31,17 @@ def test_paths_agree_for_networks(make):
         assert_same(compiled[:1], [torch.stack([net(x) for x in xs]).detach()])
 
 
-LARGE = "PinskyRinzel", "HH"
-
-
-@pytest.mark.kernels
 def test_paths_agree_for_every_model(model):
-    if model.name in LARGE:
-        pytest.skip("its backward pass compiles for long: see the test after this one")
+    """As graphs; the fuzzer compiles all models with Inductor, and the test after this one a model of each kind."""
     paths_agree(model)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", LARGE)
-def test_paths_agree_for_a_large_model(name):
+SOME, LARGE = ("LIF", "AdEx", "ALIF", "STP", "Alpha", "LeakySpike"), ("PinskyRinzel", "HH", "ExpIF", "Izhikevich")
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("name", [*SOME, *(pytest.param(name, marks=pytest.mark.long) for name in LARGE)])
+def test_paths_agree_with_kernels(name):
     paths_agree(next(model for model in MODELS if model.name == name))
 
 
