@@ -191,6 +191,12 @@ def last_path(net: nn.Module) -> str | None:
     return None if last.snapshot.change() is not None else program.path()  # type: ignore[union-attr]
 
 
+def change_of(net: nn.Module) -> str | None:
+    """What has changed in a module since its program was looked for, for people; None if nothing has."""
+    last: _Remembered | None = vars(net).get(REMEMBERED)
+    return None if last is None or last.snapshot is None else last.snapshot.change()
+
+
 def how_many() -> int:
     """How many programs there are that several modules can share."""
     return sum(map(len, _shared.values()))

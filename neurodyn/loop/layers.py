@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import operator
 import weakref
 from collections.abc import Iterator
@@ -137,7 +136,7 @@ def _share(row: list[nn.Module]) -> bool:
     """Whether two modules reach one layer, or the memory of one tensor, no parameter: one may act on the other."""
     seen: set[int] = set()
     for stage in dict.fromkeys(row):
-        inside = Snapshot(skip=functools.partial(_is_apart, stage))
+        inside = Snapshot()
         with contextlib.suppress(NotCompilable):  # there is more than a snapshot takes
             inside.take("", stage)
         modules = [*stage.modules(), *inside.modules()]
@@ -148,13 +147,6 @@ def _share(row: list[nn.Module]) -> bool:
             return True
         seen |= held
     return False
-
-
-def _is_apart(stage: nn.Module, value: Any) -> bool:
-    """Whether a value that is reached from a stage says nothing of it: a class, or a module that the stage lies in."""
-    if isinstance(value, nn.Module) and value is not stage:
-        return any(module is stage for module in value.modules())
-    return isinstance(value, type)
 
 
 def _gives_current(stage: nn.Module) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..engine.program_cache import flattened, program_for
+from ..engine.program_cache import change_of, flattened, program_for
 from ..engine.proof import differing
 from ..purity.snapshot import Snapshot
 from ..purity.unchanged import mark_of
@@ -40,8 +40,7 @@ class CompiledStep:
         states: after the step.
         memory: the dicts of the rule, after the step.
         inputs, before: of the step, as copies, and the states before it.
-        tensors: what its backward pass may read again.
-        marks: those of `mark_of`, for the tensors that the step has read, by their places.
+        tensors: what its backward pass may read again, with their marks of `mark_of`.
     """
 
     y: Any
@@ -51,7 +50,7 @@ class CompiledStep:
     inputs: tuple[Any, ...]
     before: dict[str, Tensor]
     tensors: list[Tensor]
-    marks: dict[int, tuple[int, int]]
+    marks: list[tuple[int, int]]
 
     @property
     def results(self) -> list[Tensor]:
@@ -61,17 +60,18 @@ class CompiledStep:
 
 @dataclass
 class _Functions:
-    """Of one network, for tensors of certain shapes; a backward pass for each set of outputs with a gradient.
+    """Of one network, for tensors of certain shapes.
 
     Attributes:
         reads: the global variables that they have read.
+        backward: a backward pass for each set of outputs and of parameters that have gradients.
         proven: those whose results have been compared with the plain ones: None for the step.
     """
 
     forward: Forward
     reads: Snapshot
-    backward: dict[tuple[bool, ...], Backward] = field(default_factory=dict)
-    proven: set[tuple[bool, ...] | None] = field(default_factory=set)
+    backward: dict[Hashable, Backward] = field(default_factory=dict)
+    proven: set[Hashable] = field(default_factory=set)
     tries: int = 0
 
 
@@ -85,6 +85,7 @@ class Compiled:
         self.learner = learner
         self.found: dict[Hashable, _Functions | None] = {}
         self.seen: set[Hashable] = set()
+        self.names: tuple[str, ...] = ()  # of the learner's attributes at its first call, without those that a user adds later
         self.last: Hashable = None
 
     def __reduce__(self) -> Any:
@@ -110,7 +111,7 @@ class Compiled:
             if _hooked(tensors):
                 raise NotCompilable("a parameter has hooks, which have to be called")
             layouts = tuple([(t.shape, t.dtype, t.device, t.requires_grad) for t in tensors])
-            key = self.last = ready.program, spec, layouts, _settings(learner)
+            key = self.last = ready.program, spec, layouts, self._settings()
             functions = self.found.get(key)
             if functions is not None and functions.reads.change() is not None:
                 functions = self.found.pop(key)
@@ -141,7 +142,7 @@ class Compiled:
         memory = [{name: next(found) for name in names} for names in forward.memory]
         if any([bool(difference) for difference in found]):
             return None  # and the plain step says what is not as the rule needs it
-        y, marks = tree_unflatten(given, forward.spec), {i: mark_of(tensors[i]) for i in forward.function.used}
+        y, marks = tree_unflatten(given, forward.spec), [mark_of(tensor) for tensor in tensors]
         step = CompiledStep(y, given, states, memory, inputs, before, tensors, marks)
         return step if None in functions.proven else self._compared(functions, step)
 
@@ -149,40 +150,75 @@ class Compiled:
         """Add the gradients of a step from those of its outputs."""
         asked = tuple([value.grad is not None for value in step.given])
         grads = [value.grad for value in step.given if value.grad is not None]
-        changed = {i for i, mark in step.marks.items() if mark_of(step.tensors[i]) != mark}
-        backward = None if _hooked(step.tensors) else self._backward(step, asked, grads)
-        if changed and (backward is None or not changed.isdisjoint(backward.function.used)):
-            raise RuntimeError(
-                f"{type(self.learner).__name__}.backward: a parameter, input or state that the step has read has other "
-                "data, or was changed in place since; call backward before optimizer.step()"
-            )
-        if backward is None:
+        functions, pattern = self.found.get(self.last), (asked, tuple([t.requires_grad for t in step.tensors]))
+        self._check_same(functions)
+        changed = {i for i, mark in enumerate(step.marks) if mark_of(step.tensors[i]) != mark}
+        backward = None
+        if functions is not None and not _hooked(step.tensors):
+            backward = self._backward(functions, step, pattern, grads)
+            if backward is not None:
+                changed &= functions.forward.function.used | backward.function.used
+        if changed:
+            self._changed("a parameter, input or state that the step has read has other data, or was changed in place")
+        if functions is None or backward is None:
             self.learner.pull(self._plain(step))
         else:
             found = self._gradients(backward, step, grads)
-            functions = self.found[self.last]
-            if functions is not None and asked not in functions.proven and not changed:
-                found = self._compared_gradients(functions, step, asked, found)
+            if pattern not in functions.proven:
+                found = self._compared_gradients(functions, step, pattern, found)
             for tensor, grad in zip(step.tensors, found, strict=True):
                 if tensor.requires_grad:  # it may have been frozen since the step
                     add_grad(tensor, grad)
         for value in step.given:
             value.grad = None
 
-    def _backward(self, step: CompiledStep, asked: tuple[bool, ...], grads: list[Tensor]) -> Backward | None:
-        """The compiled backward pass for outputs that have gradients; None if it has to be made in Python."""
-        functions = self.found.get(self.last)
-        if functions is None or functions.reads.change() is not None:
-            return None
-        if asked not in functions.backward:
+    def _check_same(self, functions: _Functions | None) -> None:
+        """See that a step computed again is the same: its graph would hold what was read, a compiled one does not.
+
+        Raises:
+            RuntimeError: something has changed since the step.
+        """
+        if (what := change_of(self.learner.net)) is not None:
+            self._changed(f"{what} has changed")
+        if functions is not None and (what := functions.reads.change()) is not None:
+            self._changed(f"{what} has changed")
+        if self.last[-1] != self._settings():  # type: ignore[index]
+            self._changed("a number of the rule has changed")
+
+    def _changed(self, what: str) -> None:
+        raise RuntimeError(
+            f"{type(self.learner).__name__}.backward: {what} since; call backward before that, and before "
+            "optimizer.step()"
+        )
+
+    def _settings(self) -> Hashable:
+        """What a rule is told besides tensors: its numbers, and the keys of its dicts, with those that it reads."""
+        found, own = [], vars(self.learner)
+        for name in self.names:
+            value = own.get(name)
+            if isinstance(value, (bool, int, float, str)):
+                found.append((name, value))
+            elif isinstance(value, dict) and all([isinstance(key, (int, str, tuple)) for key in value]):
+                read = name in self.learner.read
+                items = [
+                    (k, v if isinstance(v, (int, float, str)) else id(v) if read else None) for k, v in value.items()
+                ]
+                found.append((name, tuple(items)))
+        return tuple(found)
+
+    def _backward(
+        self, functions: _Functions, step: CompiledStep, pattern: Any, grads: list[Tensor]
+    ) -> Backward | None:
+        """The compiled backward pass for outputs and parameters with gradients; None if it has to be made in Python."""
+        if pattern not in functions.backward:
             try:
-                made = backward_function(self.learner, step.tensors, step.inputs, asked, grads)
+                made = backward_function(self.learner, step.tensors, step.inputs, pattern[0], grads)
             except NotCompilable as reason:
                 self._refuse(str(reason))
                 return None
-            functions.backward[asked] = made
+            functions.backward[pattern] = made
             functions.reads.add(made.function.reads)
-        return functions.backward[asked]
+        return functions.backward[pattern]
 
     def _gradients(self, backward: Backward, step: CompiledStep, grads: list[Tensor]) -> list[Tensor | None]:
         """For each tensor that a step has read its gradient."""
@@ -209,7 +245,7 @@ class Compiled:
         return wanted
 
     def _compared_gradients(
-        self, functions: _Functions, step: CompiledStep, asked: tuple[bool, ...], found: list[Tensor | None]
+        self, functions: _Functions, step: CompiledStep, pattern: Hashable, found: list[Tensor | None]
     ) -> list[Tensor | None]:
         """The gradients of the plain step, with which those that were `found` are compared."""
         learner, wanted = self.learner, self._plain(step)
@@ -222,7 +258,7 @@ class Compiled:
         for parameter, before in zip(trained, held, strict=True):
             parameter.grad = before
         if _close([grad if t.requires_grad else None for t, grad in zip(step.tensors, found, strict=True)], own):
-            functions.proven.add(asked)
+            functions.proven.add(pattern)
         else:
             self._refuse("its compiled gradients differ from the plain ones")
         return own
@@ -240,18 +276,6 @@ class Compiled:
 def _hooked(tensors: Sequence[Tensor]) -> bool:
     """Whether hooks wait for a gradient, which only autograd calls."""
     return any([tensor.requires_grad and has_gradient_hooks(tensor) for tensor in tensors])
-
-
-def _settings(learner: Learner) -> Hashable:
-    """What a rule is told besides tensors: its numbers, and the keys of its dicts."""
-    found = []
-    for name, value in vars(learner).items():
-        if isinstance(value, (bool, int, float, str)):
-            found.append((name, value))
-        elif isinstance(value, dict) and all([isinstance(key, (int, str, tuple)) for key in value]):
-            numbers = [(key, item if isinstance(item, (int, float, str)) else None) for key, item in value.items()]
-            found.append((name, tuple(numbers)))
-    return tuple(found)
 
 
 def _close(found: Sequence[Tensor | None], wanted: Sequence[Tensor | None]) -> bool:

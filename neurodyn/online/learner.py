@@ -102,6 +102,8 @@ class Learner:
         if self.step is not None:
             self._remember(self.step.memory)
             self.step = None
+        if self.compiled is not None and not self.compiled.names:
+            self.compiled.names = tuple(vars(self))
         if not self.left:
             self.fresh |= start_unset(self.net, inputs)
         before = held_states(self.net)

@@ -45,18 +45,17 @@ class Snapshot:
     Args:
         effects: see also what only a step could have changed, such as the state of random generators, so that it can be
             put back.
-        skip: whether not to look into a value.
 
     Attributes:
         codes: of the functions that were found.
         hidden: the labels of what it cannot look into.
     """
 
-    def __init__(self, effects: bool = False, skip: Callable[[Any], bool] = lambda value: False):
+    def __init__(self, effects: bool = False):
         self.parts: dict[Any, _Part] = {}
         self.codes: set[types.CodeType] = set()
         self.hidden: list[str] = []
-        self.effects, self.skip = effects, skip
+        self.effects = effects
         self.looked_at: _LookedAt | None = None
 
     def take(self, label: str, value: Any) -> None:
@@ -68,7 +67,7 @@ class Snapshot:
         waiting = [(label, value)]
         while waiting:
             label, value = waiting.pop()
-            if is_leaf(value) or id(value) in self.parts or self.skip(value):
+            if is_leaf(value) or id(value) in self.parts:
                 continue
             if (kind := kind_of(value)) is None:
                 self.hidden.append(label)

@@ -309,27 +309,21 @@ def test_layers_that_share_neurons_from_a_later_call_on(compile):
     assert nd.unroll(net, xs, compile=compile).equal(wanted)
 
 
-class Registered(nn.Module):
-    """Its class knows all of its kind, and holds a tensor."""
+def test_a_layer_that_reads_another_through_the_network():
+    class Reads(nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.held = [net]
 
-    ALL: list[nn.Module] = []
-    scale = torch.ones(1)
+        def forward(self, x):
+            return x + self.held[0][-1].V
 
-    def __init__(self, net):
-        super().__init__()
-        self.config = {"net": net}
-        self.ALL.append(self)
-
-    def forward(self, x):
-        return 2 * x
-
-
-def test_layers_that_only_know_of_each_other_stay_apart():
-    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nd.LIF(4))
-    for _ in range(2):
-        net.append(Registered(net))
-    assert len(layers(net)) == 5
-    Registered.ALL.clear()
+    net = nn.Sequential(nn.Linear(3, 4), nd.LIF(4))
+    net.insert(1, Reads(net))
+    xs = 3 * torch.rand(7, 2, 3)
+    nd.reset_states(net, 2)
+    wanted = torch.stack([net(x) for x in xs])
+    assert_same([nd.unroll(net, xs, compile=False).detach()], [wanted.detach()])
 
 
 def test_a_list_that_two_layers_hold_makes_them_one():

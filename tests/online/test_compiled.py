@@ -454,3 +454,48 @@ def test_a_network_without_linear_maps():
     for _ in range(5):
         learner.backward(square(learner(3 * torch.rand(4, 3))))
     assert learner.net[0].raw_tau.grad.abs() > 0
+
+
+def changed_global(learner, monkeypatch):
+    monkeypatch.setitem(globals(), "SLOPE", 0.1)
+
+
+CHANGES = {
+    "global": changed_global,
+    "mode": lambda learner, _: learner.net.eval(),
+    "number": lambda learner, _: setattr(learner, "decay", 0.3),
+}
+
+
+@pytest.mark.parametrize("change", ["global", "mode", "number"])
+def test_what_has_changed_between_a_step_and_its_backward_pass_is_told(change, monkeypatch):
+    net = nn.Sequential(nn.Linear(3, 5), nd.LIF(5, surrogate=Sloped()), nn.Dropout(0.0), nn.Linear(5, 2))
+    learner = ESDRTRL(net)
+    for _ in range(6):
+        learner.backward(square(learner(3 * torch.rand(4, 3))))
+    assert isinstance(learner.step, CompiledStep)
+    y = learner(3 * torch.rand(4, 3))
+    CHANGES[change](learner, monkeypatch)
+    with pytest.raises(RuntimeError, match="has changed since; call backward before"):
+        learner.backward(square(y))
+
+
+def test_frozen_for_one_backward_pass_it_learns_again():
+    pair = Pair(layer, SLTT)
+    for t in range(12):
+        x = 3 * torch.rand(4, 3)
+        ys = [learner(x) for learner in pair.learners]
+        for learner, y in zip(pair.learners, ys, strict=True):
+            learner.net[0].requires_grad_(t != 3)  # the first time that its backward pass is compiled
+            learner.backward(square(y))
+            learner.net[0].requires_grad_(True)
+        for p, q in zip(*pair.parameters, strict=True):
+            torch.testing.assert_close(p.grad, q.grad)
+
+
+def test_attributes_that_a_user_adds_are_no_numbers_of_the_rule():
+    learner = SLTT(layer())
+    for t in range(8):
+        learner.backward(square(learner(torch.rand(4, 3))))
+        learner.seen = t
+    assert isinstance(learner.step, CompiledStep)
