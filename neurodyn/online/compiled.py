@@ -85,7 +85,7 @@ class Compiled:
         self.learner = learner
         self.found: dict[Hashable, _Functions | None] = {}
         self.seen: set[Hashable] = set()
-        self.names: tuple[str, ...] = ()  # of the learner's attributes at its first call, without those that a user adds later
+        self.names: tuple[str, ...] = ()  # of attributes at the first call: a user may add others later
         self.last: Hashable = None
 
     def __reduce__(self) -> Any:
