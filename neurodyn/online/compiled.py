@@ -179,7 +179,7 @@ class Compiled:
             RuntimeError: something has changed since the step.
         """
         if (what := change_of(self.learner.net)) is not None:
-            self._changed(f"{what} has changed")
+            self._changed(f"{type(self.learner.net).__name__}{what} has changed")
         if functions is not None and (what := functions.reads.change()) is not None:
             self._changed(f"{what} has changed")
         if self.last[-1] != self._settings():  # type: ignore[index]
