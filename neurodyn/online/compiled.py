@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -88,11 +87,8 @@ class Compiled:
         self.names: tuple[str, ...] = ()  # of attributes at the first call: a user may add others later
         self.last: Hashable = None
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> Any:  # also what copy.deepcopy asks
         return Compiled, (self.learner,)
-
-    def __deepcopy__(self, memo: Any) -> Compiled:
-        return Compiled(copy.deepcopy(self.learner, memo))
 
     def step(self, before: dict[str, Tensor], inputs: tuple[Any, ...]) -> Step | CompiledStep | None:
         """A step of the learner from the states `before`; None if it has to be made in Python."""
@@ -199,10 +195,9 @@ class Compiled:
             if isinstance(value, (bool, int, float, str)):
                 found.append((name, value))
             elif isinstance(value, dict) and all([isinstance(key, (int, str, tuple)) for key in value]):
-                read = name in self.learner.read
-                items = [
-                    (k, v if isinstance(v, (int, float, str)) else id(v) if read else None) for k, v in value.items()
-                ]
+                # Of tensors that the rule reads, which they are: a step holds them, so that an id stays its own.
+                other = id if name in self.learner.read else lambda item: None
+                items = [(k, item if isinstance(item, (int, float, str)) else other(item)) for k, item in value.items()]
                 found.append((name, tuple(items)))
         return tuple(found)
 

@@ -467,7 +467,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", ["global", "mode", "number"])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_what_has_changed_between_a_step_and_its_backward_pass_is_told(change, monkeypatch):
     net = nn.Sequential(nn.Linear(3, 5), nd.LIF(5, surrogate=Sloped()), nn.Dropout(0.0), nn.Linear(5, 2))
     learner = ESDRTRL(net)
@@ -475,7 +475,7 @@ def test_what_has_changed_between_a_step_and_its_backward_pass_is_told(change, m
         learner.backward(square(learner(3 * torch.rand(4, 3))))
     assert isinstance(learner.step, CompiledStep)
     y = learner(3 * torch.rand(4, 3))
-    CHANGES[change](learner, monkeypatch)
+    change(learner, monkeypatch)
     with pytest.raises(RuntimeError, match="has changed since; call backward before"):
         learner.backward(square(y))
 
