@@ -11,8 +11,6 @@ from torch import Tensor, nn
 import neurodyn as nd
 from neurodyn import units as u
 
-pytestmark = pytest.mark.graphs
-
 DT = 0.25  # ms
 
 

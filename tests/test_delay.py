@@ -15,8 +15,6 @@ from torch import Tensor
 import neurodyn as nd
 from neurodyn import units as u
 
-pytestmark = pytest.mark.graphs
-
 DT = 0.1 * u.ms
 DCLS = Path(__file__).parent / "reference" / "dcls.npz"
 
@@ -265,7 +263,7 @@ def test_dcls(k: int) -> None:
 
 
 @pytest.mark.kernels
-@pytest.mark.parametrize("kind", ["neuron", "synapse"])
+@pytest.mark.parametrize("kind", ["neuron", pytest.param("synapse", marks=pytest.mark.long)])
 def test_a_delay_learns_from_20_ms_away(kind: str) -> None:
     """One start of ten, see benchmarks/delays.py."""
     from benchmarks.delays import train

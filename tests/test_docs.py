@@ -24,7 +24,6 @@ def examples(module: str) -> list[doctest.DocTest]:
     return doctest.DocTestFinder().find(found, extraglobs={"nd": nd, "u": u, "torch": torch, "data": nd.data})
 
 
-@pytest.mark.graphs
 @pytest.mark.parametrize("module", ["neurodyn", *MODULES])
 def test_examples(module: str) -> None:
     torch.set_default_dtype(torch.float32)  # as a reader has it; the fixture of the suite sets it back

@@ -7,8 +7,6 @@ from torch import nn
 import neurodyn as nd
 from neurodyn import units as u
 
-pytestmark = pytest.mark.graphs
-
 
 def sparse():
     pairs = torch.tensor([0, 1, 2, 0]), torch.tensor([1, 2, 0, 2])

@@ -130,6 +130,7 @@ class Counting(nn.Module):
         return self.neuron(x)
 
 
+@pytest.mark.kernels
 @pytest.mark.usefixtures("no_programs", "unsaid")
 def test_how_a_network_ran(monkeypatch):
     net, xs = nd.LIF(3), torch.rand(5, 2, 3)

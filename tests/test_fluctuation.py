@@ -13,8 +13,6 @@ import neurodyn as nd
 from neurodyn import data
 from neurodyn import units as u
 
-pytestmark = pytest.mark.graphs
-
 TAU = 5.0
 DECAY = math.exp(-1 / TAU)
 GAIN = 1 / (1 - DECAY)  # one unit of input for a step moves V by 1 mV

@@ -156,3 +156,52 @@ def test_records_print_in_80_columns(recording: nd.Recording) -> None:
     assert [line.split()[:2] for line in lines[1:]] == [["V", "Trace"], ["spikes", "Events"], ["output", "Trace"]]
     assert max(map(len, [*lines, repr(recording["V"]), repr(recording["spikes"])])) <= 80
     assert repr(nd.Events.of(torch.zeros(4, 2))) == "<Events: 4 x 1 ms from 0 ms, (2,), 0 spikes, 0 Hz>"
+
+
+SUBSETS = {
+    "list": ([0, 3, 7], [0, 3, 7]),
+    "slice": (slice(2, 8, 2), [2, 4, 6]),
+    "end": (slice(-3, None), [7, 8, 9]),
+    "mask": (torch.arange(10) > 7, [8, 9]),
+    "from the end": ([-1, 0], [9, 0]),
+}
+
+
+@pytest.mark.parametrize("kind", SUBSETS)
+def test_recorded_neurons_keep_their_numbers(kind: str) -> None:
+    index, numbers = SUBSETS[kind]
+    net, I = nd.LIF(10, R=1 * u.Gohm), torch.linspace(1.2, 2.0, 10)
+    whole = nd.simulate(net, 40 * u.ms, I, ["V", "spikes"], compile=False)
+    found = nd.simulate(net, 40 * u.ms, I, {"V": index, "spikes": index}, compile=False)
+    found = nd.Recording.from_state_dict(found.state_dict())  # also from a file
+    assert torch.equal(found["V"].values, whole["V"].values[:, numbers])
+    assert found["V"].numbers.tolist() == numbers
+    assert list(found["V"].to_pandas().columns) == numbers
+    assert found["V"].to_neo().array_annotations["neuron"].tolist() == numbers
+
+    spikes, all_spikes = found["spikes"], whole["spikes"]
+    for place, number in enumerate(numbers):
+        wanted = all_spikes.steps[all_spikes.neurons == number].tolist()
+        assert len(wanted) > 2
+        assert spikes.steps[spikes.senders % 10 == number].tolist() == wanted
+        train = spikes.to_neo()[place]
+        assert train.annotations["neuron"] % 10 == number
+        assert train.magnitude.tolist() == wanted
+    frame = spikes.to_pandas()
+    assert sorted(set(frame["neuron"] % 10)) == sorted(numbers)
+
+
+def test_one_recorded_neuron_of_a_batch_keeps_its_number() -> None:
+    net, I = nd.LIF(10, R=1 * u.Gohm), torch.linspace(1.2, 2.0, 10).expand(2, 10).contiguous()
+    found = nd.simulate(net, 40 * u.ms, I, {"V": 8, "spikes": [1, 8]}, batch=2, compile=False)
+    assert found["V"].to_pandas().columns.tolist() == [(0, 8), (1, 8)]
+    one = found["spikes"].sample(1)
+    assert set(one.senders.tolist()) == {1, 8}
+    parts = [nd.simulate(net, 5 * u.ms, I, {"V": [k]}, batch=2, compile=False) for k in (3, 4)]
+    with pytest.raises(ValueError, match=r"'V' is of neurons \[3\] and then of neurons \[4\]"):
+        nd.Recording.join(*parts)
+
+
+def test_true_records_all_neurons() -> None:
+    found = nd.simulate(nd.LIF(3), 5 * u.ms, 0.1, {"V": True}, compile=False)
+    assert found["V"].values.shape == (5, 3)

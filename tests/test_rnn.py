@@ -6,8 +6,6 @@ from torch.testing import assert_close
 
 import neurodyn as nd
 
-pytestmark = pytest.mark.graphs
-
 
 def load_linear(linear, trace, name):
     with torch.no_grad():

@@ -11,8 +11,6 @@ import neurodyn as nd
 from neurodyn import units as u
 from neurodyn.core import silence
 
-pytestmark = pytest.mark.graphs
-
 #: No gradient 1 mV away from the threshold, nor farther.
 WINDOW = {"R": 1 * u.Gohm, "surrogate": nd.surrogate.ReluGrad()}
 DEAD = WINDOW | {"V_th": 50 * u.mV, "V_reset": 49 * u.mV}

@@ -393,3 +393,66 @@ def test_a_step_may_take_a_derivative(compile):
     found = simulate(Descends(3), 6 * u.ms, nd.series(xs), ["output"], progress=False, compile=compile)
     wanted = nd.unroll(nd.Expon(3), 2 * xs * xs)
     torch.testing.assert_close(found["output"].values, wanted, rtol=1e-12, atol=0.0)
+
+
+class Both(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.N = nd.LIF(4, R=20 * u.Gohm)
+
+    def forward(self, spikes: Tensor, I: Tensor) -> Tensor:
+        return self.N(0.2 * spikes + I)
+
+
+class Echo(nn.Module):
+    """Its output is its input."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.synapse = nd.Expon(size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.synapse(x)
+        return x
+
+
+def test_a_poisson_source_is_an_input() -> None:
+    """With its rate, and no two samples of a batch alike."""
+    source = nd.PoissonSpike(50, 80 * u.Hz)
+    events = nd.simulate(Echo(50), 2 * u.s, source, ["spikes"], batch=3, compile=False)["spikes"]
+    n = 3 * 50 * 2000
+    assert len(events) == pytest.approx(0.08 * n, abs=4 * (0.08 * 0.92 * n) ** 0.5)
+    trains = events.to_tensor()
+    assert (trains[:, 0] * trains[:, 1]).mean() == pytest.approx(0.08**2, rel=0.1)
+
+
+def test_sources_beside_other_inputs() -> None:
+    source, I = nd.SpikeTime(4, [0, 2, 3], [0, 7, 40] * u.ms), torch.linspace(0, 0.08, 60)
+    rows = I[:, None].expand(60, 4).contiguous()
+    for other in (nd.series(rows), lambda first, n, _: rows[torch.arange(first, first + n) % 60]):
+        found = nd.simulate(Both(), 60 * u.ms, (source, other), ["N.V"], compile=False)["N.V"].values
+        net = Both()
+        nd.reset_states(net)
+        wanted = torch.stack([(net(*x), net.N.V)[1] for x in zip(source(60), rows, strict=True)])
+        assert (found - wanted.detach()).abs().max() < 1e-12
+
+
+def test_a_source_does_not_depend_on_where_a_run_was_stopped() -> None:
+    inputs = nd.PoissonSpike(4, 100 * u.Hz), nd.constant(0.04)
+    whole = nd.simulate(net := Both(), 90 * u.ms, inputs, ["spikes"], seed=3, compile=False)
+    first = nd.simulate(net, 35 * u.ms, inputs, ["spikes"], seed=3, compile=False)
+    after = {"states": first.states, "start": first.step}
+    rest = nd.simulate(net, 55 * u.ms, inputs, ["spikes"], seed=3, compile=False, **after)
+    joined = nd.Recording.join(first, rest)["spikes"]
+    assert len(joined) > 10
+    assert torch.equal(joined.steps, whole["spikes"].steps)
+    assert torch.equal(joined.neurons, whole["spikes"].neurons)
+
+
+def test_sources_that_cannot_be_an_input() -> None:
+    with pytest.raises(TypeError, match="PoissonEncoder encodes rates that it is called with"):
+        nd.simulate(nd.LIF(4), 9 * u.ms, nd.PoissonEncoder(), compile=False)
+    with pytest.raises(ValueError, match=r"the input, a PoissonSpike, has dt=0.1 ms, the network has dt=1 ms"):
+        nd.simulate(nd.LIF(4), 9 * u.ms, nd.PoissonSpike(4, 9 * u.Hz, dt=0.1 * u.ms), compile=False)
+    with pytest.raises(ValueError, match=r"input 2 of 2 of shape \(9, 4\) .* beside a function or a source"):
+        nd.simulate(Both(), 9 * u.ms, (nd.PoissonSpike(4, 9 * u.Hz), torch.rand(9, 4)), compile=False)

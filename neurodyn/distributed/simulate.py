@@ -59,7 +59,7 @@ def simulate(
     dt, T = prepare(net, duration, states, batch, start)
     _check_same(net)
     record = (record,) if isinstance(record, str) else tuple(record)
-    rows = Rows(read_inputs(net, inputs, T), T, start, seed)
+    rows = Rows(read_inputs(net, inputs, T, start), T, start, seed)
     whole = Probe(net, record, inputs is not None)
     probe, cut = _split(whole, rows)
     set_states(probe, cut.states(get_states(whole)))

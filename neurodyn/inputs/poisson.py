@@ -94,6 +94,12 @@ class PoissonEncoder(Source):
         p = probability(rate.to(precise(rate.dtype)), self.dt, "PoissonEncoder: rates").detach()
         return bernoulli(p, (() if T is None else (T,)) + tuple(p.shape), generator).to(rate.dtype)
 
+    def rows(self, *span: Any, **options: Any) -> Tensor:
+        """There are none without rates."""
+        raise TypeError(
+            "PoissonEncoder encodes rates that it is called with; as an input that lasts use nd.PoissonSpike"
+        )
+
     def at(self, i: int, rates: Any) -> Tensor:  # type: ignore[override]
         """The spikes of step `i`, of the shape of `rates`."""
         rate = rate_of(rates, "PoissonEncoder: rates")

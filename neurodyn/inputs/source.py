@@ -18,7 +18,9 @@ class Source(Precise):
 
     ``source(T, *batch, generator=None)`` draws a whole sequence ``(T, *batch, *size)`` from `generator`, or from
     torch's global one, as the functions of torch do. ``source.at(i, *batch)`` is the input of step i alone,
-    ``(*batch, *size)``: it depends on `seed` and i only, whatever else was drawn, and can be passed to a simulation.
+    ``(*batch, *size)``: it depends on `seed` and i only, whatever else was drawn. `simulate` takes the source itself
+    as an input, and draws from its own `seed`.
+
     Draws are independent over time, batch and neurons. They are made in float32 or float64 and then have the dtype of
     the source: in float16 a probability of 0.002 would become 0.00225. So is the probability kept.
 
@@ -44,6 +46,13 @@ class Source(Precise):
         """The input of step `i`, ``(*batch, *size)``."""
         device = next(self.buffers()).device
         return self.sample(*batch, generator=seeded(self.seed, i, device))
+
+    def rows(self, first: int, steps: int, *batch: int, generator: torch.Generator) -> Tensor:
+        """The inputs of `steps` steps from step `first` on, as a simulation asks for them."""
+        device = next(self.buffers()).device
+        if generator.device != device:
+            generator = torch.Generator(device).manual_seed(generator.initial_seed())
+        return self(steps, *batch, generator=generator)
 
     def extra_repr(self) -> str:
         """dt and seed."""

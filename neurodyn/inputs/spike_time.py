@@ -17,7 +17,8 @@ class SpikeTime(nn.Module):
     r"""Spikes at given times: neuron ``indices[k]`` spikes in step ``times[k] / dt``, step 0 at time 0.
 
     Output: spikes, 0 or 1; ``source(T, *batch)`` is the sequence ``(T, *batch, *size)``, ``source.at(i, *batch)`` the
-    input of step i alone, for use in a simulation. Times need no order; those from T dt on are not part of a sequence.
+    input of step i alone; ``nd.simulate(net, duration, source)`` takes the source itself. Times need no order; those
+    from T dt on are not part of a sequence.
 
     Args:
         size: shape of the population.
@@ -92,10 +93,14 @@ class SpikeTime(nn.Module):
 
     def forward(self, T: int, *batch: int) -> Tensor:
         """A sequence of T steps, ``(T, *batch, *size)``."""
-        inside = self.steps < T
-        spikes = self.one.new_zeros(T, self.flat)
-        spikes[self.steps[inside], self.neurons[inside]] = 1
-        return spikes.view(T, *(1 for _ in batch), *self.size).expand(T, *batch, *self.size)
+        return self.rows(0, T, *batch)
+
+    def rows(self, first: int, steps: int, *batch: int, generator: Any = None) -> Tensor:
+        """The inputs of `steps` steps from step `first` on, as a simulation asks for them."""
+        inside = (self.steps >= first) & (self.steps < first + steps)
+        spikes = self.one.new_zeros(steps, self.flat)
+        spikes[self.steps[inside] - first, self.neurons[inside]] = 1
+        return spikes.view(steps, *(1 for _ in batch), *self.size).expand(steps, *batch, *self.size)
 
     def at(self, i: int, *batch: int) -> Tensor:
         """The input of step `i`, ``(*batch, *size)``."""

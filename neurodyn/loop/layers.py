@@ -8,12 +8,13 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
 from ..core.current import SynapticOutput
-from ..core.dynamics import Dynamics
+from ..core.dynamics import Dynamics, exporting
 from ..core.hooks import has_hooks
 from ..core.states import named_dynamics
 from ..ops.spike_products import linear
@@ -232,4 +233,8 @@ def on_all_steps(module: nn.Module, xs: Tensor, fast: bool, in_place: bool) -> t
         return module(xs), False
     rows = xs.flatten(0, 1)
     ys = linear(module, rows, in_place) if fast else None
-    return (module(rows) if ys is None else ys).unflatten(0, xs.shape[:2]), ys is not None
+    found = module(rows) if ys is None else ys
+    if exporting() and _kind(module) not in (*ITEM_DIMENSIONS, *BATCHED_ITEMS):
+        # That of nn.Flatten is a view of a view, whose strides torch cannot tell where T and batch are free.
+        found = found.clone(memory_format=torch.contiguous_format)
+    return found.unflatten(0, xs.shape[:2]), ys is not None

@@ -164,10 +164,28 @@ def _batches(net: nn.Module, xs: tuple[Any, ...]) -> Batches | None:
         return {name: tuple(batch) for name, _ in found}
     if not found:
         return {}
-    if exporting():  # a step cannot be tried, so the batch has the rank of the states at hand
-        shape = tree_leaves(xs)[0].shape[1:]
-        return {name: tuple(shape[: len(module.batch)]) for name, module in found}
+    if exporting():
+        return _as_at_hand(found, tuple(tree_leaves(xs)[0].shape[1:]))
     return _seen.get(net, {}).get(_shapes(xs))
+
+
+def _as_at_hand(layers: list[tuple[str, Dynamics]], shape: tuple[int, ...]) -> Batches:
+    """The batch of each layer in an export, where no step can be tried: of the rank that it has now.
+
+    To a layer without a size all dimensions are batch: those behind the batch of the others, or else behind the first,
+    are features of its own input, and stay.
+    """
+    if unset := [module for _, module in layers if not module.is_set]:
+        raise UnsetState(
+            f"{unset[0]._label()} has no state yet, and an export cannot find its batch; before it call the module "
+            "once, with nd.unroll or step by step, or nd.reset_states(net, *batch)"
+        )
+    sized = [len(module.batch) for _, module in layers if module.size]
+    rank, found = min(sized, default=1), {}
+    for name, module in layers:
+        n = len(module.batch) if module.size else min(rank, len(module.batch))
+        found[name] = (*shape[:n], *module.batch[n:])
+    return found
 
 
 def _ways(net: nn.Module, x: tuple[Any, ...]) -> Iterator[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -37,30 +37,50 @@ def _weights(value: Tensor) -> Tensor:
     return 1 + torch.frac(place * 0.6180339887498949).square().reshape(value.shape)
 
 
-def check_others(net: nn.Module, rows: list[Key], step: Step, others: Mapping[str, Tensor]) -> None:
-    """A parameter that acts on a state, and so on later steps, needs a trace."""
-    for key in rows:
-        if not others:
-            return
-        value = value_of(key, step)
+def check_others(net: nn.Module, traced: set[int], step: Step, others: Mapping[str, Tensor]) -> None:
+    """A parameter that acts on a state, and so on later steps, needs a trace.
+
+    Args:
+        traced: the calls of maps that act on states; what acts on their inputs acts on these states.
+        others: parameters without traces.
+
+    Raises:
+        NotImplementedError: one of them acts on a state.
+    """
+    places = {f"the state {name}": value for name, value in step.states.items()}
+    places |= {f"the input of {step.calls[k].name}": step.calls[k].exit for k in traced}  # type: ignore[dict-item]
+    for place, value in places.items():
+        if not others or value is None or not value.requires_grad:
+            continue
         found = torch.autograd.grad(
             value, list(others.values()), torch.ones_like(value), retain_graph=True, allow_unused=True
         )
         for name, g in zip(others, found, strict=True):
             if g is not None:
                 raise NotImplementedError(
-                    f"nd.online: {name} of {type(net).__name__} acts on the state {key[1]}, and there are traces for "
-                    "nn.Linear, convolutions, nd's connections, and parameters that a neuron or synapse declares with "
-                    "nd.param; freeze it by requires_grad_(False), put it into one of these, or use nd.online.SLTT"
+                    f"nd.online: {name} of {type(net).__name__} acts on {place}, so on later steps, and there are "
+                    "traces for nn.Linear, convolutions, nd's connections without delays, and parameters that a neuron "
+                    "or synapse declares with nd.param; freeze it by requires_grad_(False), put it into one of these, "
+                    "or use nd.online.SLTT, or nd.unroll and backward()"
                 )
 
 
-def check_within_step(net: nn.Module, step: Step) -> None:
+def check_within_step(net: nn.Module, step: Step, others: Iterable[str]) -> None:
     """See that each trained map acts on the output in the same step, for rules that see nothing else.
+
+    Args:
+        others: names of the trained parameters of no map, of which those of delayed connections act later.
 
     Raises:
         NotImplementedError: one does not, so that it would never learn.
     """
+    for name in others:
+        if getattr(net.get_submodule(name.rpartition(".")[0]), "delays", None) is not None:
+            raise NotImplementedError(
+                f"nd.online: {name} of {type(net).__name__} belongs to a connection with delays, so that it does not act "
+                "on the output within a step, and OTTT and SLTT would never train it; freeze it by "
+                "requires_grad_(False), or use nd.unroll and backward()"
+            )
     known = [key for key in step.leaves if key[0] == "map"]
     reached = connected(step.outputs, known, step) if known else set()
     for k in reversed(range(len(step.calls))):

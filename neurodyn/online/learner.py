@@ -139,7 +139,7 @@ class Learner:
                 self.plan.fill(step)
             elif self.checks:
                 self.checks = 0
-                check_within_step(self.net, step)
+                check_within_step(self.net, step, self.others)
         if self.fresh and self.traced:
             self.begin(start_slopes(self.net, self.own))
         held = [getattr(self, name) for name in self.memory]

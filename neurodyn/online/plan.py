@@ -86,7 +86,8 @@ def make_plan(net: nn.Module, step: Step, others: Mapping[str, Tensor], starts: 
             "which online rules leave out, so that it would never learn; freeze it by requires_grad_(False), or use "
             "nd.unroll and backward()"
         )
-    check_others(net, list(plan.rows), step, others)
+    traced = {name for kind, name in set().union(*carried.values()) if kind == "map"}
+    check_others(net, traced, step, others)
     return plan
 
 

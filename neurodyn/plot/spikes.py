@@ -61,6 +61,9 @@ def raster(
     if groups is None:
         ax.scatter(times, places, **style)
         ax.yaxis.get_major_locator().set_params(integer=True)
+        if events.numbers is not None and events.numbers.dim():
+            numbers = array(events.numbers)[np.concatenate(drawn)]
+            ax.yaxis.set_major_formatter(lambda y, _: f"{numbers[int(y)]}" if 0 <= y < len(numbers) else "")
     else:
         bounds = np.cumsum([0, *map(len, drawn)])
         for i, (low, high) in enumerate(itertools.pairwise(bounds)):  # two colors take turns: those of a layer differ

@@ -28,7 +28,7 @@ def traces(
 
     Args:
         values: a `Trace` of one population, or a tensor or quantity ``(T, size)`` or ``(T,)``.
-        neurons: which ones; all by default, of which there may then be six.
+        neurons: which ones, by their place in `values`; all by default, of which there may then be six.
         spikes: of the same neurons; each is marked by a line above the values, as the reset hides the spike itself.
         name: of the value, for the axis; by default the state of the trace.
         dt: time step of a tensor; `get_default_dt()` if not given.
@@ -47,8 +47,10 @@ def traces(
     ax = axes(ax)
     times = array(trace.times) + trace.dt  # values hold at the end of their step
     chosen = range(lines.shape[1]) if neurons is None else neurons
+    numbers = range(lines.shape[1]) if trace.numbers is None else trace.numbers.reshape(-1).tolist()
     for k, neuron in enumerate(chosen):
-        ax.plot(times, array(lines[:, neuron]), **({"color": COLORS[k % len(COLORS)], "label": f"{neuron}"} | style))
+        own = {"color": COLORS[k % len(COLORS)], "label": f"{numbers[neuron]}"}
+        ax.plot(times, array(lines[:, neuron]), **(own | style))
     if spikes is not None:
         _mark(ax, Events.of(spikes, None if isinstance(spikes, Events) else dt), lines, chosen, trace.dt)
     if len(chosen) > 1:

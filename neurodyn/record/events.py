@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import units as u
 from ..core.dynamics import as_dt, get_default_dt
 from . import convert
+from .numbers import numbers_of_sample
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -20,11 +21,13 @@ class Events:
 
     Attributes:
         steps: the step of each spike, in order.
-        neurons: the number of the neuron that spiked, counted through `shape`.
-        shape: ``(*batch, *size)``.
+        neurons: the neuron that spiked, counted through `shape`.
+        shape: ``(*batch, *size)`` of what was recorded.
         start, stop: the steps that were recorded.
         dt: time step in ms.
         name: what was recorded, such as "spikes".
+        numbers: where some neurons of a population were recorded, which: one number for each place in the last
+            dimension of `shape`, or a single one where that dimension was taken away; None for all. See `senders`.
 
     Example:
         >>> lif, I = nd.LIF(2, R=1 * u.Gohm), torch.tensor([0.5, 1.2])
@@ -48,6 +51,7 @@ class Events:
     stop: int
     dt: float
     name: str = ""
+    numbers: Tensor | None = None
 
     @classmethod
     def of(cls, spikes: Tensor | Events, dt: Any = None) -> Events:
@@ -82,6 +86,14 @@ class Events:
         return torch.unravel_index(self.neurons, self.shape)
 
     @property
+    def senders(self) -> Tensor:
+        """The neuron of each spike by its number in the population, also where only some neurons were recorded."""
+        if self.numbers is None:
+            return self.neurons
+        last = self.neurons.remainder(self.shape[-1]) if self.numbers.dim() else torch.zeros_like(self.neurons)
+        return self.numbers.reshape(-1)[last]
+
+    @property
     def duration(self) -> u.Quantity:
         """The time that was recorded."""
         return u.quantity((self.stop - self.start) * self.dt, "ms")
@@ -105,7 +117,8 @@ class Events:
         which = sum(i * math.prod(self.shape[d + 1 :]) for d, i in enumerate(index))
         inside = (self.neurons >= which) & (self.neurons < which + math.prod(shape))
         neurons = self.neurons[inside] - which
-        return Events(self.steps[inside], neurons, shape, self.start, self.stop, self.dt, self.name)
+        numbers = numbers_of_sample(self.numbers, self.shape, index)
+        return Events(self.steps[inside], neurons, shape, self.start, self.stop, self.dt, self.name, numbers)
 
     def to_tensor(self, dtype: torch.dtype | None = None) -> Tensor:
         """0 and 1, ``(steps, *batch, *size)``."""

@@ -23,7 +23,8 @@ def joined_traces(parts: Sequence[Trace]) -> Trace:
         _check(before, after, before.start + len(before.values), after.start)
         if before.unit != after.unit:
             raise ValueError(f"join: {before.name!r} is in {before.unit:~} and then in {after.unit:~}")
-    return Trace(torch.cat([part.values for part in parts]), first.unit, first.start, first.dt, first.name)
+    values = torch.cat([part.values for part in parts])
+    return Trace(values, first.unit, first.start, first.dt, first.name, first.numbers)
 
 
 def joined_events(parts: Sequence[Events]) -> Events:
@@ -32,7 +33,7 @@ def joined_events(parts: Sequence[Events]) -> Events:
     for before, after in itertools.pairwise(parts):
         _check(before, after, before.stop, after.start)
     steps, neurons = (torch.cat([getattr(part, name) for part in parts]) for name in ("steps", "neurons"))
-    return Events(steps, neurons, first.shape, first.start, parts[-1].stop, first.dt, first.name)
+    return Events(steps, neurons, first.shape, first.start, parts[-1].stop, first.dt, first.name, first.numbers)
 
 
 def joined_records(parts: Sequence[Recording]) -> dict[str, Trace | Events]:
@@ -53,6 +54,9 @@ def _check(before: Any, after: Any, stop: int, start: int) -> None:
     if type(before) is not type(after) or before.shape != after.shape or before.dt != after.dt:
         kinds = (f"{type(x).__name__} of shape {x.shape} at {x.dt:g} ms" for x in (before, after))
         raise ValueError(f"join: {name!r} is {' and then '.join(kinds)}")
+    if _listed(before.numbers) != _listed(after.numbers):
+        numbers = (f"neurons {_listed(x.numbers) if x.numbers is not None else '(all)'}" for x in (before, after))
+        raise ValueError(f"join: {name!r} is of {' and then of '.join(numbers)}")
     if stop != start:
         raise ValueError(
             f"join: {name!r} ends with step {stop} and goes on with step {start}; give the recordings in order, each "
@@ -60,9 +64,15 @@ def _check(before: Any, after: Any, stop: int, start: int) -> None:
         )
 
 
+def _listed(numbers: Any) -> Any:
+    return None if numbers is None else numbers.tolist()
+
+
 def tree_of(record: Trace | Events) -> dict[str, Any]:
     """What a file holds of a record."""
     common = {"start": record.start, "dt": record.dt, "name": record.name}
+    if record.numbers is not None:
+        common["numbers"] = record.numbers
     if isinstance(record, Trace):
         return common | {"kind": "Trace", "values": record.values.detach(), "unit": str(record.unit)}
     events = {"steps": record.steps, "neurons": record.neurons, "shape": list(record.shape), "stop": record.stop}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import units as u
 from . import convert
+from .numbers import numbers_of_sample
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -23,6 +24,8 @@ class Trace:
         start: the first step; step i begins at the time ``i * dt``, and `values` holds what was true at its end.
         dt: time step in ms.
         name: what was recorded, such as "N.V".
+        numbers: where some neurons of a population were recorded, which: one number for each place in the last
+            dimension of `values`, or a single one where that dimension was taken away; None for all.
 
     Example:
         >>> recording = nd.simulate(nd.LIF(2, R=1 * u.Gohm), 4 * u.ms, torch.tensor([0.5, 0.9]), ["V"], compile=False)
@@ -42,6 +45,7 @@ class Trace:
     start: int
     dt: float
     name: str = ""
+    numbers: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,7 +64,8 @@ class Trace:
 
     def sample(self, *index: int) -> Trace:
         """The trace of one sample of the batch."""
-        return Trace(self.values[(slice(None), *index)], self.unit, self.start, self.dt, self.name)
+        values, numbers = self.values[(slice(None), *index)], numbers_of_sample(self.numbers, self.shape, index)
+        return Trace(values, self.unit, self.start, self.dt, self.name, numbers)
 
     def to_numpy(self) -> u.Quantity:
         """The values as an array with its unit."""

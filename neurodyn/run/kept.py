@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import units as u
+from ..core.states import get_states
 from ..ops import event
 from ..record import Events, Trace
+from ..record.numbers import numbers_of
 from .population import PopulationMean
-from .probe import unit_of
+from .probe import Probe, unit_of
 
 
 def is_events(name: str) -> bool:
@@ -30,18 +32,19 @@ class Kept:
     """The record of one name, as it grows.
 
     Args:
-        net: says the units.
+        probe: says what is recorded.
         name: of the record.
-        what: an index, None, or a `PopulationMean`.
         dt: time step in ms.
         every: a trace keeps one value in so many steps.
     """
 
-    def __init__(self, net: nn.Module, name: str, what: Any, dt: float, every: int):
+    def __init__(self, probe: Probe, name: str, dt: float, every: int):
         self.name, self.dt, self.every = name, dt, every
+        what, state = probe.wanted[name], get_states(probe.net).get(name)
+        self.index, self.size = probe.index(name), state.shape[-1] if state is not None and state.dim() else None
         self.mean = what if isinstance(what, PopulationMean) else None
         self.events = self.mean is None and is_events(name)
-        self.unit, self.scale = unit_of(net, name if self.mean is None else self.mean.of), 1.0
+        self.unit, self.scale = unit_of(probe.net, name if self.mean is None else self.mean.of), 1.0
         if self.mean is not None and self.mean.of_spikes:
             self.unit, self.scale = u.registry.Unit("Hz"), 1e3 / dt
         self.parts: list[Any] = []
@@ -64,10 +67,12 @@ class Kept:
 
     def record(self, start: int, stop: int) -> Trace | Events:
         """All of it, from the steps between `start` and `stop`."""
+        numbers = numbers_of(self.index, self.shape[-1] if self.shape else 1, self.size)
         if self.events:
             steps, neurons = (torch.cat(column) for column in zip(*self.parts, strict=True))
-            return Events(steps, neurons, self.shape, start, stop, self.dt, self.name)
-        return Trace(torch.cat(self.parts), self.unit, start // self.every, self.dt * self.every, self.name)
+            return Events(steps, neurons, self.shape, start, stop, self.dt, self.name, numbers)
+        values = torch.cat(self.parts)
+        return Trace(values, self.unit, start // self.every, self.dt * self.every, self.name, numbers)
 
 
 def check_start(start: int, kept: Sequence[Kept]) -> None:

@@ -22,12 +22,13 @@ class Probe(nn.Module):
         self.net, self.driven = net, driven
         record = (record,) if isinstance(record, str) else record
         self.wanted = dict(record) if isinstance(record, Mapping) else dict.fromkeys(record)
+        self.wanted = {name: None if what is True else what for name, what in self.wanted.items()}
         for name, index in self.wanted.items():
             if not (index is None or isinstance(index, (int, slice, PopulationMean))):  # a tensor cannot be traced
                 chosen = torch.as_tensor(index, device=next(iter(get_states(net).values())).device)
                 chosen = chosen.nonzero()[:, 0] if chosen.dtype == torch.bool else chosen
                 _check_index(name, chosen, get_states(net).get(name))
-                self.register_buffer(f"index of {name}".replace(".", " "), chosen)
+                self.register_buffer(_buffer(name), chosen)
 
     def forward(self, *inputs: Any) -> dict[str, Tensor]:
         y = self.net(*inputs) if self.driven else self.net()
@@ -39,12 +40,21 @@ class Probe(nn.Module):
                 raise KeyError(f"simulate: there is no {name!r} to record; there are {', '.join(found)}")
         return {name: self._chosen(name, found) for name in self.wanted}
 
+    def index(self, name: str) -> Any:
+        """Which neurons are kept of a record: a whole number, a slice, a tensor, or None for all."""
+        what = self.wanted[name]
+        return None if isinstance(what, PopulationMean) else self._buffers.get(_buffer(name), what)
+
     def _chosen(self, name: str, found: Mapping[str, Tensor]) -> Tensor:
         what = self.wanted[name]
         if isinstance(what, PopulationMean):
             return what(found[what.of])
-        index = self._buffers.get(f"index of {name}".replace(".", " "), what)
+        index = self.index(name)
         return found[name] if index is None else found[name][..., index]
+
+
+def _buffer(name: str) -> str:
+    return f"index of {name}".replace(".", " ")
 
 
 def _check_index(name: str, index: Tensor, state: Tensor | None) -> None:

@@ -6,19 +6,24 @@ with each; if both work, the caller has to say it.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pint
 import torch
 from torch import Tensor, nn
 
 from .. import units as u
 from ..core.dynamics import Dynamics
-from ..core.states import get_states, named_dynamics
+from ..core.fields import a_dimension, example_in
+from ..core.states import check_dt, get_states, named_dynamics
 from ..core.trial import copy_of, equal, step_of
+from ..inputs.source import Source
+from ..inputs.spike_time import SpikeTime
 from ..purity.watching import Watching
 from ..tools.errors import NotCompilable
 from .series import Timed
@@ -26,49 +31,95 @@ from .series import Timed
 _MOST_TRIED = 4  # inputs that may be either; each doubles the number of steps to try
 
 
-def read_inputs(net: nn.Module, given: Any, T: int) -> Callable[..., tuple[Tensor, ...]] | tuple[Timed, ...]:
+def read_inputs(
+    net: nn.Module, given: Any, T: int, start: int = 0
+) -> Callable[..., tuple[Tensor, ...]] | tuple[Timed, ...]:
     """The inputs of T steps, each one marked, or a function that draws them, whose rows come as tensors.
 
     Args:
         net: its states are those of the first step.
         given: `inputs` of `simulate`.
         T: number of steps.
+        start: the first step.
 
     Raises:
         TypeError: something that is no tensor, array, number or quantity.
+        pint.DimensionalityError: a quantity of another dimension than the first layer takes, where it says its unit.
         ValueError: a series with another number of rows than steps; an input that may be a constant or a series.
     """
     like = next((x for x in get_states(net).values() if x.is_floating_point()), torch.empty(()))
-    if callable(given):
-        draw = given
-        _check_function(draw)
-
-        def drawn(*span: Any) -> tuple[Tensor, ...]:
-            rows = draw(*span)
-            return tuple(as_tensor(x, like) for x in (rows if isinstance(rows, tuple) else (rows,)))
-
-        return drawn
     given = () if given is None else given if isinstance(given, tuple) else (given,)
-    shape = input_shape(net) if len(given) == 1 else None
+    if any(callable(x) for x in given):
+        return _drawn(net, given, T, start, like)
+    shape, taker = (input_shape(net), _taker(net)) if len(given) == 1 else (None, None)
     found: list[Timed | Tensor] = []
     for i, x in enumerate(given):
-        value = as_tensor(x.value if isinstance(x, Timed) else x, like)
-        varies = x.varies if isinstance(x, Timed) else None
-        if value.dim() == 0 and not varies:  # a single number is meant for all neurons
-            value, varies = value if shape is None else value.expand(shape).contiguous(), False
-        elif varies is None:
-            varies = _by_shape(tuple(value.shape), shape, T)
-        if varies and (value.dim() == 0 or len(value) != T):
-            rows = len(value) if value.dim() else "no"
-            meant = "" if isinstance(x, Timed) else f"; for a constant of a batch pass batch=({rows},)"
-            raise ValueError(
-                f"simulate: {_which(i, len(given))} of shape {tuple(value.shape)} is a series with {rows} rows, wanted "
-                f"one for each of the {T} steps{meant}"
-            )
-        found.append(value if varies is None else Timed(value, varies))
+        found.append(_read(x, _which(i, len(given)), shape, T, like, taker))
     if any(isinstance(x, Tensor) for x in found):
         found = _tried(net, found, T)
     return tuple(x for x in found if isinstance(x, Timed))
+
+
+def _read(
+    x: Any, which: str, shape: tuple[int, ...] | None, T: int, like: Tensor, taker: Dynamics | None = None
+) -> Timed | Tensor:
+    """An input with its mark, or without one where its shape does not tell."""
+    value = as_tensor(x.value if isinstance(x, Timed) else x, like, taker)
+    varies = x.varies if isinstance(x, Timed) else None
+    if value.dim() == 0 and not varies:  # a single number is meant for all neurons
+        value, varies = value if shape is None else value.expand(shape).contiguous(), False
+    elif varies is None:
+        varies = _by_shape(tuple(value.shape), shape, T)
+    if varies and (value.dim() == 0 or len(value) != T):
+        rows = len(value) if value.dim() else "no"
+        meant = "" if isinstance(x, Timed) else f"; for a constant of a batch pass batch=({rows},)"
+        raise ValueError(
+            f"simulate: {which} of shape {tuple(value.shape)} is a series with {rows} rows, wanted one for each of the "
+            f"{T} steps{meant}"
+        )
+    return value if varies is None else Timed(value, varies)
+
+
+def _drawn(net: nn.Module, given: tuple[Any, ...], T: int, start: int, like: Tensor) -> Callable[..., Any]:
+    """A function that gives the rows of all inputs, of which at least one is a function or a source."""
+    batches = [m.batch for _, m in named_dynamics(net) if not all(state.shared for state in m.states.values())]
+    batch, draws = batches[0] if batches else (), []
+    for i, x in enumerate(given):
+        if isinstance(x, (Source, SpikeTime)):
+            if (dt := check_dt(net)) != x.dt:
+                raise ValueError(
+                    f"simulate: {_which(i, len(given))}, a {type(x).__name__}, has dt={x.dt:g} ms, the network has "
+                    f"dt={dt:g} ms; build it with dt={dt:g} * u.ms"
+                )
+            draws.append(functools.partial(_of_source, x, batch))
+        elif callable(x):
+            _check_function(x)
+            draws.append(x)
+        else:
+            read = _read(x, _which(i, len(given)), None, T, like)
+            if isinstance(read, Tensor):
+                raise _ambiguous(read, _which(i, len(given)), T, "and beside a function or a source it is not tried")
+            draws.append(functools.partial(_of_tensor, read, start))
+
+    def drawn(*span: Any) -> tuple[Tensor, ...]:
+        rows = [draw(*span) for draw in draws]
+        found = rows[0] if len(rows) == 1 and isinstance(rows[0], tuple) else rows
+        return tuple(as_tensor(x, like, taker if len(found) == 1 else None) for x in found)
+
+    taker = _taker(net)
+    return drawn
+
+
+def _of_source(source: Any, batch: tuple[int, ...], first: int, n: int, generator: torch.Generator) -> Tensor:
+    return source.rows(first, n, *batch, generator=generator)
+
+
+def _of_tensor(given: Timed, start: int, first: int, n: int, generator: torch.Generator) -> Tensor:
+    """Rows for a whole block, which may begin before the run and end after it."""
+    if not given.varies:
+        return given.value.expand(n, *given.value.shape)
+    steps = torch.arange(first - start, first - start + n, device=given.value.device)
+    return given.value[steps.clamp(0, len(given.value) - 1)]
 
 
 def _check_function(draw: Callable[..., Any]) -> None:
@@ -87,9 +138,15 @@ def _check_function(draw: Callable[..., Any]) -> None:
         ) from error
 
 
-def as_tensor(value: Any, like: Tensor) -> Tensor:
-    """A tensor as it is; numbers, arrays and quantities in canonical units, with the dtype and device of `like`."""
+def as_tensor(value: Any, like: Tensor, taker: Dynamics | None = None) -> Tensor:
+    """A tensor as it is; numbers, arrays and quantities in canonical units, with the dtype and device of `like`.
+
+    Raises:
+        TypeError: something else.
+        pint.DimensionalityError: a quantity of another dimension than `taker` takes.
+    """
     if u.is_quantity(value):
+        _check_unit(value, taker)
         own = isinstance(value.magnitude, Tensor)
         value = u.to_canonical(value)
         if isinstance(value, Tensor) and not (own and value.is_floating_point()):
@@ -103,18 +160,44 @@ def as_tensor(value: Any, like: Tensor) -> Tensor:
             found = torch.as_tensor(array, device=like.device)
             return found.to(like.dtype) if array.dtype.kind == "f" else found
     raise TypeError(
-        f"simulate: an input is a {type(value).__name__}, wanted a tensor, an array, a number or a quantity such as "
-        "0.3 * u.nA, a tuple of these, or a function f(first, steps, generator)"
+        f"simulate: an input is a {type(value).__name__}, wanted a tensor, an array, a number, a quantity such as "
+        "0.3 * u.nA, a source such as nd.PoissonSpike, a function f(first, steps, generator), or a tuple of these"
+    )
+
+
+def _first(net: nn.Module) -> nn.Module | None:
+    """The module that gets the input as it is given; None if that does not show without running it."""
+    first = net
+    while type(first).forward is nn.Sequential.forward and len(first._modules):
+        first = next((m for m in first.children() if not isinstance(m, nn.Identity)), first)
+    return None if first._forward_pre_hooks or net._forward_pre_hooks else first  # hooks may change it
+
+
+def _taker(net: nn.Module) -> Dynamics | None:
+    """The model whose step gets the input as it is given."""
+    first = _first(net)
+    return first if isinstance(first, Dynamics) and type(first).forward is Dynamics.forward else None
+
+
+def _check_unit(given: Any, taker: Dynamics | None) -> None:
+    """Refuse a quantity of another dimension than the step of `taker` takes, if it says its unit."""
+    if taker is None:
+        return
+    named = taker.input_units.get(next(iter(inspect.signature(taker.step).parameters), ""))
+    if named is None or given.dimensionality == (unit := u.canonical_unit(named)).dimensionality:
+        return
+    raise pint.DimensionalityError(
+        given.units,
+        unit,
+        a_dimension(given.units),
+        a_dimension(unit),
+        extra_msg=f": {taker._label()}: input, got {given.units:~}; takes {unit:~}, for example {example_in(unit)}",
     )
 
 
 def input_shape(net: nn.Module) -> tuple[int, ...] | None:
     """The one shape that a step of `net` takes; None if that does not show without running it."""
-    first = net
-    while type(first).forward is nn.Sequential.forward and len(first._modules):
-        first = next((m for m in first.children() if not isinstance(m, nn.Identity)), first)
-    if first._forward_pre_hooks or net._forward_pre_hooks:
-        return None  # which may change it
+    first = _first(net)
     if isinstance(first, Dynamics) and first.states and type(first).forward is Dynamics.forward:
         return (*first.batch, *first.input_size)
     if type(first) is nn.Linear:
@@ -134,8 +217,9 @@ def _by_shape(shape: tuple[int, ...], wanted: tuple[int, ...] | None, T: int) ->
 def _tried(net: nn.Module, given: list[Timed | Tensor], T: int) -> list[Timed | Tensor]:
     """The marks with which a step works."""
     unclear = [i for i, x in enumerate(given) if isinstance(x, Tensor)]
+    first, which = given[unclear[0]], _which(unclear[0], len(given))
     if len(unclear) > _MOST_TRIED:
-        raise _ambiguous(given, unclear[0], T, f"and {len(unclear)} inputs of this kind are too many to try")
+        raise _ambiguous(first, which, T, f"and {len(unclear)} inputs of this kind are too many to try")
     working: list[tuple[list[Timed | Tensor], Any]] = []
     for choice in itertools.product((False, True), repeat=len(unclear)):
         marked = list(given)
@@ -145,29 +229,29 @@ def _tried(net: nn.Module, given: list[Timed | Tensor], T: int) -> list[Timed | 
             twin = copy_of(net)
         except Exception as error:  # it runs whatever code the network has
             why = f"and neither can be tried, as the network cannot be copied ({type(error).__name__}: {error})"
-            raise _ambiguous(given, unclear[0], T, why) from error
+            raise _ambiguous(first, which, T, why) from error
         row: Any = [x.value[0] if x.varies else x.value for x in marked]  # type: ignore[union-attr]
         try:
             with Watching(twin, strict=False):  # also what the step does to other objects is undone
                 seen = step_of(twin, row)
         except NotCompilable as reason:
-            raise _ambiguous(given, unclear[0], T, f"and neither can be tried, as {reason}") from reason
+            raise _ambiguous(first, which, T, f"and neither can be tried, as {reason}") from reason
         if seen is not None:
             working.append((marked, seen))
     if not working:
         return marked  # all series, whose first step will say what is wrong
-    first, seen = working[0]
+    chosen, seen = working[0]
     if T > 1 or not all(equal(other, seen) for _, other in working):
         for i in unclear:
-            if any(marked[i].varies != first[i].varies for marked, _ in working):  # type: ignore[union-attr]
-                raise _ambiguous(given, i, T, "and a step works with both")
-    return first
+            if any(marked[i].varies != chosen[i].varies for marked, _ in working):  # type: ignore[union-attr]
+                raise _ambiguous(given[i], _which(i, len(given)), T, "and a step works with both")
+    return chosen
 
 
-def _ambiguous(given: list[Timed | Tensor], i: int, T: int, why: str) -> ValueError:
-    shape = tuple(given[i].shape)  # type: ignore[union-attr]
+def _ambiguous(given: Any, which: str, T: int, why: str) -> ValueError:
+    shape = tuple(given.shape)
     return ValueError(
-        f"simulate: {_which(i, len(given))} of shape {shape} can be read as a constant, {shape} in every step, or as a "
+        f"simulate: {which} of shape {shape} can be read as a constant, {shape} in every step, or as a "
         f"series with a row of shape {shape[1:]} for each of the {T} steps, {why}; say which: nd.constant(x) or "
         "nd.series(x)"
     )

@@ -48,13 +48,15 @@ def simulate(
         duration: a time, a multiple of dt.
         inputs: for each step, what `net` takes: a tensor with one row for each step, a tensor without time that stays
             the same, or ``f(first, steps, generator)``, which gives the rows of that many steps from step `first` on;
-            draw random inputs from `generator`. It is asked for whole blocks of steps, the last one beyond the end. A
-            tuple of such tensors for several arguments. None if `net` takes nothing. Arrays and quantities do as well,
-            and a single number, which all neurons get. If a step of `net` works both with the whole tensor and with
-            one of its rows, `nd.constant(x)` or `nd.series(x)` says what is meant.
+            draw random inputs from `generator`. It is asked for whole blocks of steps, the last one beyond the end.
+            Sources do as well (`PoissonSpike`, `PoissonInput`, `SpikeTime`), arrays, quantities, and a single number,
+            which all neurons get. A tuple of these for several arguments; None if `net` takes nothing. If a step of
+            `net` works both with the whole tensor and with one of its rows, `nd.constant(x)` or `nd.series(x)` says
+            what is meant.
         record: names of states, such as "N.V"; names in the output, if `net` returns a dict; "output" or "spikes" for
             an output that is one tensor. Names that end in "spikes" become `Events`, others `Trace`. A mapping gives
-            for each name the neurons to keep: an index into the last dimension, or None for all; or a name of your own
+            for each name the neurons to keep: an index into the last dimension, or None for all; the record keeps
+            their numbers. Or it gives a name of your own
             with a `PopulationRate` or `PopulationMean`, which keep no more than one value for a population in a bin.
         batch: the batch shape of the states; taken from `states` if those are given.
         states: where to start, as `get_states` gives them; by default from `reset_states`.
@@ -84,9 +86,9 @@ def simulate(
     calls, stop = Calls(net, dt, every, until), start + T
     probe = Probe(net, record, inputs is not None)
     steps = 1 if trace_dt is None else steps_in(trace_dt, dt, "trace_dt")
-    kept = {name: Kept(net, name, what, dt, _steps_of(name, what, dt, steps)) for name, what in probe.wanted.items()}
+    kept = {name: Kept(probe, name, dt, _steps_of(name, what, dt, steps)) for name, what in probe.wanted.items()}
     check_start(start, [*kept.values()])
-    rows = Rows(read_inputs(net, inputs, T), T, start, seed)
+    rows = Rows(read_inputs(net, inputs, T, start), T, start, seed)
     watch = Watch(net, dt)
     try:
         run = Run(probe, rows.sample, compile, calls.periods)

@@ -36,6 +36,34 @@ def test_a_network_with_any_length_and_batch():
         assert torch.equal(program(xs), nd.unroll(net, xs, compile=False))
 
 
+def convolutional():
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nd.LIF(()), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(2 * 2 * 2, 3))
+
+
+class Mine(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.neurons, self.head = nn.Conv2d(1, 2, 3), nd.LIF(()), nn.Linear(2 * 4 * 4, 3)
+
+    def forward(self, x):
+        return self.head(self.neurons(self.conv(x)).flatten(1))
+
+
+@quiet
+@pytest.mark.parametrize("make", [convolutional, Mine])
+def test_convolutions_with_any_length_and_batch(make):
+    """Neurons that take any shape have features of their own behind the batch."""
+    net, xs = make(), torch.rand(4, 3, 1, 6, 6)
+    if make is Mine:
+        with pytest.raises(nd.UnsetState, match="an export cannot find its batch; before it call the module once"):
+            exported(net, xs)
+    nd.unroll(net, xs, compile=False)
+    program = exported(net, xs).module()
+    for T, batch in ((5, 2), (3, 1)):
+        xs = torch.rand(T, batch, 1, 6, 6)
+        torch.testing.assert_close(program(xs), nd.unroll(net, xs, compile=False), rtol=1e-12, atol=1e-14)
+
+
 @quiet
 def test_an_exported_network_can_be_trained():
     net, xs = composed(), inputs(12, 3)
@@ -91,7 +119,7 @@ def test_ahead_of_time_compiled_step_keeps_its_state(tmp_path):
 
 
 @quiet
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(torch.__version__ < "2.13", reason="Inductor fails on such a scan before torch 2.13")
 def test_ahead_of_time_compiled_sequence_of_any_length_and_batch(tmp_path):
     net = nn.Sequential(nn.Linear(INPUTS, 4), nd.Expon(4), nd.LIF(4))

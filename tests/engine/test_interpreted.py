@@ -7,8 +7,6 @@ from torch import nn
 
 import neurodyn as nd
 
-pytestmark = pytest.mark.graphs
-
 
 class Several(nn.Module):
     """Outputs with and without a derivative, and a state without one."""

@@ -18,7 +18,7 @@ from neurodyn.engine.kernel_loop import kernels, recording
 from neurodyn.engine.places import Place, Stretch
 from neurodyn.ops import native
 
-pytestmark = pytest.mark.usefixtures("no_programs", "unsaid")
+pytestmark = [pytest.mark.kernels, pytest.mark.usefixtures("no_programs", "unsaid")]
 
 
 def chunks():

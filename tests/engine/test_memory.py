@@ -12,8 +12,6 @@ import neurodyn as nd
 from neurodyn.engine import time_loop
 from neurodyn.tools import memory
 
-pytestmark = pytest.mark.graphs
-
 
 @pytest.mark.kernels
 def test_large_sequence_is_the_eager_loop():

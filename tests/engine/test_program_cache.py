@@ -18,8 +18,6 @@ import neurodyn as nd
 from neurodyn import units as u
 from neurodyn.engine import program_cache
 
-pytestmark = pytest.mark.graphs
-
 XS = 2 * torch.rand(4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 

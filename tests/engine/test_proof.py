@@ -14,6 +14,7 @@ from paths import assert_equal, outcome
 from torch import Tensor, nn
 
 import neurodyn as nd
+from neurodyn import units as u
 from neurodyn.engine import chunk_graphs, compiled_chunk, program_cache, proof
 
 pytestmark = pytest.mark.usefixtures("no_programs", "unsaid")
@@ -214,7 +215,7 @@ print(json.dumps([spent["proof"], time.perf_counter() - start]))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_proof_costs_little_of_a_first_call(tmp_path: Any) -> None:
     """Besides compiling the backward pass, which it only does earlier; in a process that has compiled nothing yet."""
     environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
@@ -246,3 +247,20 @@ def test_the_plain_step_runs_with_gradients_only_if_the_call_does() -> None:
         nd.reset_states(net, 2)
         wanted = torch.stack([net(x) for x in xs])
         torch.testing.assert_close(nd.unroll(net, xs), wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_compiled(dtype: torch.dtype) -> None:
+    """Kernels round less often than the plain loop, so that some spikes come a step earlier or later."""
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Linear(8, 64), nd.LIF(64)).to(dtype)
+    xs = torch.randn(16, 32, 8).to(dtype)
+    found, wanted = nd.unroll(net, xs), nd.unroll(net, xs, compile=False)  # a warning would be an error
+    assert wanted.float().mean() > 0.02
+    assert (found != wanted).float().mean() < 0.01
+
+
+def test_a_wrong_program_of_half_precision_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, "outs", 0.5)
+    assert_caught(nd.Expon(4, tau=5 * u.ms).bfloat16(), "output 0", XS.bfloat16())

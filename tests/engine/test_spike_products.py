@@ -9,8 +9,6 @@ import neurodyn as nd
 from neurodyn.ops.spike_products import linear
 from neurodyn.torch_private import Sizes
 
-pytestmark = pytest.mark.graphs
-
 
 def gradients(net, xs, **how):
     net.zero_grad()

@@ -9,8 +9,6 @@ from torch.autograd import forward_ad
 import neurodyn as nd
 from neurodyn import units as u
 
-pytestmark = pytest.mark.graphs
-
 
 class Input(nd.Dynamics):
     """Its states are what came in, and a view of it."""

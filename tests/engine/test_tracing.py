@@ -7,7 +7,7 @@ from torch import nn
 
 import neurodyn as nd
 
-pytestmark = [pytest.mark.graphs, pytest.mark.usefixtures("no_programs", "unsaid")]
+pytestmark = pytest.mark.usefixtures("no_programs", "unsaid")
 
 
 class Through(torch.autograd.Function):

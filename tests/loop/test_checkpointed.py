@@ -19,8 +19,6 @@ import neurodyn as nd
 from neurodyn import units as u
 from neurodyn.loop.checkpointed import rows
 
-pytestmark = pytest.mark.graphs
-
 
 @pytest.mark.parametrize("make", [chain, Composite, composed])
 def test_same_numbers(make):

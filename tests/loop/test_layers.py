@@ -8,8 +8,6 @@ from torch import nn
 import neurodyn as nd
 from neurodyn.loop.layers import ITEM_DIMENSIONS, layers, runs_on_all_steps
 
-pytestmark = pytest.mark.graphs
-
 #: Arguments for layers that need some; the shape of one step, batch first.
 ARGUMENTS = {
     nn.Linear: (4, 3),
@@ -277,7 +275,6 @@ def sharing(kind):
     return nn.Sequential(first, SeesPeer(first))
 
 
-@pytest.mark.graphs
 @pytest.mark.parametrize("kind", ["dict", "peer"])
 @pytest.mark.parametrize("compile", [False, True])
 @pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
@@ -297,7 +294,6 @@ class Own(nn.Module):
         return self.neuron(x) + self.neuron.V
 
 
-@pytest.mark.graphs
 @pytest.mark.parametrize("compile", [False, True])
 @pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
 def test_layers_that_share_neurons_from_a_later_call_on(compile):

@@ -14,8 +14,6 @@ from torch import nn
 import neurodyn as nd
 from neurodyn import units as u
 
-pytestmark = pytest.mark.graphs
-
 
 def test_a_batch_that_the_layer_finds_itself():
     class Own(nd.LIF):

@@ -13,8 +13,6 @@ from neurodyn import units as u
 from neurodyn.core.states import pure
 from neurodyn.engine import compiled_chunk
 
-pytestmark = pytest.mark.graphs
-
 
 @pytest.mark.kernels
 @pytest.mark.usefixtures("long_chunks")

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 import neurodyn as nd
 
-pytestmark = pytest.mark.graphs
-
 RECORDED = Path(__file__).parents[1] / "reference" / "braintrace.npz"
 
 

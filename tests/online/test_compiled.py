@@ -19,8 +19,6 @@ from neurodyn import units as u
 from neurodyn.online import compiled
 from neurodyn.online.compiled import CompiledStep
 
-pytestmark = pytest.mark.graphs
-
 
 def layer() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 5), nd.LIF(5, learn="tau"), nn.Linear(5, 2))

@@ -9,8 +9,6 @@ from torch import nn
 import neurodyn as nd
 from neurodyn import units as u
 
-pytestmark = pytest.mark.graphs
-
 
 def test_a_convolution_has_no_trace_for_each_weight():
     net = nn.Sequential(nn.Conv1d(1, 2, 3), nd.LIF((2, 4)))
@@ -149,3 +147,40 @@ def test_backward_wants_the_loss_of_the_last_step():
     learner(torch.rand(3, 4))
     with pytest.raises(RuntimeError, match="does not depend on what the learner returned in its last step"):
         learner.backward(old)
+
+
+class OwnWeight(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight, self.neuron, self.out = nn.Parameter(torch.rand(6, 4)), nd.LIF(6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.out(self.neuron(x @ self.weight.T))
+
+
+DELAYED = {"weight": nd.init.Uniform(0.0, 2.0), "learn": "weight", "delay": 3 * u.ms}
+UNTRACED = {
+    "a parameter of one's own": (OwnWeight, r"weight of OwnWeight acts on the state neuron\.V"),
+    "a norm": (lambda: nn.Sequential(nn.LayerNorm(4), nd.LIF(4), nn.Linear(4, 2)), r"0\.weight .* the state 1\.V"),
+    "a norm before a map": (
+        lambda: nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 5), nd.LIF(5)),
+        r"0\.weight of Sequential acts on the input of 1",
+    ),
+    "a recurrent cell": (lambda: nn.Sequential(nd.RNNCell(4, 6), nn.Linear(6, 2)), r"0\.weight_ih .* the state 0\.h"),
+    "delays": (lambda: nn.Sequential(nd.FixedProb(4, 6, 0.9, **DELAYED), nd.LIF(6)), r"0\.weight of Sequential acts on"),
+}
+
+
+@pytest.mark.parametrize("rule", [nd.online.DRTRL, nd.online.ESDRTRL, nd.online.EProp])
+@pytest.mark.parametrize("kind", UNTRACED)
+def test_what_no_trace_follows_is_refused(kind, rule):
+    """In 0.1.0 such a parameter got no gradient, without a word."""
+    make, message = UNTRACED[kind]
+    with pytest.raises(NotImplementedError, match=message):
+        rule(make(), compile=False)(torch.rand(3, 4))
+
+
+@pytest.mark.parametrize("rule", [nd.online.OTTT, nd.online.SLTT])
+def test_delayed_weights_are_refused_by_rules_within_a_step(rule):
+    with pytest.raises(NotImplementedError, match="belongs to a connection with delays"):
+        rule(UNTRACED["delays"][0](), compile=False)(torch.rand(3, 4))

@@ -19,8 +19,6 @@ from torch import Tensor
 
 import neurodyn as nd
 
-pytestmark = pytest.mark.graphs
-
 IN, N, OUT = 40, 100, 2
 CUES, CUE, GAP, NOISE, RECALL = 7, 100, 50, 1050, 150
 T = CUES * (CUE + GAP) + NOISE + RECALL

@@ -17,8 +17,6 @@ from torch import Tensor
 
 import neurodyn as nd
 
-pytestmark = pytest.mark.graphs
-
 N, T, TARGET_RATE, RATE_COST, LEARNING_RATE = 100, 1000, 0.01, 300.0, 1e-4
 LEAK = math.exp(-1 / 30)
 OF_NEST = [101.964356999041, 103.466731126205, 103.340607074771, 103.680244037686, 104.412775748752]

@@ -12,8 +12,6 @@ from torch import nn
 import neurodyn as nd
 from neurodyn import units as u
 
-pytestmark = pytest.mark.graphs
-
 
 def one_layer(first=None, size=6, **values):
     first = nn.Linear(4, 6) if first is None else first

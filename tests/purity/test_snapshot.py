@@ -11,7 +11,7 @@ from torch import nn
 
 import neurodyn as nd
 
-pytestmark = [pytest.mark.graphs, pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")]
+pytestmark = pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
 
 
 class Mode(enum.StrEnum):

@@ -27,7 +27,7 @@ from neurodyn.purity.snapshot import Snapshot
 from neurodyn.purity.watching import Watching
 from neurodyn.tools.errors import NotCompilable
 
-pytestmark = [pytest.mark.graphs, pytest.mark.usefixtures("no_programs", "unsaid")]
+pytestmark = pytest.mark.usefixtures("no_programs", "unsaid")
 STEPS, TABLE, COUNT = 5, {"gain": 2.0}, 0
 
 

@@ -26,8 +26,6 @@ from torch import nn
 import neurodyn as nd
 from neurodyn import units as u
 
-pytestmark = pytest.mark.graphs
-
 ONES = torch.ones(12, 2, 3, dtype=torch.float64)
 RISING = torch.linspace(0, 2, 12 * 2 * 3, dtype=torch.float64).view(12, 2, 3)
 

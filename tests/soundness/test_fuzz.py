@@ -34,7 +34,6 @@ def test_the_three_loops_agree_in_chunks_of_one_step(seed, monkeypatch):
     check(seed)
 
 
-@pytest.mark.graphs
 @pytest.mark.parametrize("seed", GRAPHS)
 def test_the_graphs_of_the_three_loops_agree(seed):
     check(seed)
