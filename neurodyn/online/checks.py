@@ -77,8 +77,8 @@ def check_within_step(net: nn.Module, step: Step, others: Iterable[str]) -> None
     for name in others:
         if getattr(net.get_submodule(name.rpartition(".")[0]), "delays", None) is not None:
             raise NotImplementedError(
-                f"nd.online: {name} of {type(net).__name__} belongs to a connection with delays, so that it does not act "
-                "on the output within a step, and OTTT and SLTT would never train it; freeze it by "
+                f"nd.online: {name} of {type(net).__name__} belongs to a connection with delays, so that it does not "
+                "act on the output within a step, and OTTT and SLTT would never train it; freeze it by "
                 "requires_grad_(False), or use nd.unroll and backward()"
             )
     known = [key for key in step.leaves if key[0] == "map"]

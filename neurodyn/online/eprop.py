@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ..core.dynamics import Dynamics
 from .drtrl import DRTRL
 from .local import Key, Step, slopes
 from .maps import add_grad
@@ -41,6 +42,7 @@ class EProp(DRTRL):
 
     Raises:
         ValueError: a name that is no linear map, or a B of another shape; a readout with more than one time constant.
+        NotImplementedError: at the first step, random or adaptive feedback for a map without a weight (out, in).
 
     Source: Bellec, Scherr, Subramoney, Hajek, Salaj, Legenstein and Maass (2020), A solution to the learning dilemma
     for recurrent networks of spiking neurons, Nature Communications 11.
@@ -69,6 +71,7 @@ class EProp(DRTRL):
                 f"EProp: feedback must be 'symmetric', 'random', 'adaptive' or B by name, got {feedback!r}"
             )
         self.adaptive = feedback == "adaptive"
+        self.drawn = feedback if feedback in ("random", "adaptive") else ""
         given = {} if isinstance(feedback, str) else feedback
         if feedback in ("random", "adaptive"):
             shapes = {name: map.weight for name, map in names.items() if isinstance(map.weight, Tensor)}
@@ -88,7 +91,14 @@ class EProp(DRTRL):
 
     def planned(self, step: Step, plan: Plan) -> None:
         """Give the inputs of maps before a readout traces of their own, which are filtered as it does."""
-        self.readouts = {k: row for k, kept in enumerate(plan.kept) if kept and (row := _readout(k, plan)) is not None}
+        for call, kept in zip(step.calls, plan.kept, strict=True):
+            if self.drawn and kept and call.exit is not None and call.name not in self.feedback:
+                raise NotImplementedError(
+                    f"EProp: there is no {self.drawn} feedback for {call.name}, a {type(call.map).__name__}, which has "
+                    "no weight (out, in); use feedback='symmetric', or nn.Linear"
+                )
+        found = {k: row for k, kept in enumerate(plan.kept) if kept and (row := _readout(k, plan)) is not None}
+        self.readouts = {k: row for k, row in found.items() if not self._emits_spikes(row)}
         for k in self.readouts:
             exit = step.calls[k].exit
             assert exit is not None
@@ -122,6 +132,11 @@ class EProp(DRTRL):
 
     def collect(self, step: Step, signals: list[Tensor | None], pulls: dict[Key, Tensor]) -> None:
         super().collect(step, signals, pulls | self.filtered)
+
+    def _emits_spikes(self, row: Key) -> bool:
+        """Whether a state is that of a neuron, which is no readout."""
+        layer = self.net.get_submodule(row[1].rpartition(".")[0])
+        return isinstance(layer, Dynamics) and layer.emits_spikes
 
     def _kappa(self, k: int, step: Step) -> Tensor:
         row = self.readouts[k]

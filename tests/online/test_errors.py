@@ -167,7 +167,7 @@ UNTRACED = {
         r"0\.weight of Sequential acts on the input of 1",
     ),
     "a recurrent cell": (lambda: nn.Sequential(nd.RNNCell(4, 6), nn.Linear(6, 2)), r"0\.weight_ih .* the state 0\.h"),
-    "delays": (lambda: nn.Sequential(nd.FixedProb(4, 6, 0.9, **DELAYED), nd.LIF(6)), r"0\.weight of Sequential acts on"),
+    "delays": (lambda: nn.Sequential(nd.FixedProb(4, 6, 0.9, **DELAYED), nd.LIF(6)), r"0\.weight .* acts on the state"),
 }
 
 
@@ -184,3 +184,9 @@ def test_what_no_trace_follows_is_refused(kind, rule):
 def test_delayed_weights_are_refused_by_rules_within_a_step(rule):
     with pytest.raises(NotImplementedError, match="belongs to a connection with delays"):
         rule(UNTRACED["delays"][0](), compile=False)(torch.rand(3, 4))
+
+
+def test_random_feedback_needs_a_matrix():
+    net = nn.Sequential(nn.Linear(4, 6), nd.LIF(6), nd.FixedProb(6, 2, 0.9, weight=0.5, learn="weight"), nd.Expon(2))
+    with pytest.raises(NotImplementedError, match="there is no random feedback for 2, a FixedProb"):
+        nd.online.EProp(net, feedback="random", compile=False)(torch.rand(3, 4))

@@ -96,6 +96,20 @@ def test_eprop_is_exact_without_recurrence_also_behind_a_leaky_readout():
         assert_equal(nn.Sequential(nn.Linear(4, 6), layer, readout), 6 * torch.rand(30, 3, 4), nd.online.EProp)
 
 
+def test_eprop_of_a_deep_network_is_exact_for_the_last_layer_of_neurons():
+    """The neurons between are no readout, although their potential leaks alone."""
+    net = nn.Sequential(nn.Linear(5, 9), nd.LIF(9), nn.Linear(9, 7), nd.LIF(7), nd.LeakyRateReadout(7, 2))
+    xs = 3 * torch.randn(30, 2, 5)
+    nd.unroll(net, xs, compile=False).square().sum().backward()
+    last = {name: p for name, p in net.named_parameters() if name.startswith(("2.", "4."))}
+    wanted = {name: p.grad.clone() for name, p in last.items()}
+    net.zero_grad()
+    nd.online.unroll(nd.online.EProp(net), xs, lambda y, t: y.square().sum())
+    for name, p in last.items():
+        assert wanted[name].abs().max() > 0
+        torch.testing.assert_close(p.grad, wanted[name], rtol=1e-10, atol=1e-12)
+
+
 def test_drtrl_and_eprop_differ_by_the_filter_of_the_readout():
     net = nn.Sequential(nn.Linear(4, 6), nd.LIF(6), nd.LeakyRateReadout(6, 2, tau=20 * u.ms))
     xs, w = 6 * torch.rand(30, 3, 4), torch.randn(30, 3, 2)
