@@ -30,7 +30,7 @@ def test_paths_agree_for_networks(make):
 
 
 def test_paths_agree_for_every_model(model):
-    """As graphs; the fuzzer compiles all models with Inductor, and the test after this one a model of each kind."""
+    """As graphs; `-m long` compiles all models with Inductor, and the test after this one a model of each kind."""
     paths_agree(model)
 
 
