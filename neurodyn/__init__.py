@@ -62,6 +62,7 @@ from .neurons import (
     QuaIF,
     ThreeCompartments,
 )
+from .neurons.above_threshold import ThresholdWarning
 from .nir import from_nir, to_nir
 from .plasticity import (
     BCM,
@@ -177,6 +178,7 @@ __all__ = [
     "SynapticScaling",
     "ThreeCompartments",
     "ThresholdAdaptation",
+    "ThresholdWarning",
     "TimeStepWarning",
     "Trace",
     "TripletSTDP",

@@ -9,13 +9,20 @@ import sys
 import textwrap
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from .cli.files import write_spikes
 from .cli.options import Wrong, device, duration, folder, number, picture, spike_file, whole
 from .tools.extras import MissingExtra, needed
 
 NETWORKS = ("coba", "cuba", "brunel", "memory", "synfire", "microcircuit", "balance")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage, which --help shows."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {' '.join(message.splitlines())}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="neurodyn", description="Neuro-dynamics for PyTorch.")
+    parser = _Parser(prog="neurodyn", description="Neuro-dynamics for PyTorch.")
     seed = whole(0, 2**62)
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
 

@@ -11,7 +11,10 @@ import neurodyn
 from neurodyn import unroll
 from neurodyn.__main__ import NETWORKS, main
 from neurodyn.cli import bench
+from neurodyn.cli.options import device, folder, spike_file
 from neurodyn.examples import NETWORKS as KNOWN
+
+PROC = pytest.mark.skipif(not Path("/proc/self").exists(), reason="without /proc")
 
 
 def test_simulate_prints_the_rate_and_draws(tmp_path, capsys):
@@ -38,9 +41,54 @@ def test_wrong_words_are_refused(arguments, words, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
-    printed = capsys.readouterr().err
-    assert "usage: neurodyn" in printed
-    assert words in printed
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("neurodyn")
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "words"),
+    [
+        (["bench", "--device", "cpu:7"], "--device", "'cpu:7' here (there is one cpu, without a number)"),
+        (["train", "--device", "cpu:1"], "--device", "'cpu:1' here"),
+        (["train", "--seed", "1\n2"], "--seed", "is no whole number"),
+        (["info", "a\nb"], "unrecognized", "a b"),
+        pytest.param(["train", "--out", "/proc/x"], "--out", "'/proc/x' cannot be written", marks=PROC),
+        pytest.param(["train", "--out", "/proc/x/y"], "--out", "/proc takes no files", marks=PROC),
+        pytest.param(["simulate", "coba", "--out", "/proc/x"], "--out", "/proc takes no files", marks=PROC),
+        pytest.param(["simulate", "coba", "--spikes", "/proc/x"], "--spikes", "/proc takes no files", marks=PROC),
+    ],
+)
+def test_nonsense_is_one_line_and_two(arguments, option, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert line.startswith("neurodyn")
+    assert option in line
+    assert words in line
+    assert printed.out == ""
+
+
+def test_a_folder_that_cannot_be_made_after_all_is_an_option_too(capsys, monkeypatch, tmp_path):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--out", str(tmp_path / "run")])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "argument --out: " in line
+    assert "cannot be made (No space left on device)" in line
+
+
+def test_checked_places_stay_as_they_were(tmp_path):
+    assert folder(str(tmp_path / "a" / "b")) == tmp_path / "a" / "b"
+    assert spike_file(str(tmp_path / "x")) == tmp_path / "x.npz"
+    assert device("cpu") == "cpu"
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["simulate"], ["bench"], ["info"]])

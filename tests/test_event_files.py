@@ -48,7 +48,7 @@ def test_decimal_times_lie_in_their_own_bins() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: nd.data.frames([1, 2], [0, 0], 2), TypeError, "times needs a unit of dimension"),
+        (lambda: nd.data.frames([1, 2], [0, 0], 2), TypeError, "times needs a unit of time"),
         (lambda: nd.data.frames([1, 2] * u.mV, [0, 0], 2), Exception, "times, got"),
         (lambda: nd.data.frames([1, 2] * u.ms, [0], 2), ValueError, "does not broadcast|there are 1 places"),
         (lambda: nd.data.frames(1 * u.ms, [0, 0], 2), ValueError, r"2 places and times of shape \(\)"),

@@ -68,12 +68,8 @@ def test_nonsense_is_refused_in_one_line_that_names_the_option(
     for value in BAD[command, option]:
         with pytest.raises(SystemExit) as stop:
             main(words(command, option, value))
-        *usage, line = capsys.readouterr().err.rstrip("\n").split("\n")
+        (line,) = capsys.readouterr().err.splitlines()
         assert stop.value.code == 2, value
-        assert usage[0].startswith(f"usage: neurodyn {command}"), value
-        assert all(not text.strip() or text.startswith((" ", "usage")) for text in usage), (
-            value
-        )  # nothing but the usage
         assert line.startswith(f"neurodyn {command}: error: argument {option}: "), (value, line)
         assert len(line) < 600, value
     assert sorted(here.rglob("*")) == before

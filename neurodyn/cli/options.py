@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import re
+import tempfile
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,6 +73,9 @@ def device(text: str) -> str:
 
     try:
         if torch.zeros(1, device=text).item() == 0:
+            found = torch.device(text)
+            if found.type == "cpu" and found.index:  # torch takes any number for the one that there is
+                raise ValueError("there is one cpu, without a number")
             return text
     except Exception as error:  # each back end raises what it likes
         raise ArgumentTypeError(
@@ -89,8 +93,7 @@ def folder(text: str) -> Path:
             nearest = nearest.parent
         if not nearest.is_dir():
             raise ArgumentTypeError(f"{_cut(text)} cannot be a folder, as {nearest} is a file")
-        if not os.access(nearest, os.W_OK | os.X_OK):
-            raise ArgumentTypeError(f"{_cut(text)} cannot be written, as {nearest} may not be written to")
+        _check_takes_files(nearest, text)
     return path
 
 
@@ -121,10 +124,21 @@ def _file(text: str, suffix: str) -> Path:
             raise ArgumentTypeError(f"{_cut(str(path))} is a folder; give another name")
         if not path.parent.is_dir():
             raise ArgumentTypeError(f"{_cut(text)}: there is no folder {path.parent}; make it first")
-        place = path if path.exists() else path.parent
-        if not os.access(place, os.W_OK):
-            raise ArgumentTypeError(f"{_cut(text)} cannot be written, as {place} may not be written to")
+        if not path.exists():
+            _check_takes_files(path.parent, text)
+        elif not os.access(path, os.W_OK):
+            raise ArgumentTypeError(f"{_cut(text)} cannot be written, as it may not be written to")
     return path
+
+
+def _check_takes_files(place: Path, text: str) -> None:
+    """Refuse a folder in which no file can be made, found by trying: some, as /proc, only say that one can."""
+    try:
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise ArgumentTypeError(
+            f"{_cut(text)} cannot be written, as {place} takes no files ({error.strerror or error})"
+        ) from None
 
 
 def _kinds() -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pint
@@ -16,9 +18,50 @@ from ..core.loading import broadcasts, take_shape
 from ..core.recipe import Rebuildable
 
 
-def evaluated(value: Any, shape: tuple[int, ...]) -> Any:
-    """`value`, or what it returns for `shape` if it is an initialiser."""
-    return value(shape) if callable(value) and not isinstance(value, Tensor) else value
+def is_initialiser(value: Any) -> bool:
+    """Whether `value` is a function ``f(shape)``, from which values are drawn."""
+    return callable(value) and not isinstance(value, Tensor)
+
+
+def evaluated(
+    value: Any, shape: tuple[int, ...], generator: torch.Generator | None = None, label: str = "evaluated"
+) -> Any:
+    """`value`, or what it returns for `shape` if it is an initialiser, whose random numbers are those of `generator`.
+
+    Raises:
+        ValueError: see `drawing_from`.
+    """
+    if not is_initialiser(value):
+        return value
+    with drawing_from(generator, label):
+        return value(shape)
+
+
+@contextlib.contextmanager
+def drawing_from(generator: torch.Generator | None, label: str) -> Iterator[None]:
+    """Inside, the numbers of torch's default generator on the CPU are the next ones of `generator`, if that is given.
+
+    Raises:
+        ValueError: also `generator` itself was drawn from, so that the same numbers came twice.
+    """
+    if generator is None or generator is torch.default_generator:
+        yield
+        return
+    kept, start = torch.get_rng_state(), generator.get_state()
+    torch.set_rng_state(start)
+    try:
+        yield
+        end = torch.get_rng_state()
+    finally:
+        torch.set_rng_state(kept)
+    if torch.equal(end, start):
+        return  # nothing random, or from a generator of its own
+    if not torch.equal(generator.get_state(), start):
+        raise ValueError(
+            f"{label}: the initialiser draws from the connection's generator= and from torch's default one, whose "
+            "place it takes here; leave generator out of the initialiser, or pass it to all of its draws"
+        )
+    generator.set_state(end)
 
 
 def unit_of(value: Any) -> pint.Unit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import units as u
+from ..tools import progress
 
 
 class CSR(NamedTuple):
@@ -85,6 +87,12 @@ def _index(values: Any, n: int, label: str) -> Tensor:
 
 #: Synapses that are drawn at once; what a draw needs beside the result is this many times some 30 bytes.
 BLOCK = 2**24
+SHOWN_AFTER = 2.0  # seconds, after which a bar appears
+
+
+def _bar(total: float, unit: str) -> AbstractContextManager[Any]:
+    """A bar for what is drawn in several blocks; a single one has nothing to show on the way, and needs no tqdm."""
+    return progress.bar(round(total), wanted=total > BLOCK, unit=f" {unit}", after=SHOWN_AFTER)
 
 
 def fixed_prob(n: int, m: int, prob: float, include_self: bool, generator: torch.Generator | None) -> CSR:
@@ -94,21 +102,23 @@ def fixed_prob(n: int, m: int, prob: float, include_self: bool, generator: torch
     """
     pairs, last = n * m, -1
     rows, columns = torch.zeros(n, dtype=torch.int64), [torch.empty(0, dtype=torch.int32)]
-    while prob > 0 and last < pairs - 1:
-        if prob == 1:
-            pair = torch.arange(last + 1, min(pairs, last + 1 + BLOCK))
-            last = int(pair[-1])
-        else:
-            expected = (pairs - last) * prob
-            draws = min(int(expected + 5 * math.sqrt(expected) + 100), BLOCK)
-            gaps = torch.empty(draws, dtype=torch.float64).geometric_(prob, generator=generator)
-            pair = gaps.to(torch.int64).cumsum_(0).add_(last)
-            last = int(pair[-1])
-            pair = pair[pair < pairs] if last >= pairs else pair
-        if not include_self:
-            pair = pair[pair // m != pair % m]
-        rows += torch.bincount(pair // m, minlength=n)
-        columns.append(pair.remainder_(m).to(torch.int32))
+    with _bar(pairs * prob, "synapses") as bar:
+        while prob > 0 and last < pairs - 1:
+            if prob == 1:
+                pair = torch.arange(last + 1, min(pairs, last + 1 + BLOCK))
+                last = int(pair[-1])
+            else:
+                expected = (pairs - last) * prob
+                draws = min(int(expected + 5 * math.sqrt(expected) + 100), BLOCK)
+                gaps = torch.empty(draws, dtype=torch.float64).geometric_(prob, generator=generator)
+                pair = gaps.to(torch.int64).cumsum_(0).add_(last)
+                last = int(pair[-1])
+                pair = pair[pair < pairs] if last >= pairs else pair
+            bar.update(len(pair))
+            if not include_self:
+                pair = pair[pair // m != pair % m]
+            rows += torch.bincount(pair // m, minlength=n)
+            columns.append(pair.remainder_(m).to(torch.int32))
     return from_counts(rows, torch.cat(columns))
 
 
@@ -120,14 +130,16 @@ def fixed_num(
     """
     found = torch.empty(n, num, dtype=torch.int32)
     block = max(1, BLOCK // max(num, 1))
-    for first in range(0, n, block):
-        rows = torch.arange(first, min(n, first + block)).unsqueeze(1)
-        others = m if include_self else m - 1
-        if multapses:
-            chosen = torch.randint(others, (len(rows), num), generator=generator, dtype=torch.int32)
-        else:
-            chosen = _different(len(rows), others, num, generator)
-        found[first : first + len(rows)] = chosen if include_self else chosen + (chosen >= rows)
+    others = m if include_self else m - 1
+    with _bar(n * num, "synapses") as bar:
+        for first in range(0, n, block):
+            rows = torch.arange(first, min(n, first + block)).unsqueeze(1)
+            if multapses:
+                chosen = torch.randint(others, (len(rows), num), generator=generator, dtype=torch.int32)
+            else:
+                chosen = _different(len(rows), others, num, generator)
+            found[first : first + len(rows)] = chosen if include_self else chosen + (chosen >= rows)
+            bar.update(chosen.numel())
     return found
 
 
@@ -153,17 +165,23 @@ def fixed_total(
     n: int, m: int, total: int, include_self: bool, generator: torch.Generator | None, multapses: bool
 ) -> CSR:
     """`total` pairs of n * m, each drawn from all of them; different ones unless `multapses`."""
+    others = m if include_self else m - 1
     if not multapses:
-        others = m if include_self else m - 1
         pair = _different(1, n * others, total, generator)[0]
         rows, columns = pair // others, pair % others
         columns = columns if include_self else columns + (columns >= rows)
         return from_counts(torch.bincount(rows, minlength=n), columns)
-    count = torch.zeros(n, dtype=torch.int64)
-    for first in range(0, total, BLOCK):
-        drawn = torch.randint(n, (min(BLOCK, total - first),), generator=generator, dtype=torch.int32)
-        count += torch.bincount(drawn, minlength=n)
-    columns = torch.randint(m if include_self else m - 1, (total,), generator=generator, dtype=torch.int32)
+    count, columns = torch.zeros(n, dtype=torch.int64), torch.empty(total, dtype=torch.int32)
+    parts = [slice(first, min(first + BLOCK, total)) for first in range(0, total, BLOCK)]
+    with _bar(2 * total, "draws") as bar:
+        for part in parts:
+            drawn = torch.randint(n, (part.stop - part.start,), generator=generator, dtype=torch.int32)
+            count += torch.bincount(drawn, minlength=n)
+            bar.update(len(drawn))
+        for part in parts:
+            drawn = torch.randint(others, (part.stop - part.start,), generator=generator, dtype=torch.int32)
+            columns[part] = drawn
+            bar.update(len(drawn))
     if not include_self:
         starts = count.cumsum(0) - count
         for row in _row_blocks(count):
@@ -182,12 +200,14 @@ def transposed(chosen: Tensor, n: int) -> CSR:
     for part in parts:
         count += torch.bincount(chosen[part].flatten(), minlength=n)
     free, indices = count.cumsum(0) - count, torch.empty(chosen.numel(), dtype=torch.int32)
-    for part in parts:  # the outputs of this part follow those of the parts before, input by input
-        source, order = chosen[part].flatten().sort(stable=True)
-        here = torch.bincount(source, minlength=n)
-        place = torch.arange(len(source)) + (free - (here.cumsum(0) - here)).repeat_interleave(here)
-        indices[place] = (order // max(number, 1) + part.start).to(torch.int32)
-        free += here
+    with _bar(chosen.numel(), "synapses sorted") as bar:
+        for part in parts:  # the outputs of this part follow those of the parts before, input by input
+            source, order = chosen[part].flatten().sort(stable=True)
+            here = torch.bincount(source, minlength=n)
+            place = torch.arange(len(source)) + (free - (here.cumsum(0) - here)).repeat_interleave(here)
+            indices[place] = (order // max(number, 1) + part.start).to(torch.int32)
+            free += here
+            bar.update(len(source))
     return from_counts(count, indices)
 
 
@@ -210,19 +230,21 @@ def by_distance(
     """
     counts, columns, lengths = [], [], []
     block = max(1, BLOCK // max(len(post), 1) // 4)
-    for first in range(0, len(pre), block):
-        apart = distances(pre[first : first + block].unsqueeze(1), post, extent)
-        chance = prob(apart)
-        if not isinstance(chance, Tensor) or chance.shape != apart.shape:
-            raise ValueError(f"prob must give a probability for each distance, got {chance!r:.60}")
-        if not bool(((chance >= 0) & (chance <= 1)).all()):
-            raise ValueError(f"prob must give numbers from 0 to 1, got {chance.min():g} to {chance.max():g}")
-        there = torch.rand(apart.shape, generator=generator, dtype=torch.float64) < chance
-        if not include_self:
-            there[torch.arange(len(there)), torch.arange(first, first + len(there))] = False
-        counts.append(there.sum(1))
-        columns.append(there.nonzero()[:, 1].to(torch.int32))
-        lengths.append(apart[there])
+    with _bar(len(pre) * len(post), "pairs") as bar:
+        for first in range(0, len(pre), block):
+            apart = distances(pre[first : first + block].unsqueeze(1), post, extent)
+            chance = prob(apart)
+            if not isinstance(chance, Tensor) or chance.shape != apart.shape:
+                raise ValueError(f"prob must give a probability for each distance, got {chance!r:.60}")
+            if not bool(((chance >= 0) & (chance <= 1)).all()):
+                raise ValueError(f"prob must give numbers from 0 to 1, got {chance.min():g} to {chance.max():g}")
+            there = torch.rand(apart.shape, generator=generator, dtype=torch.float64) < chance
+            if not include_self:
+                there[torch.arange(len(there)), torch.arange(first, first + len(there))] = False
+            counts.append(there.sum(1))
+            columns.append(there.nonzero()[:, 1].to(torch.int32))
+            lengths.append(apart[there])
+            bar.update(apart.numel())
     return from_counts(torch.cat(counts), torch.cat(columns)), torch.cat(lengths)
 
 

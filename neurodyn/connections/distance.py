@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from .sparse import Sparse, as_sizes
 @dataclass(frozen=True)
 class OfDistance:
     """A weight or a delay of `DistanceProb` that depends on the distance: ``f(distances) -> quantity``.
+
+    As for initialisers, its random numbers are those of the connection's generator, and delays are rounded to steps.
 
     Example:
         >>> delay = nd.OfDistance(lambda d: (0.5 + d / 0.3) * u.ms)  # 0.3 m/s, for distances in mm
@@ -95,8 +98,10 @@ class DistanceProb(Sparse):
             )
         except ValueError as error:
             raise ValueError(f"{label}: {error}") from None
-        weight, delay = (x.f(distance) if isinstance(x, OfDistance) else x for x in (weight, delay))
-        super().__init__(found, (pre, post), weight=weight, delay=delay, **values)
+        weight, delay = (
+            functools.partial(_at, distance, x.f) if isinstance(x, OfDistance) else x for x in (weight, delay)
+        )
+        super().__init__(found, (pre, post), weight=weight, delay=delay, generator=generator, **values)
         self.places, self.period = places, space if periodic else None
 
     @property
@@ -106,6 +111,11 @@ class DistanceProb(Sparse):
             place[index.cpu()] for place, index in zip(self.places, (self.pre_index, self.post_index), strict=True)
         )
         return csr.distances(pre, post, self.period).to(self.weight)
+
+
+def _at(distance: Tensor, f: Callable[[Tensor], Any], shape: tuple[int, ...]) -> Any:
+    """The initialiser that gives what `f` gives for the distances."""
+    return f(distance)
 
 
 def _grid(size: tuple[int, ...], space: Tensor) -> Tensor:

@@ -21,15 +21,19 @@ class FixedProb(Sparse):
         prob: probability of a synapse, 0 to 1.
         weight: see `Sparse`.
         include_self: whether a neuron may connect to itself; False needs ``pre == post``.
-        generator: source of the random numbers, on the CPU; torch's default one if not given.
+        multapses: False, as a pair has at most one synapse here; see `FixedNum` and `FixedTotal` for several.
+        generator: source of all random numbers, on the CPU: of who is connected to whom, and of initialisers of
+            weight, delay and bias that have no generator of their own; torch's default one if not given.
         values: further keywords of `Sparse`: ``delay``, ``learn``, ...
 
     Raises:
-        ValueError: a probability outside 0 to 1, or ``include_self=False`` between different populations.
+        ValueError: a probability outside 0 to 1, ``include_self=False`` between different populations, or
+            ``multapses=True``.
 
     Example:
         >>> random = torch.Generator().manual_seed(0)
-        >>> connection = nd.FixedProb(3200, 4000, 0.02, weight=0.6 * u.nS, generator=random)
+        >>> weight = nd.init.LogNormal(0.6 * u.nS, 0.3 * u.nS)
+        >>> connection = nd.FixedProb(3200, 4000, 0.02, weight=weight, generator=random)
         >>> connection(torch.ones(8, 3200)).shape
         torch.Size([8, 4000])
     """
@@ -42,6 +46,7 @@ class FixedProb(Sparse):
         *,
         weight: Any,
         include_self: bool = True,
+        multapses: bool = False,
         generator: torch.Generator | None = None,
         **values: Any,
     ):
@@ -49,9 +54,15 @@ class FixedProb(Sparse):
         n, m = (math.prod(size) for size in as_sizes((pre, post), label))
         if not 0 <= prob <= 1:
             raise ValueError(f"{label}({pre}, {post}): prob must lie between 0 and 1, got {prob}")
+        if multapses:
+            raise ValueError(
+                f"{label}({pre}, {post}): a pair has one synapse with probability prob, or none, so multapses=True "
+                f"has no meaning; for several synapses of a pair use nd.FixedTotal({pre}, {post}, "
+                f"{round(prob * n * m)}, weight=..., multapses=True), or nd.FixedNum for each neuron the same number"
+            )
         check_self(include_self, pre, post, label)
         found = csr.fixed_prob(n, m, float(prob), include_self, generator)
-        super().__init__(found, (pre, post), weight=weight, **values)
+        super().__init__(found, (pre, post), weight=weight, generator=generator, **values)
 
 
 class FixedNum(Sparse):
@@ -101,7 +112,7 @@ class FixedNum(Sparse):
             found = csr.from_counts(torch.full((n,), num), chosen.flatten())
         else:
             found = csr.transposed(chosen, n)
-        super().__init__(found, (pre, post), weight=weight, **values)
+        super().__init__(found, (pre, post), weight=weight, generator=generator, **values)
 
 
 class FixedTotal(Sparse):
@@ -142,7 +153,7 @@ class FixedTotal(Sparse):
         most = n * (m if include_self else m - 1)
         total = _whole(total, most, multapses, f"{label}({pre}, {post}): total")
         found = csr.fixed_total(n, m, total, include_self, generator, multapses)
-        super().__init__(found, (pre, post), weight=weight, **values)
+        super().__init__(found, (pre, post), weight=weight, generator=generator, **values)
 
 
 def _whole(num: Any, most: int, multapses: bool, label: str) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import units
-from .base import Connection, as_float
+from .base import Connection, as_float, is_initialiser
 
 
 class OneToOne(Connection):
@@ -19,14 +19,25 @@ class OneToOne(Connection):
     Args:
         size: number of sources and of targets.
         weight: ``(size,)``, or a scalar that all share (normal with standard deviation 1 by default).
+        include_self: True, as for other connections; False would leave no connection.
         values: ``bias``, ``device`` and ``dtype``, see `Connection`.
+
+    Raises:
+        ValueError: ``include_self=False``.
 
     Example:
         >>> nd.OneToOne(3, weight=[1.0, 2.0, 3.0])(torch.ones(3)).tolist()
         [1.0, 2.0, 3.0]
     """
 
-    def __init__(self, size: int, *, weight: Any = None, **values: Any):
+    def __init__(self, size: int, *, weight: Any = None, include_self: bool = True, **values: Any):
+        if not include_self:
+            raise ValueError(
+                f"OneToOne({size}): include_self=False leaves no connection, as source i drives target i only. Between "
+                "two populations i and i are different neurons: leave include_self out. Inside one population, "
+                f"nd.AllToAll({size}, {size}, include_self=False) drives all others, nd.FixedNum({size}, {size}, 1, "
+                "weight=..., include_self=False) one other"
+            )
         super().__init__(size, size, weight=torch.randn if weight is None else weight, **values)
 
     def weight_shape(self, weight: Any = None) -> tuple[int, ...]:
@@ -90,7 +101,7 @@ class AllToAll(Connection):
 
 def is_scalar(weight: Any) -> bool:
     """Whether `weight` is one number, with or without a unit."""
-    if weight is None or (callable(weight) and not isinstance(weight, Tensor)):
+    if weight is None or is_initialiser(weight):
         return False
     value = getattr(weight, "magnitude", weight)
     return not getattr(value, "ndim", isinstance(value, (list, tuple))) and not isinstance(value, units.registry.Unit)

@@ -16,6 +16,7 @@ from ..core.fields import as_size, check, show
 from ..delays.delayed import Interpolation
 from ..ops import event
 from . import restored
+from .base import evaluated, is_initialiser
 from .csr import CSR, from_matrix, from_pairs
 from .delayed import Arrivals, SynapticDelays
 
@@ -42,10 +43,13 @@ class Sparse(nn.Module):
             pA or mV. By default the entries of the matrix.
         bias: one for each output, ``post``, one for all, or an initialiser, in the unit of the weight; True for zeros.
             It comes without delay.
-        delay: one for each synapse in the order given, one for all, or an initialiser (ms).
+        delay: one for each synapse in the order given, one for all, or an initialiser (ms). Drawn ones are rounded to
+            steps of dt, unless they are interpolated: to the nearest, and to one step what is shorter but not zero.
         interpolation, max_delay, sigma, dt: as for `neurodyn.Delay`. With "gaussian" a synapse costs `max_delay` / dt
             times the work.
         learn: "weight", "bias", "delay" or several of them.
+        generator: source of the random numbers of initialisers that have no generator of their own, on the CPU;
+            torch's default one if not given.
         device, dtype: as in torch.nn; float32 or float64. Half and bfloat16 inputs, as under autocast, are computed in
             this dtype, and the output has theirs.
 
@@ -53,7 +57,8 @@ class Sparse(nn.Module):
     sizes, and checks them first: it loads all of them or none.
 
     Raises:
-        ValueError: an index out of range, a matrix or a weight of the wrong shape, the meta device.
+        ValueError: an index out of range, a matrix or a weight of the wrong shape, the meta device; given delays that
+            are no multiples of dt, without interpolation.
         TypeError: no `size` or no weight with index arrays.
         pint.DimensionalityError: a weight in another unit.
 
@@ -88,6 +93,7 @@ class Sparse(nn.Module):
         sigma: Any = None,
         dt: Any = None,
         learn: str | Iterable[str] = (),
+        generator: torch.Generator | None = None,
         device: Any = None,
         dtype: torch.dtype | None = None,
     ):
@@ -111,13 +117,18 @@ class Sparse(nn.Module):
         self.register_buffer("indices", csr.indices.to(device))
         dtype = dtype or torch.get_default_dtype()
         weight = self._ordered(csr.entries if weight is None else weight, csr.order, "weight")
+        n, label = len(self.indices), self._label()
+        weight = evaluated(weight, (n,), generator, f"{label}: weight")
         self._set_weight(weight, "weight" in learn, device, dtype)
+        bias = evaluated(bias, self.out_size, generator, f"{label}: bias")
         self._set_bias(bias, "bias" in learn, device, dtype)
         self.delays: SynapticDelays | None = None
         if delay is not None:
             factory = {"learn": "delay" if "delay" in learn else (), "device": device, "dtype": dtype}
-            self.delays = SynapticDelays(len(self.indices), delay=self._ordered(delay, csr.order, "delay"), **factory)
-            self._set_delays(interpolation, (max_delay, sigma), dt, device, dtype)
+            value = evaluated(self._ordered(delay, csr.order, "delay"), (n,), generator, f"{label}: delay")
+            self.delays = SynapticDelays(n, delay=value, **factory)
+            bounds = interpolation, max_delay, sigma, is_initialiser(delay)
+            self._set_delays(bounds, dt, device, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.compiler.is_compiling():
@@ -258,7 +269,6 @@ class Sparse(nn.Module):
 
     def _set_weight(self, value: Any, learned: bool, device: Any, dtype: torch.dtype) -> None:
         label, n = f"{self._label()}: weight", len(self.indices)
-        value = value((n,)) if callable(value) and not isinstance(value, Tensor) else value
         if value is None:
             raise TypeError(f"{label} is required, for example weight=0.6 * u.nS")
         got = getattr(value, "units", u.registry.dimensionless)
@@ -290,11 +300,11 @@ class Sparse(nn.Module):
         (self.register_parameter if isinstance(bias, nn.Parameter) else self.register_buffer)("bias", bias)  # type: ignore[arg-type]
 
     def _set_delays(
-        self, interpolation: Interpolation, bounds: tuple[Any, Any], dt: Any, device: Any, dtype: Any
+        self, bounds: tuple[Interpolation, Any, Any, bool], dt: Any, device: Any, dtype: torch.dtype
     ) -> None:
         assert self.delays is not None
         dt = get_default_dt() if dt is None else dt
-        self.delays.set_bounds(float(u.to_canonical(dt)), interpolation, *bounds)
+        self.delays.set_bounds(float(u.to_canonical(dt)), *bounds)
         self.arrivals = Arrivals(restored.size_of(self), dt=dt, device=device, dtype=dtype)
         self.register_load_state_dict_post_hook(restored.settle)
         self.settle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from .. import units
 from ..torch_private import tree_leaves
-from .fields import Keyword, Param, Parametrised, State, check, keyword
+from .fields import Keyword, Param, Parametrised, State, a_dimension, check, example_in, keyword
 from .hidden import Buffers
 from .loading import broadcasts
+from .order import check_order
 from .precise import precise
 from .recomputed import Written
 from .rounding import warn_of_standstill
@@ -75,7 +76,8 @@ def exporting() -> bool:
 
 def _shown(value: Any) -> str:
     """A wrong value in an error: what it is, and itself if it is short."""
-    kind = f"a {type(value).__name__}"
+    name = type(value).__name__
+    kind = f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
     if isinstance(value, Tensor):
         return f"one tensor of shape {tuple(value.shape)}"
     return f"{value!r}, {kind}," if isinstance(value, (int, float, complex, str)) else "None" if value is None else kind
@@ -123,6 +125,8 @@ class Dynamics(Parametrised):
     """
 
     states: ClassVar[dict[str, State]] = {}
+    #: The units of the inputs of `step` by their names, where a model says them: ``{"I": "pA"}``.
+    input_units: ClassVar[dict[str, str]] = {}
     may_have_batch = True
     if TYPE_CHECKING:
         size: Keyword[int | tuple[int, ...], tuple[int, ...]] = keyword(kw_only=False)
@@ -148,6 +152,8 @@ class Dynamics(Parametrised):
                 setattr(cls, initializer.name, initializer)
         cls.states = cls.states | own
         cls._precise = (*cls._precise, *(name for name, field in own.items() if field.counts))
+        own_way = (cls.forward, cls.advance) != (Dynamics.forward, Dynamics.advance)
+        check_order(cls, "step", list(cls.states), None if own_way else 1)
         super().__init_subclass__(**kwargs)
 
     def __init__(self, size: int | tuple[int, ...], *, dt: Any = None, **values: Any):
@@ -173,6 +179,39 @@ class Dynamics(Parametrised):
         if not lasting:
             self._buffers.states.add(name)  # type: ignore[attr-defined]
         self.register_buffer(name, value, persistent=lasting)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a state also by a quantity, for all neurons and samples.
+
+        Raises:
+            UnsetState: a quantity for a state that has no value yet, and so no shape.
+            TypeError: a number or an array for a state.
+            pint.DimensionalityError: a quantity of another dimension.
+            ValueError: NaN or infinity, another shape, a fraction for a state of whole numbers.
+        """
+        if name in self.states and value is not None and not isinstance(value, Tensor):
+            value = self._as_state(name, value)
+        super().__setattr__(name, value)
+
+    def _as_state(self, name: str, value: Any) -> Tensor:
+        """A quantity as the value of a state, in its unit, shape, dtype and device."""
+        held, label = self._buffers[name], f"{self._label()}: the state {name}"
+        if not units.is_quantity(value):
+            unit = self.state_unit(name)
+            by_unit = "" if unit.dimensionless else f", or a quantity, layer.{name} = {example_in(unit)}"
+            wanted = ", ".join(["" if self.states[name].shared else "*batch", *map(str, self.state_size(name))])
+            raise TypeError(
+                f"{label} is set by a tensor of shape ({wanted.removeprefix(', ')}), got "
+                f"{_shown(value).removesuffix(',')}; write layer.{name} = torch.full_like(layer.{name}, value){by_unit}"
+            )
+        if held is None:
+            raise UnsetState(f"{label} has no value yet, and so no shape; call nd.reset_states(net, *batch) first")
+        dtype = held.dtype if held.is_floating_point() else torch.float64
+        given = check(value, self.state_unit(name), tuple(held.shape), label, held.device, dtype)
+        new = given.to(held.dtype)
+        if new.dtype != dtype and not bool((new == given).all()):
+            raise ValueError(f"{label} holds whole numbers, {held.dtype}, got {value}")
+        return new.expand(held.shape).clone()
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -216,6 +255,7 @@ class Dynamics(Parametrised):
     def advance(self, input: Any, *states: Any, **inputs: Any) -> tuple[Tensor, ...]:
         """`step`, with the input checked against the states and converted to their dtype; pure as well."""
         batch, dtype = self.batch_of(input), input.dtype
+        self._refuse_quantities(inputs)
         for name, value in zip(self.states, states, strict=True):
             self._check_match(name, value, input, batch)
         if dtype != states[0].dtype and isinstance(input, Tensor):
@@ -225,6 +265,25 @@ class Dynamics(Parametrised):
         new = [value.to(old.dtype) for value, old in zip(new, states, strict=True)]  # under autocast it may differ
         like_input = isinstance(output, Tensor) and output.is_floating_point() and dtype.is_floating_point
         return (output.to(dtype) if like_input else output, *new)
+
+    def _refuse_quantities(self, inputs: Mapping[str, Any]) -> None:
+        """See that no input that is given by its name has a unit: inside a model there are plain tensors.
+
+        Raises:
+            TypeError: with the unit in which a tensor is taken.
+        """
+        for name, value in inputs.items():
+            if value is None or isinstance(value, Tensor) or not units.is_quantity(value):
+                continue
+            unit = units.registry.Unit(self.input_units.get(name) or units.canonical_unit(value.units))
+            fits = unit.is_compatible_with(value.units)
+            number = units.to_canonical(value) if fits else 1.0
+            shape = f"({', '.join(map(str, self.size))}{',' * (len(self.size) == 1)})"
+            example = f"torch.full({shape}, {number!r})" if isinstance(number, float) else f"u.to_canonical({name})"
+            raise TypeError(
+                f"{self._label()}: {name} is the quantity {value}{'' if fits else f', {a_dimension(value.units)}'}; "
+                f"wanted a tensor in {unit:~}, for example {name}={example}"
+            )
 
     def _checked(self, returned: Any, states: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
         """The output and the new states that `step` has returned.
@@ -354,6 +413,13 @@ class Dynamics(Parametrised):
             raise TypeError(
                 f"{self._label()}: the input is {input!r}, a {type(input).__name__}; "
                 f"wanted a tensor of shape ({wanted}){magnitude}"
+            )
+        if isinstance(input, Tensor) and input.is_nested:
+            wanted = ", ".join(["*batch", *map(str, size)])
+            raise TypeError(
+                f"{self._label()}: the input is nested, sequences of different lengths in one tensor; wanted a tensor "
+                f"({wanted}). With xs = torch.nn.utils.rnn.pad_sequence(xs.unbind()), a padded one, nd.unroll(net, xs) "
+                "runs all sequences; nd.last(ys, lengths) and nd.step_mask(lengths, T) then leave the padding out"
             )
         shape = tuple(input.shape)
         if shape[len(shape) - len(size) :] != size or len(shape) < len(size):

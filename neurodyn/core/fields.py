@@ -18,6 +18,7 @@ from .precise import Precise, precise
 from .read_only import read_only
 from .recipe import Rebuildable
 from .signature import described
+from .time_scale import warn_if_unresolved
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Param(Keyword[Any, Tensor]):
         self.name = name
         self._computed = (
             f"{name} is learned: what one reads is computed from raw_{name} each time, and writing to it in place "
-            f"changes nothing. Assign instead, layer.{name} = {_example(self.unit)} or a tensor in canonical units, "
+            f"changes nothing. Assign instead, layer.{name} = {example_in(self.unit)} or a tensor in canonical units, "
             f"which sets raw_{name}; layer.{name}.clone() is a tensor of your own"
         )
 
@@ -315,9 +316,15 @@ class Parametrised(Declared):
         """
         if name in self.params and "_recipe" in vars(self) and not _in_trace(value):
             value = self._assigned(name, value)
-            if value is None:
-                return
+            if value is not None:
+                super().__setattr__(name, value)
+            warn_if_unresolved(self)
+            self._warn_of_standstill()
+            return
         super().__setattr__(name, value)
+
+    def _warn_of_standstill(self) -> None:
+        """Warn of a time constant that the dtype cannot follow; only what has states has any."""
 
     def _assigned(self, name: str, value: Any) -> Any:
         """What torch is to assign; None if a learned tensor has been set in place."""
@@ -456,20 +463,20 @@ def check(
 
     If `batched`, it may have the dimensions of a batch in front.
     """
-    example = f"for example {label.rpartition(' ')[2]}={_example(unit)}"
+    example = f"for example {label.rpartition(' ')[2]}={example_in(unit)}"
     if callable(value) and not isinstance(value, Tensor):
         value = value(size)
     if value is None:
         raise TypeError(f"{label} is required, {example}")
     if isinstance(value, pint.Unit) or not (units.is_quantity(value) or unit.dimensionless):
-        raise TypeError(f"{label} needs a unit of dimension {unit.dimensionality}, got {value!r}; {example}")
+        raise TypeError(f"{label} needs a unit of {dimension(unit)}, got {value!r}; {example}")
     got = getattr(value, "units", units.registry.dimensionless)
     if got.dimensionality != unit.dimensionality:
         raise pint.DimensionalityError(
             got,
             unit,
-            str(got.dimensionality),
-            str(unit.dimensionality),
+            a_dimension(got),
+            a_dimension(unit),
             extra_msg=f": {label}, got {value}; {example}",
         )
     source = getattr(value, "magnitude", value)
@@ -496,7 +503,46 @@ def check(
     return tensor
 
 
-def _example(unit: pint.Unit) -> str:
+#: Dimensions that have a name, each with a unit that has it.
+_DIMENSIONS = {
+    "time": "ms",
+    "voltage": "mV",
+    "current": "pA",
+    "conductance": "nS",
+    "resistance": "Gohm",
+    "capacitance": "pF",
+    "concentration": "mM",
+    "rate": "1/ms",
+    "length": "um",
+    "temperature": "K",
+    "charge": "pC",
+    "area": "um**2",
+    "mass": "g",
+    "speed": "m/s",
+    "power": "W",
+    "energy": "J",
+    "current per area": "uA/cm**2",
+    "conductance per area": "mS/cm**2",
+    "capacitance per area": "uF/cm**2",
+    "plain number": "dimensionless",
+}
+
+
+def dimension(unit: pint.Unit) -> str:
+    """The dimension of a unit by its name, such as "voltage", or by the basic ones where it has none."""
+    named = (
+        name for name, like in _DIMENSIONS.items() if units.registry.Unit(like).dimensionality == unit.dimensionality
+    )
+    return next(named, str(unit.dimensionality))
+
+
+def a_dimension(unit: pint.Unit) -> str:
+    """The same with an article, "a voltage"."""
+    name = dimension(unit)
+    return f"{'an' if name[0] in 'ae' else 'a'} {name}" if name in _DIMENSIONS else name
+
+
+def example_in(unit: pint.Unit) -> str:
     """A value in this unit as one writes it: ``1.0 * u.ms``, ``1.0 / u.ms``."""
     if unit.dimensionless:
         return "0.5"

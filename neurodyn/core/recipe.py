@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,6 +37,8 @@ class Recipe(type):
     if not TYPE_CHECKING:  # they read the constructor of the class instead
 
         def __call__(cls, *args: Any, **values: Any) -> Any:
+            if not args and "size" not in values:
+                _check_without_size(cls)
             if torch.device(values.get("device") or torch.get_default_device()).type == "meta":
                 with torch.device("cpu"):
                     real = super().__call__(*args, **{k: v for k, v in values.items() if k != "device"})
@@ -44,6 +47,25 @@ class Recipe(type):
                 module = super().__call__(*args, **values)
             vars(module)["_recipe"] = args, values
             return module
+
+
+def _check_without_size(cls: type) -> None:
+    """Refuse to build a model without its size, where it needs one.
+
+    Raises:
+        TypeError: with the calls that give one.
+    """
+    first = next(iter(list(inspect.signature(cls.__init__).parameters.values())[1:]), None)
+    if first is None or first.name != "size" or first.default is not first.empty:
+        return
+    public = getattr(sys.modules.get("neurodyn"), cls.__name__, None) is cls
+    name = f"nd.{cls.__name__}" if public else cls.__name__
+    required = [p for p in signature(cls).parameters.values() if p.name != "size" and p.default is p.empty]
+    rest = ", ..." if required else ""
+    any_shape = f", or {name}((){rest}), which takes any shape" if getattr(cls, "may_have_batch", False) else ""
+    raise TypeError(
+        f"{name}: size is missing, the shape of the population; write {name}(10{rest}), {name}((8, 8){rest}){any_shape}"
+    )
 
 
 class Rebuildable(nn.Module, metaclass=Recipe):

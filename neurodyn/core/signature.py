@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import re
@@ -9,7 +10,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from inspect import Parameter, Signature
-from typing import Any
+from typing import Any, TypedDict
 
 from torch import nn
 
@@ -42,6 +43,27 @@ def written(value: Any) -> str:
         return "..."
 
 
+class Misspelt(TypedDict):
+    """As ``**misspelt: Unpack[Misspelt]``, type checkers take no further keyword, and `no_keyword` can say which."""
+
+
+class Whole:
+    """As ``__signature__`` in the body of a class that is no `Recipe`: its whole signature, not that of instances."""
+
+    def __get__(self, instance: object, owner: type) -> Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        return signature(owner)
+
+
+def no_keyword(label: str, cls: type, word: str) -> str:
+    """That ``cls(...)`` takes no keyword `word`, for a TypeError: what it takes, and which of it is nearest."""
+    names = list(signature(cls).parameters)
+    near = difflib.get_close_matches(word, names, 1)
+    hint = f"; did you mean {near[0]}=?" if near else ""
+    return f"{label} has no parameter {word!r}; it takes {', '.join(names)}{hint}"
+
+
 def signature(cls: type) -> Signature:
     """The arguments that ``cls(...)`` takes: those of its ``__init__``, then the parameters that it declares."""
     positional: list[Parameter] = []
@@ -64,7 +86,10 @@ def signature(cls: type) -> Signature:
 
 
 def described(cls: type) -> str | None:
-    """The docstring of a model with the table of its keywords."""
+    """The docstring of a model with the table of its keywords, which speaks for its constructors, too."""
+    for owner, _ in _constructors(cls):
+        init = vars(owner)["__init__"]
+        init.__doc__ = init.__doc__ or ""  # else IPython shows what nn.Module says of its own
     doc, lines = inspect.cleandoc(cls.__doc__ or ""), table(cls)
     if not lines or re.search(r"^Keywords:$", doc, re.MULTILINE):
         return cls.__doc__
@@ -83,10 +108,9 @@ def table(cls: type) -> list[str]:
         return []
     widths = [max([len(row[i]) for row in found], default=0) for i in range(3)]
     lines = ["  ".join([*(f"{row[i]:<{widths[i]}}" for i in range(3)), row[3]]).rstrip() for row in found]
-    common = [name for name in _COMMON if name in taken]
-    if starts:
-        lines += textwrap.wrap(f"States at the start: {', '.join(starts)}.", 110, subsequent_indent="    ")
-    return [*lines, f"Also {', '.join(common)}: see `neurodyn.Dynamics`."]
+    last = f"Also {', '.join(name for name in _COMMON if name in taken)}: see `neurodyn.Dynamics`."
+    last = f"States at the start: {', '.join(starts)}. {last}" if starts else last
+    return [*lines, *textwrap.wrap(last, 110, subsequent_indent="    ")]
 
 
 def rows(cls: type, taken: Mapping[str, Parameter]) -> list[tuple[str, str, str, str]]:
@@ -127,8 +151,8 @@ def _meaning(cls: type, name: str) -> str:
 
 
 def _bare(p: Parameter) -> Parameter:
-    """Without its annotation, and a function as a default by its name: what fits a screen."""
-    named = inspect.isroutine(p.default)
+    """Without its annotation, a function as a default by its name, and a quantity as ``5 ms``: what fits a screen."""
+    named = inspect.isroutine(p.default) or hasattr(p.default, "magnitude")
     return p.replace(annotation=Parameter.empty, default=Default(p.default, written(p.default)) if named else p.default)
 
 

@@ -12,6 +12,7 @@ from ..tools.user_warning import warn_user
 from ..torch_private import stands_for_many
 from .dynamics import Dynamics
 from .fields import show
+from .signature import signature
 
 #: A layer is said if it was stuck in so many backward passes, and looked at in so many calls at most.
 CALLS, LOOKS = 10, 20
@@ -108,9 +109,18 @@ def _message(net: nn.Module, last: nn.Module) -> str:
         unit = neuron.state_unit("V")
         threshold = f" and its threshold {show(neuron.V_th.detach(), unit)}" if "V_th" in neuron.params else ""
         potential = f" Its potential at the end of this call is at most {show(V.detach().amax(), unit)}{threshold}."
+    keywords = signature(type(neuron)).parameters
+    ways = ["nd.scale_weights(net, xs, 20 * u.Hz)"]
+    if "reset" in keywords:  # others make the upswing of a spike themselves
+        ways.insert(0, "nd.init.fluctuation_driven_(net, xs)")
+    if "R" in keywords:
+        ways.append("a larger R=")
+    slope = ""
+    if "surrogate" in keywords and neuron.surrogate != keywords["surrogate"].default:
+        slope = ", or use surrogate=nd.surrogate.DEFAULT, whose slope has long tails"
     return (
         f"{name} sent no spike in the first {CALLS} training calls and passed next to no gradient back, so that "
-        f"nothing before it learns.{potential} Make its input larger, as with nd.init.fluctuation_driven_(net, xs), "
-        "nd.scale_weights(net, xs, 20 * u.Hz) or a larger R=, or use surrogate=nd.surrogate.DEFAULT, whose slope has "
-        "long tails. print(nd.explain(net, xs)) shows all layers"
+        f"nothing before it learns.{potential} Make its input larger, as with {' or '.join(ways)}{slope}. "
+        f"print(nd.explain(net, xs)) shows all layers. Here net is the {type(net).__name__} that nd.unroll runs, of an "
+        "nd.Unroll its module, and xs what it gets"
     )

@@ -46,7 +46,8 @@ class Delay(Delayed, Dynamics):
 
     Args:
         size: shape of the input.
-        delay: one for all, or one for each neuron (ms).
+        delay: one for all, one for each neuron, or an initialiser (ms). Drawn ones are rounded to steps of dt, unless
+            they are interpolated: to the nearest, and to one step what is shorter but not zero.
         interpolation: "none", for delays that are multiples of dt, "linear" or "gaussian".
         max_delay: the longest that a learned delay may become; twice the longest initial one if not given.
         sigma: the width of the Gaussian at the start (ms); half of `max_delay` if not given. A buffer.
@@ -80,7 +81,8 @@ class Delay(Delayed, Dynamics):
         self.states: dict[str, State] = {"past1": _past}  # as many as needed are made below
         super().__init__(size, delay=delay, **values)
         self.depth = 1
-        self.set_bounds(self.dt, interpolation, max_delay, sigma)
+        drawn = callable(delay) and not isinstance(delay, Tensor)
+        self.set_bounds(self.dt, interpolation, max_delay, sigma, drawn)
 
     def derive(self, tolerance: float = 0.0) -> None:
         super().derive(tolerance)

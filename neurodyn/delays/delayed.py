@@ -37,8 +37,10 @@ class Delayed(Parametrised):
     _before: Tensor | None
     _late: Tensor | None
 
-    def set_bounds(self, dt: float, interpolation: Interpolation, max_delay: Any, sigma: Any = None) -> None:
-        """Derive everything for the first time."""
+    def set_bounds(
+        self, dt: float, interpolation: Interpolation, max_delay: Any, sigma: Any = None, drawn: bool = False
+    ) -> None:
+        """Derive everything for the first time; `drawn` delays that are not interpolated are rounded to steps."""
         if interpolation not in ("none", "linear", "gaussian"):
             kinds = "'none', 'linear' or 'gaussian'"
             raise ValueError(f"{self._label()}: interpolation must be {kinds}, got {interpolation!r}")
@@ -58,6 +60,10 @@ class Delayed(Parametrised):
             raise ValueError(f"{self._label()}: sigma is the width of interpolation='gaussian', got {interpolation!r}")
         if self.learned:
             self._set_learned(initial, dt, max_delay)
+        elif drawn and interpolation == "none":
+            steps = (initial.double() / dt).round_()
+            steps.clamp_(min=(initial > 0).to(steps))  # what comes later does not come at once, and read() can give it
+            self._buffers["delay"] = steps.mul_(dt).to(initial.dtype)
         if interpolation == "gaussian":
             self.register_buffer("sigma", self.max_delay / 2)
             if sigma is not None:

@@ -6,7 +6,7 @@ whole network, those of torch.nn too.
 """
 
 from .fluctuation import fluctuation_driven_
-from .values import Constant, Normal, TruncatedNormal, Uniform
+from .values import Constant, Exponential, Gamma, LogNormal, Normal, TruncatedNormal, Uniform
 from .weights import (
     DeltaOrthogonal,
     Identity,
@@ -23,11 +23,14 @@ from .weights import (
 __all__ = [
     "Constant",
     "DeltaOrthogonal",
+    "Exponential",
+    "Gamma",
     "Identity",
     "KaimingNormal",
     "KaimingUniform",
     "LecunNormal",
     "LecunUniform",
+    "LogNormal",
     "Normal",
     "Orthogonal",
     "TruncatedNormal",

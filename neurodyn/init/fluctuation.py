@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..inspection.whole import check_steps
 from ..loop import unroll
 from .computed import computed, independent
 from .layers import DRAWN, Layer, distance_of, draw, find_layers, silent
@@ -61,7 +62,8 @@ def fluctuation_driven_(
 
     Raises:
         TypeError: a layer whose neurons have no potential without spikes, as `AdEx`; use `scale_weights`.
-        ValueError: weights missing or computed, or inputs that do not move the potential.
+        ValueError: weights missing or computed, inputs that do not move the potential, or a network that runs over
+            time itself.
 
     Source: Rossbroich, Gygax and Zenke (2022), Fluctuation-driven initialization for spiking neural network training,
     Neuromorphic Computing and Engineering 2.
@@ -82,6 +84,8 @@ def fluctuation_driven_(
             f"fluctuation_driven_: recurrent is a part of the variance, from 0 to below 1, got {recurrent}"
         )
     layers = find_layers(net)
+    if xs is not None:
+        check_steps(net, xs, "fluctuation_driven_")
     names = [name for layer in layers for name in (layer.source, layer.feedback) if name]
     weights: list[Any] = [net.get_submodule(name).weight for name in names]
     before = [(value, value.clone()) for value in (*weights, *net.parameters())]

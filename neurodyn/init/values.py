@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import units
+from ..connections.base import drawing_from
 
 
 def _in_common_unit(**values: Any) -> tuple[pint.Unit, list[float]]:
@@ -74,3 +76,76 @@ class TruncatedNormal:
         unit, (mean, std, low, high) = _in_common_unit(mean=self.mean, std=self.std, low=self.low, high=self.high)
         values: Tensor = torch.nn.init.trunc_normal_(torch.empty(size), mean, std, low, high, generator=self.generator)
         return units.quantity(values, unit)
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """Log-normally distributed: `mean` and `std` are those of the values, not of their logarithms.
+
+    With a negative mean all values are negative, as weights of inhibitory synapses.
+
+    Raises:
+        ValueError: a mean of 0, or a negative `std`.
+
+    Example:
+        >>> connection = nd.FixedProb(400, 100, 0.5, weight=nd.init.LogNormal(0.5 * u.nS, 0.5 * u.nS))
+        >>> float(connection.weight.min()) > 0, round(float(connection.weight.mean()), 1)
+        (True, 0.5)
+    """
+
+    mean: Any
+    std: Any
+    generator: torch.Generator | None = None
+
+    def __call__(self, size: tuple[int, ...]) -> units.Quantity:
+        unit, mean, relative = _relative(self)
+        sigma = math.sqrt(math.log1p(relative**2))
+        drawn = torch.randn(size, generator=self.generator)
+        return units.quantity(mean * torch.exp(sigma * drawn - sigma**2 / 2), unit)
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """Gamma-distributed with `mean` and standard deviation `std`: the shape is (mean / std)^2, the scale std^2 / mean.
+
+    With a negative mean all values are negative.
+
+    Raises:
+        ValueError: a mean of 0, or a negative `std`.
+    """
+
+    mean: Any
+    std: Any
+    generator: torch.Generator | None = None
+
+    def __call__(self, size: tuple[int, ...]) -> units.Quantity:
+        unit, mean, relative = _relative(self)
+        if not relative:
+            return units.quantity(torch.full(size, mean), unit)
+        shape = torch.tensor(relative**-2)
+        with drawing_from(self.generator, "Gamma"):
+            drawn = torch.distributions.Gamma(shape, shape).sample(size)
+        return units.quantity(mean * drawn, unit)
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """Exponentially distributed with `mean`, which is the standard deviation too; all negative if the mean is."""
+
+    mean: Any
+    generator: torch.Generator | None = None
+
+    def __call__(self, size: tuple[int, ...]) -> units.Quantity:
+        unit, (mean,) = _in_common_unit(mean=self.mean)
+        return units.quantity(mean * torch.empty(size).exponential_(generator=self.generator), unit)
+
+
+def _relative(drawn: LogNormal | Gamma) -> tuple[pint.Unit, float, float]:
+    """The unit, the mean in it, and the standard deviation relative to the mean."""
+    unit, (mean, std) = _in_common_unit(mean=drawn.mean, std=drawn.std)
+    name = type(drawn).__name__
+    if mean == 0 or not math.isfinite(mean):
+        raise ValueError(f"{name}: mean must be a number other than 0, got {drawn.mean}; nd.init.Normal takes any")
+    if not 0 <= std < math.inf:
+        raise ValueError(f"{name}: std must be zero or positive, got {drawn.std}")
+    return unit, mean, std / abs(mean)

@@ -14,6 +14,7 @@ from ..core.states import check_dt
 from ..loop import unroll
 from ..neurons.base import Firing
 from ..record import Recording
+from .whole import check_steps
 
 
 class SpikeStatistics:
@@ -111,7 +112,8 @@ def scale_weights(
         The factors, by name of the module with the weights.
 
     Raises:
-        ValueError: a layer without weights before it, or whose rate no factor from 1/1000 to 1000 brings about.
+        ValueError: a layer without weights before it, or whose rate no factor from 1/1000 to 1000 brings about; a
+            network that runs over time itself.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -123,6 +125,7 @@ def scale_weights(
     """
     wanted = 1000 * float(check(rate, u.canonical_unit("Hz"), (), "scale_weights: rate", None, torch.float64))
     statistics, factors = SpikeStatistics(net), {}
+    check_steps(net, xs, "scale_weights")
 
     def measured(layer: str) -> float:
         statistics.reset()

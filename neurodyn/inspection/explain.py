@@ -19,6 +19,7 @@ from ..engine.program_cache import last_path
 from ..loop.layers import NORMS, layers, runs_on_all_steps
 from ..torch_private import tree_leaves
 from .probe import probe, total
+from .whole import runs_over_time, unrolled
 
 _WIDTH = 80
 
@@ -57,7 +58,7 @@ def explain(
     a copy runs as well, step by step: rate, potential and threshold of each spiking layer, and the norms of gradients.
 
     Args:
-        net: a network for `unroll`.
+        net: a network for `unroll`, or one that runs over time itself, with an `Unroll` or a call of `unroll` inside.
         xs: inputs, time first, as for `unroll`. T is then that of the inputs.
         loss: of the outputs for `xs`, whose gradients are shown; by default their sum.
         T, batch: for the memory of the states.
@@ -82,14 +83,15 @@ def explain(
     """
     check_dt(net)
     check_called(net, "explain")
-    shape, activity = (batch,) if isinstance(batch, int) else tuple(batch), []
+    shape, activity, whole = (batch,) if isinstance(batch, int) else tuple(batch), [], False
     if xs is not None:
         if not all(isinstance(x, Tensor) for x in tree_leaves(xs)):
             kind = type(xs).__name__
             raise TypeError(f"explain: xs must be inputs of the network, time first, got {kind}; a length is T={T}")
-        T, activity = len(tree_leaves(xs)[0]), list(probe(net, xs, loss))
-    held = list(_states(net, T, shape))
-    return Explanation(list(_layers(net)), held, list(_path(net)), list(_notes(net)), activity)
+        whole = runs_over_time(net, xs)
+        T, activity = len(tree_leaves(xs)[0]), list(probe(net, xs, loss, whole))
+    path = _paths_inside(net) if whole or unrolled(net) else _path(net)
+    return Explanation(list(_layers(net)), list(_states(net, T, shape)), list(path), list(_notes(net)), activity)
 
 
 def _layers(net: nn.Module) -> Iterator[str]:
@@ -136,6 +138,16 @@ def _states(net: nn.Module, T: int, batch: tuple[int, ...]) -> Iterator[str]:
     chunks = -(-T // 8)
     size = _bytes(total * chunks)
     yield f"kept for the backward pass of {T} steps: {size} in chunks of 8 steps, more in shorter ones"
+
+
+def _paths_inside(net: nn.Module) -> Iterator[str]:
+    """How the parts run of a network that runs over time itself."""
+    for part in unrolled(net).values():
+        for line in _path(part.module):
+            step = "compiled" in line and part.options.get("compile") is False
+            yield f"{line.partition(': ')[0]}: step by step in Python, because of compile=False" if step else line
+    if not unrolled(net):
+        yield f"{_name(net)} runs over time itself; nd.explain of the part that it runs step by step shows how"
 
 
 def _path(net: nn.Module) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,8 +13,10 @@ from ..core.fields import show
 from ..core.states import named_dynamics
 from ..core.trial import copy_of
 from ..loop import unroll
+from ..loop.given import arguments_of
 from ..tools.generators import generators_kept
 from ..torch_private import tree_leaves, tree_map
+from .whole import quietly
 
 
 class _Seen:
@@ -45,22 +46,23 @@ class _Seen:
             yield f"  gradient at its spikes: {torch.stack(self.squares).sum().sqrt().item():.2g}"
 
 
-def probe(net: nn.Module, xs: Any, loss: Callable[[Any], Tensor]) -> Iterator[str]:
+def probe(net: nn.Module, xs: Any, loss: Callable[[Any], Tensor], whole: bool) -> Iterator[str]:
     """An entry for each module of `net` that spikes or has parameters, in the order of their names.
 
     A copy of `net` without its hooks runs over `xs` step by step: states, gradients, statistics and random numbers of
-    `net` stay as they are.
+    `net` stay as they are. With `whole` it is called once, as it runs over time itself.
     """
     twin, xs = copy_of(net), tree_map(lambda x: x.detach(), xs)
-    seen = {}
+    seen, hooks = {}, []
     for path, layer in named_dynamics(twin):
         if layer.emits_spikes and not isinstance(getattr(layer, "cell", None), Dynamics):
             seen[path] = _Seen()
-            layer.register_forward_hook(seen[path])
-    with generators_kept(), torch.enable_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+            hooks.append(layer.register_forward_hook(seen[path]))
+    with generators_kept(), torch.enable_grad(), quietly():
         twin.zero_grad()
-        found = loss(unroll(twin, xs, compile=False, progress=False))
+        found = loss(twin(*arguments_of(xs)[0]) if whole else unroll(twin, xs, compile=False, progress=False))
+        for hook in hooks:  # with checkpoint= steps are computed a second time
+            hook.remove()
         if found.requires_grad:
             found.backward()
     for path, module in twin.named_modules():

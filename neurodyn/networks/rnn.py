@@ -15,8 +15,8 @@ brainstate cell    here
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,23 @@ from ..core.dynamics import Dynamics
 from ..core.fields import State, state
 
 Activation = Callable[[Tensor], Tensor]
+
+
+class CellKeywords(TypedDict, total=False):
+    """For type checkers: the keywords of a cell with the state h."""
+
+    activation: Activation
+    h_initializer: Any
+    dt: Any
+    learn: str | Iterable[str]
+    device: Any
+    dtype: torch.dtype | None
+
+
+class GatedKeywords(CellKeywords, total=False):
+    """Those of a cell with the states h and c."""
+
+    c_initializer: Any
 
 
 class RateCell(Dynamics):
@@ -75,7 +92,7 @@ class TorchCell(RateCell):
     bias_ih: nn.Parameter | None
     bias_hh: nn.Parameter | None
 
-    def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True, **values: Any):
+    def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True, **values: Unpack[GatedKeywords]):
         super().__init__(input_size, hidden_size, **values)
         n, rows = self.size[0], self.gate_count * self.size[0]
         shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, n), "bias_ih": (rows,), "bias_hh": (rows,)}
@@ -168,7 +185,7 @@ class GRUCell(RateCell):
     Source: Cho et al. (2014), Learning phrase representations using RNN encoder-decoder, EMNLP.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, **values: Any):
+    def __init__(self, input_size: int, hidden_size: int, **values: Unpack[CellKeywords]):
         super().__init__(input_size, hidden_size, **values)
         self.Wrz, self.Wh = self.gates(2), self.gates(1)
 
@@ -194,7 +211,7 @@ class MGUCell(RateCell):
     Source: Zhou, Wu, Zhang and Zhou (2016), Minimal gated unit for recurrent neural networks, IJAC 13.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, **values: Any):
+    def __init__(self, input_size: int, hidden_size: int, **values: Unpack[CellKeywords]):
         super().__init__(input_size, hidden_size, **values)
         self.Wf, self.Wh = self.gates(1), self.gates(1)
 
@@ -225,7 +242,7 @@ class URLSTMCell(RateCell):
 
     c: State = state(default=0.0, alias="c_initializer")
 
-    def __init__(self, input_size: int, hidden_size: int, **values: Any):
+    def __init__(self, input_size: int, hidden_size: int, **values: Unpack[GatedKeywords]):
         super().__init__(input_size, hidden_size, **values)
         self.W = self.gates(4, bias=False)
         low = min(1 / hidden_size, 0.5)

@@ -45,6 +45,11 @@ class AdEx(Peaked):
     V: State = state(default=-70.6 * u.mV, alias="V_initializer")
     w: State = state(default=0 * u.pA, alias="w_initializer")
 
+    @property
+    def time_scale(self) -> Tensor:
+        """Half the time constant of the membrane, above which the rate is wrong by about 10 %."""
+        return self.C / self.g_L / 2
+
     def step(
         self, I: Tensor | Current, V: Tensor, w: Tensor, delta: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:

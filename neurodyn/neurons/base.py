@@ -16,6 +16,7 @@ from ..core.decaying import Decaying
 from ..core.dynamics import Dynamics
 from ..core.fields import Keyword, Param, check, keyword, param, positive
 from ..core.solve import exp_euler, relax
+from .above_threshold import warn_if_above_threshold
 
 #: Bound on exponents that run away at a spike: e^30 mV is far past any threshold, and finite in float32.
 RUNAWAY = 30.0
@@ -42,6 +43,9 @@ class Firing(Dynamics):
         surrogate: Callable[[Tensor], Tensor] = surrogates.DEFAULT
         surrogate_scale: Keyword[Any, float | None] = keyword(default=None)
     emits_spikes = True
+    input_units: ClassVar[dict[str, str]] = {"I": "pA", "delta": "mV"}
+    fires_while_above = False  # whether each step at or above the threshold is a spike, not the one that gets there
+    thresholds = ("V_th", "V_th")  # the parameters that hold the threshold at the start and at rest
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class Firing(Dynamics):
                 f"{self._label()}: the threshold equals the potential from which a spike starts, so that V has no "
                 "scale; give them different values, for example V_th=1.0 * u.mV with V_reset=0.0 * u.mV"
             )
+        warn_if_above_threshold(self, values)
 
     @property
     def gap(self) -> Tensor:
@@ -101,6 +106,8 @@ class Spiking(Firing):
         surrogate, surrogate_scale: see `Firing`.
     """
 
+    fires_while_above = True
+
     if TYPE_CHECKING:
         reset: Literal["soft", "hard"] = "soft"
         reset_gradient: Literal["attached", "detached", "through"] = "through"
@@ -140,6 +147,8 @@ class Peaked(Firing):
     How far V overshoots V_th says nothing, so that no gradient passes from V before the reset to V after it; the
     surrogate's gradient sees a jump by `gap`.
     """
+
+    fires_while_above = True
 
     def reset_potential(self, V: Tensor, spike: Tensor) -> Tensor:
         """V after a spike: exactly V_reset."""

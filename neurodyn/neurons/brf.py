@@ -51,6 +51,7 @@ class BRF(Firing):
     beta: Param = param(1 * u.mV, doc="rise of the threshold for each unit of q")
     V_th: Param = param(1 * u.mV, doc="threshold at q = 0")
     V_reset = 0.0  # where the oscillation rests
+    fires_while_above = True
 
     V: State = state(default=0 * u.mV, alias="V_initializer")
     w: State = state(default=0 * u.mV, alias="w_initializer")

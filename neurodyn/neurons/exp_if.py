@@ -42,6 +42,11 @@ class ExpIF(Peaked):
 
     V: State = state(default=-65 * u.mV, alias="V_initializer")
 
+    @property
+    def time_scale(self) -> Tensor:
+        """Half the time constant of the membrane, above which the rate is wrong by about 10 %."""
+        return self.tau / 2
+
     def step(self, I: Tensor | Current, V: Tensor, delta: Tensor | None = None) -> tuple[Tensor, Tensor]:
         def slope(v: Tensor) -> Tensor:
             upswing = exponential(v, self.V_T, self.Delta_T)

@@ -54,10 +54,20 @@ class GIF(Peaked):
     I1: State = state(default=0 * u.pA, alias="I1_initializer")
     I2: State = state(default=0 * u.pA, alias="I2_initializer")
 
+    thresholds = ("Theta_initializer", "Theta_inf")
+
     @property
     def gap(self) -> Tensor:
         """From V_reset to the resting threshold."""
         return self.Theta_inf - self.V_reset
+
+    @property
+    def time_scale(self) -> Tensor:
+        """Half the time constant of the faster current that spikes induce; without one every dt will do."""
+        return torch.minimum(
+            torch.where(self.A1 != 0, 0.5 / self.k1, torch.inf).min(),
+            torch.where(self.A2 != 0, 0.5 / self.k2, torch.inf).min(),
+        )
 
     def step(
         self, I: Tensor | Current, V: Tensor, Theta: Tensor, I1: Tensor, I2: Tensor, delta: Tensor | None = None

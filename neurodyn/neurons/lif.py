@@ -18,6 +18,8 @@ class LIF(Leaky):
 
     R is 1/(1 - exp(-dt/tau)) Gohm if it is not given: an input of 1 pA for one step moves V by 1 mV.
 
+    ``nd.LIF(10)`` has 10 neurons, ``nd.LIF((8, 8))`` a grid of them, and ``nd.LIF(())`` takes any shape.
+
     Input: current I in pA (a tensor or a `Current`), and optionally ``delta`` in mV; ``(*batch, *size)``.
     Output: spikes, 0 or 1, of the same shape.
 

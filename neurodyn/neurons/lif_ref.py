@@ -21,7 +21,8 @@ class LIFRef(Leaky):
     As `LIF`; after a spike V is held for a number of steps, in which inputs and ``delta`` are lost and the neuron
     cannot fire. A step k after the spike is held if $k\,dt < \tau_{ref}$, so that tau_ref = n dt holds n - 1 steps
     and spikes are at least n steps apart. The quotient tau_ref / dt counts as the whole number that it equals up to
-    rounding: 0.3 ms at dt = 0.1 ms is 3.
+    rounding: 0.3 ms at dt = 0.1 ms is 3. Any other one counts as the next whole number, without a warning: 2.05 ms at
+    dt = 0.1 ms is 2.1 ms, and a tau_ref of dt or less holds no step, as 0 does.
 
     States: V in mV, and ``held``, the number of steps for which V is still held. The spike keeps its surrogate slope
     while V is held. Steps have no derivative, so that ``tau_ref`` and ``held`` cannot be learned.

@@ -59,6 +59,11 @@ class MorrisLecar(Firing):
         """The potential from which a spike starts."""
         return self.V_L
 
+    @property
+    def time_scale(self) -> Tensor:
+        """Half the time constant of the membrane, above which the rate is wrong by about 10 %."""
+        return self.C / self.g_L / 2
+
     def step(
         self, I: Tensor | Current, V: Tensor, w: Tensor, delta: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:

@@ -41,6 +41,11 @@ class QuaIF(Peaked):
 
     V: State = state(default=-65 * u.mV, alias="V_initializer")
 
+    @property
+    def time_scale(self) -> Tensor:
+        """Half the time constant of the membrane at rest, above which the rate is wrong by about 10 %."""
+        return self.tau / (2 * self.c * (self.V_rest - self.V_c).abs())
+
     def step(self, I: Tensor | Current, V: Tensor, delta: Tensor | None = None) -> tuple[Tensor, Tensor]:
         def slope(v: Tensor) -> Tensor:
             return (self.c * (v - self.V_rest) * (v - self.V_c) + self.R * current(I, v)) / self.tau

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -69,6 +69,8 @@ class ThreeCompartments(Spiking):
     V_d: State = state(default=-60 * u.mV, alias="V_d_initializer")
     held: State = state(default=0.0, alias="held_initializer", learnable=False)
 
+    input_units: ClassVar[dict[str, str]] = Spiking.input_units | {"proximal": "pA", "distal": "pA"}
+
     if TYPE_CHECKING:  # which reads the declarations instead
         reset: Literal["soft", "hard"] = "hard"
     else:
@@ -76,6 +78,11 @@ class ThreeCompartments(Spiking):
         def __init__(self, size: int | tuple[int, ...], *, reset: Literal["soft", "hard"] = "hard", **values: Any):
             super().__init__(size, reset=reset, **values)
             check_countable(self)
+
+    @property
+    def time_scale(self) -> Tensor:
+        """Half the refractory period: of a shorter one, steps hold less than half. Without it every dt will do."""
+        return torch.where(self.tau_ref > 0, self.tau_ref / 2, torch.inf)
 
     @property
     def hold(self) -> Tensor:

@@ -12,6 +12,7 @@ from .. import units as u
 from ..core.dynamics import Dynamics, UnsetState
 from ..core.fields import Keyword, State, check, keyword, state
 from ..core.loading import take_shape
+from ..core.order import check_order
 from ..ops.add_pairs import add_pairs, softly
 from .synapses import Synapses, kind_of
 
@@ -76,6 +77,10 @@ class Plasticity(Dynamics):
         w_max: Any = keyword(default=None)
         weights: Weights = "lasting"
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_order(cls, "change", [name for name in cls.states if name != "arrived"], 2)
+
     def __init__(self, connection: nn.Module, *, w_max: Any = None, weights: Weights = "lasting", **values: Any):
         name = type(self).__name__
         kind_of(connection, name)
@@ -123,13 +128,14 @@ class Plasticity(Dynamics):
         Raises:
             UnsetState: before the first presynaptic spikes.
             ValueError: spikes of another shape.
-            TypeError: without something else that the rule takes, such as a reward.
+            TypeError: without something else that the rule takes, such as a reward, or with a quantity for it.
         """
         if not self.is_set:
             raise UnsetState(f"{self._label()}: learn() comes after the presynaptic spikes of a step; call rule(pre)")
         if missing := [name for name in self._needed if name not in signals]:
             given = "".join(f", {name}=..." for name in self._needed)
             raise TypeError(f"{self._label()}: learn: {', '.join(missing)} is missing; call learn(post{given})")
+        self._refuse_quantities(signals)
         wanted = (*self.batch, *self.size)
         if tuple(post.shape) != wanted:
             raise ValueError(f"{self._label()}: learn: post has shape {tuple(post.shape)}, wanted {wanted}")
@@ -185,6 +191,20 @@ class Plasticity(Dynamics):
         if self.w_max is None:
             return weight
         return weight.clamp(min=0.0).minimum(self.w_max) if self._up else weight.clamp(max=0.0).maximum(self.w_max)
+
+    def _check_signs(self) -> None:
+        """Refuse a negative A_minus beside a positive A_plus, with which both orders of spikes strengthen a synapse.
+
+        Raises:
+            ValueError: with the convention of the signs.
+        """
+        up, down = (float(getattr(self, name).detach()) for name in ("A_plus", "A_minus"))
+        if down < 0 < up:
+            raise ValueError(
+                f"{self._label()}: A_minus={down:g} with A_plus={up:g} strengthens a synapse in both orders of spikes. "
+                "A_minus is subtracted: positive amplitudes strengthen it if its input spikes first and weaken it "
+                f"otherwise, so a rule whose second amplitude is negative, as in Brian2, has A_minus={-down:g} here"
+            )
 
     @property
     def pre_size(self) -> tuple[int, ...]:

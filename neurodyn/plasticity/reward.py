@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
 
 from .. import units as u
 from ..core.fields import Param, State, param, positive, state
@@ -54,6 +56,12 @@ class RewardSTDP(Plasticity):
     x: State = state(default=0.0, alias="x_initializer", shape="pre_size")
     y: State = state(default=0.0, alias="y_initializer", shape="size")
     c: State = state(default=0.0, alias="c_initializer", shape="synapses")
+
+    if not TYPE_CHECKING:  # which reads the declarations instead
+
+        def __init__(self, connection: nn.Module, **values: Any):
+            super().__init__(connection, **values)
+            self._check_signs()
 
     def change(  # type: ignore[override]
         self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, y: Tensor, c: Tensor, *, reward: Tensor | float

@@ -41,7 +41,8 @@ class STDP(Plasticity):
     $\mu_+ = \mu_-$         between these: Gütig and others 2003
     ======================  ==================================================
 
-    With both amplitudes negative it is anti-Hebbian.
+    With both amplitudes negative it is anti-Hebbian. A negative A_minus beside a positive A_plus is refused: A_minus is
+    subtracted, so that what Brian2 writes as a negative second amplitude is positive here.
 
     Args:
         connection, weights, values: see `Plasticity`.
@@ -93,6 +94,7 @@ class STDP(Plasticity):
             if not isinstance(mu, (int, float)) or not 0 <= mu < math.inf:
                 raise ValueError(f"{type(self).__name__}: {name} must be a number, 0 or positive, got {mu!r}")
         super().__init__(connection, **values)
+        self._check_signs()
         self.mu_plus, self.mu_minus = float(mu_plus), float(mu_minus)
         self.pairing: Pairing = pairing
 

@@ -12,6 +12,15 @@ from ..core.fields import Param, State, fraction, nonnegative, param, positive, 
 from ..core.solve import relax
 
 Rule = Literal["tsodyks-markram", "brainstate"]
+BOUND = 10.0
+
+
+def bounded(part: Tensor) -> Tensor:
+    """A part of the resources, between 0 and 1 for spikes of up to 1; graded ones of many times 1 would drive it away.
+
+    They multiply it by more than 1 in each step, so that after some it would be infinite.
+    """
+    return part.clamp(-BOUND, BOUND)
 
 
 class ShortTermPlasticity(Dynamics):
@@ -43,6 +52,7 @@ class STP(ShortTermPlasticity):
     decay, the release is $s\,u^+ x^+$, and u starts at U.
 
     Input: spikes, ``(*batch, *size)``, graded ones scale the jump. Output: release, same shape. States: u and x.
+    Spikes between 0 and 1 keep both there too. Larger or negative ones drive them out of it, at most to -10 and 10.
 
     Example:
         >>> stp = nd.STP(1, U=0.5, tau_d=1 * u.s)
@@ -74,12 +84,12 @@ class STP(ShortTermPlasticity):
     def step(self, spike: Tensor, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         u_rest, x_rest = relax(u, 0.0, self.tau_f, self.dt), relax(x, 1.0, self.tau_d, self.dt)
         if self.rule == "brainstate":
-            u_new = u_rest + spike * self.U * (1 - u)
-            x_new = x_rest - spike * u_new * x
+            u_new = bounded(u_rest + spike * self.U * (1 - u))
+            x_new = bounded(x_rest - spike * u_new * x)
             return spike * u_new * x_new, u_new, x_new
-        u_new = u_rest + spike * self.U * (1 - u_rest)
+        u_new = bounded(u_rest + spike * self.U * (1 - u_rest))
         release = spike * u_new * x_rest
-        return release, u_new, x_rest - release
+        return release, u_new, bounded(x_rest - release)
 
 
 class STD(ShortTermPlasticity):
@@ -88,7 +98,8 @@ class STD(ShortTermPlasticity):
     ``rule="brainstate"`` gives the numbers of brainstate 0.1.3: the release is $s\,x^+$, without the factor U, and
     the depletion uses x from before the decay.
 
-    Input: spikes, ``(*batch, *size)``, graded ones scale the release. Output: release, same shape. State: x.
+    Input: spikes, ``(*batch, *size)``, graded ones scale the release. Output: release, same shape. State: x,
+    kept between -10 and 10, as in `STP`.
 
     Example:
         >>> std = nd.STD(1, U=0.5, tau=1 * u.s)
@@ -106,7 +117,7 @@ class STD(ShortTermPlasticity):
     def step(self, spike: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         x_rest = relax(x, 1.0, self.tau, self.dt)
         if self.rule == "brainstate":
-            x_new = x_rest - spike * self.U * x
+            x_new = bounded(x_rest - spike * self.U * x)
             return spike * x_new, x_new
         release = spike * self.U * x_rest
-        return release, x_rest - release
+        return release, bounded(x_rest - release)

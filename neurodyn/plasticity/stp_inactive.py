@@ -9,6 +9,7 @@ from .. import units as u
 from ..core.dynamics import Dynamics
 from ..core.fields import Param, State, fraction, nonnegative, param, positive, state
 from ..core.solve import phi, relax
+from .stp import bounded
 
 
 class STPInactive(Dynamics):
@@ -22,7 +23,8 @@ class STPInactive(Dynamics):
     In the paper the current goes with y, so that tau_in is the decay of the synaptic current. Here the current is the
     synapse's, such as `Expon` with tau = tau_in.
 
-    Input: spikes, ``(*batch, *size)``, graded ones scale the jump. Output: release, same shape. States: u, x and y.
+    Input: spikes, ``(*batch, *size)``, graded ones scale the jump. Output: release, same shape. States: u, x and y,
+    kept between -10 and 10, as in `STP`.
 
     Example:
         >>> stp = nd.STPInactive(1, U=0.5, tau_f=0 * u.ms, tau_d=800 * u.ms)
@@ -47,6 +49,6 @@ class STPInactive(Dynamics):
         held_back = y * a * torch.exp(-torch.minimum(a, b)) * phi(-(a - b).abs())  # by what is inactive in the step
         x = relax(x, 1.0, self.tau_d, self.dt) - held_back
         u, y = relax(u, 0.0, self.tau_f, self.dt), relax(y, 0.0, self.tau_in, self.dt)
-        u = u + spike * self.U * (1 - u)
+        u = bounded(u + spike * self.U * (1 - u))
         release = spike * u * x
-        return release, u, x - release, y + release
+        return release, u, bounded(x - release), bounded(y + release)

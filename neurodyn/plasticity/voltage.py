@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from .. import units as u
@@ -46,6 +48,7 @@ class VoltageSTDP(Plasticity):
     """
 
     needs_bound = True
+    input_units: ClassVar[dict[str, str]] = {"V": "mV"}
     A_LTD: Param = param(14e-5 / u.mV, domain=nonnegative)
     A_LTP: Param = param(8e-5 / u.mV**2, domain=nonnegative)
     theta_minus: Param = param(-70.6 * u.mV)
@@ -61,8 +64,14 @@ class VoltageSTDP(Plasticity):
     def change(  # type: ignore[override]
         self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, u_minus: Tensor, u_plus: Tensor, *, V: Tensor
     ) -> tuple[Tensor, ...]:
-        if V.shape != u_plus.shape:
-            raise ValueError(f"{self._label()}: V has shape {tuple(V.shape)}, wanted {tuple(u_plus.shape)}, in mV")
+        wanted = tuple(u_plus.shape)
+        if not isinstance(V, Tensor):
+            raise TypeError(
+                f"{self._label()}: V is {V!r}, a {type(V).__name__}; wanted a tensor of shape {wanted} in mV, such as "
+                "learn(spikes, V=neuron.V)"
+            )
+        if tuple(V.shape) != wanted:
+            raise ValueError(f"{self._label()}: V has shape {tuple(V.shape)}, wanted {wanted}, in mV")
         x = relax(x, 0.0, self.tau_x, self.dt)
         risen = (V - self.theta_plus).relu() * (u_plus - self.theta_minus).relu()
         weight = self.add_pairs(weight, risen, self.w_max * self.dt * self.A_LTP * x)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Unpack
 
+import torch
 from torch import Tensor, nn
 
 from .. import units as u
 from ..core.dynamics import Dynamics
 from ..core.fields import Param, State, param, positive, state
+from ..core.signature import Misspelt, Whole, no_keyword
 from ..core.solve import relax
 from ..neurons.base import Spiking
 from ..surrogate import DEFAULT
@@ -39,7 +41,11 @@ class LeakyRateReadout(nn.Sequential):
     Args:
         in_features, out_features: sizes; the weight is that of an ``nn.Linear`` without bias, ``readout.linear``.
         tau: time constant (5 ms).
-        values: further keywords of `Dynamics`, such as ``dt`` and ``learn``.
+        r_initializer: r before the first step (0).
+        dt, learn, device, dtype: see `Dynamics`.
+
+    Raises:
+        TypeError: another keyword.
 
     Example:
         >>> readout = nd.LeakyRateReadout(100, 10, tau=20 * u.ms)
@@ -47,10 +53,28 @@ class LeakyRateReadout(nn.Sequential):
         torch.Size([50, 8, 10])
     """
 
-    def __init__(self, in_features: int, out_features: int, tau: Any = 5 * u.ms, **values: Any):
-        factory = {key: values[key] for key in ("device", "dtype") if key in values}
-        linear = nn.Linear(in_features, out_features, bias=False, **factory)
-        super().__init__(OrderedDict(linear=linear, leak=LeakyIntegrator(out_features, tau=tau, **values)))
+    __signature__ = Whole()
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        tau: Any = 5 * u.ms,
+        *,
+        r_initializer: Any = 0.0,
+        dt: Any = None,
+        learn: Iterable[str] = (),
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **misspelt: Unpack[Misspelt],
+    ):
+        for word in misspelt:
+            raise TypeError(no_keyword(f"{type(self).__name__}({in_features}, {out_features})", type(self), word))
+        linear = nn.Linear(in_features, out_features, bias=False, device=device, dtype=dtype)
+        leak = LeakyIntegrator(
+            out_features, tau=tau, r_initializer=r_initializer, dt=dt, learn=learn, device=device, dtype=dtype
+        )
+        super().__init__(OrderedDict(linear=linear, leak=leak))
 
 
 class LeakySpike(Spiking):
@@ -85,14 +109,20 @@ class LeakySpikeReadout(nn.Sequential):
         V_th: threshold (1 mV).
         surrogate: slope of the spike in the backward pass, one of `neurodyn.surrogate`.
         reset: "soft" subtracts V_th, "hard" sets V to 0.
-        values: further keywords of a spiking neuron, such as ``reset_gradient``, ``dt``, ``learn`` and
-            ``V_initializer``.
+        reset_gradient, surrogate_scale: see `LIF`.
+        V_initializer: V before the first step (0 mV).
+        dt, learn, device, dtype: see `Dynamics`.
+
+    Raises:
+        TypeError: another keyword.
 
     Example:
         >>> readout = nd.LeakySpikeReadout(100, 10, V_th=0.5 * u.mV)
         >>> nd.unroll(readout, torch.ones(50, 8, 100), compile=False).unique().tolist()
         [0.0, 1.0]
     """
+
+    __signature__ = Whole()
 
     def __init__(
         self,
@@ -102,10 +132,31 @@ class LeakySpikeReadout(nn.Sequential):
         V_th: Any = 1 * u.mV,
         *,
         surrogate: Callable[[Tensor], Tensor] = DEFAULT,
+        surrogate_scale: Any = None,
         reset: Literal["soft", "hard"] = "soft",
-        **values: Any,
+        reset_gradient: Literal["attached", "detached", "through"] = "through",
+        V_initializer: Any = 0 * u.mV,
+        dt: Any = None,
+        learn: Iterable[str] = (),
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **misspelt: Unpack[Misspelt],
     ):
-        factory = {key: values[key] for key in ("device", "dtype") if key in values}
-        linear = nn.Linear(in_features, out_features, bias=False, **factory)
-        neuron = LeakySpike(out_features, tau=tau, V_th=V_th, surrogate=surrogate, reset=reset, **values)
+        for word in misspelt:
+            raise TypeError(no_keyword(f"{type(self).__name__}({in_features}, {out_features})", type(self), word))
+        linear = nn.Linear(in_features, out_features, bias=False, device=device, dtype=dtype)
+        neuron = LeakySpike(
+            out_features,
+            tau=tau,
+            V_th=V_th,
+            surrogate=surrogate,
+            surrogate_scale=surrogate_scale,
+            reset=reset,
+            reset_gradient=reset_gradient,
+            V_initializer=V_initializer,
+            dt=dt,
+            learn=learn,
+            device=device,
+            dtype=dtype,
+        )
         super().__init__(OrderedDict(linear=linear, neuron=neuron))

@@ -41,6 +41,11 @@ class NMDA(Dynamics):
     g: State = state(default=0.0, alias="g_initializer")
     x: State = state(default=0.0, alias="x_initializer")
 
+    @property
+    def time_scale(self) -> Tensor:
+        """The time constant of g: the response starts a step late, which would be more than it lasts."""
+        return self.tau_decay
+
     def step(self, spike: Tensor, g: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean = x * (self.tau_rise / self.dt * -torch.expm1(-self.dt / self.tau_rise))
         closing = 1 / self.tau_decay

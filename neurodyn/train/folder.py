@@ -35,7 +35,7 @@ class RunFolder:
         """Make the folder ready for a new run; a run that is there is deleted only with `overwrite`.
 
         Raises:
-            RunError: there is a run, or a file that no run wrote where this one would write.
+            RunError: there is a run, or a file that no run wrote where this one would write, or no folder can be made.
         """
         own = self._own()
         self._refuse_others(own)
@@ -44,7 +44,7 @@ class RunFolder:
                 f"{self.out} holds a run of neurodyn train already, or what looks like one ({there[0].name}); --resume "
                 "goes on with it, --overwrite replaces what neurodyn train wrote, and --out FOLDER writes elsewhere"
             )
-        self.out.mkdir(parents=True, exist_ok=True)
+        self._make()
         for path in own:
             path.unlink()
 
@@ -52,7 +52,8 @@ class RunFolder:
         """The last checkpoint of the run that is there and its metrics; None if there is no run.
 
         Raises:
-            RunError: a run with other settings, or a file that no run wrote where this one would write.
+            RunError: a run with other settings, a file that no run wrote where this one would write, or no folder can
+                be made.
         """
         own = self._own()
         self._refuse_others(own)
@@ -62,7 +63,7 @@ class RunFolder:
                 f"--resume: {self.out} holds {own[0].name} and no checkpoint to go on from; --overwrite starts anew"
             )
         if not found:
-            self.out.mkdir(parents=True, exist_ok=True)
+            self._make()
             return None
         path = max(found, key=_epoch)
         record = _record(path) or {}
@@ -79,6 +80,12 @@ class RunFolder:
         part = self.out / f"{METRICS}.{os.getpid()}.part"
         part.write_text("".join(json.dumps(row) + "\n" for row in rows))
         part.replace(self.out / METRICS)
+
+    def _make(self) -> None:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.out} cannot be made ({error.strerror or error}); give another --out") from error
 
     def _own(self) -> list[Path]:
         """The files that a run wrote."""

@@ -118,7 +118,9 @@ def test_an_unknown_reset_is_an_error(model: type):  # a typo meant "hard"
 
 @pytest.mark.parametrize("model", [nd.LIF, nd.LIFRef, nd.ALIF, nd.ExpIF, nd.AdEx, nd.QuaIF])
 def test_a_threshold_below_the_reset_does_not_invert_the_spike(model: type):
-    neuron = model(2, V_th=-70 * u.mV, V_reset=-50 * u.mV, V_initializer=-72 * u.mV)
+    rest = "E_L" if model is nd.AdEx else "V_rest"
+    named = {rest: model.params[rest].default, "V_initializer": -72 * u.mV}
+    neuron = model(2, V_th=-70 * u.mV, V_reset=-50 * u.mV, **named)
     neuron.reset_state()
     _, V, *_ = neuron.step(torch.zeros(2), *nd.get_states(neuron).values(), delta=torch.zeros(2))
     lift = -70 - V if model in SOFT else torch.zeros(2)
@@ -127,7 +129,7 @@ def test_a_threshold_below_the_reset_does_not_invert_the_spike(model: type):
 
 
 def test_a_negative_threshold_does_not_invert_the_spike():
-    neuron = nd.IF(2, V_th=-1 * u.mV)
+    neuron = nd.IF(2, V_th=-1 * u.mV, V_initializer=0 * u.mV)
     assert neuron(torch.zeros(2), delta=torch.tensor([-1.1, -0.9])).tolist() == [0.0, 1.0]
 
 
