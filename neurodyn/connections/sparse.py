@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import pint
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .. import units as u
 from ..core.dynamics import UnsetState, get_default_dt
 from ..core.fields import as_size, check, show
+from ..core.signature import Misspelt, Whole, no_keyword
 from ..delays.delayed import Interpolation
 from ..ops import event
 from . import restored
@@ -72,6 +73,8 @@ class Sparse(nn.Module):
     __slots__ = ("_placed",)  # no attribute of the model: of which delays the indices tell
     elastic = ("indices", "weight")  # connections with other numbers of synapses run the same compiled program
 
+    __signature__ = Whole()
+
     def __new__(cls, *args: Any, **values: Any) -> Self:
         if torch.device(values.get("device") or torch.get_default_device()).type == "meta":
             raise ValueError(
@@ -96,8 +99,11 @@ class Sparse(nn.Module):
         generator: torch.Generator | None = None,
         device: Any = None,
         dtype: torch.dtype | None = None,
+        **misspelt: Unpack[Misspelt],
     ):
         super().__init__()
+        for word in misspelt:
+            raise TypeError(no_keyword(type(self).__name__, type(self), word))
         self.indptr: Tensor
         self.indices: Tensor
         event.prepare()

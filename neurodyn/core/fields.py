@@ -17,7 +17,7 @@ from .loading import broadcasts, take_shape
 from .precise import Precise, precise
 from .read_only import read_only
 from .recipe import Rebuildable
-from .signature import described
+from .signature import described, nearest
 from .time_scale import warn_if_unresolved
 
 
@@ -285,7 +285,8 @@ class Parametrised(Declared):
         learn = self._learned(learn)
         for word in (*values, *learn):
             if word not in self.params:
-                raise TypeError(f"{self._label()} has no parameter {word!r}; it takes {', '.join(valid)}")
+                meant = nearest(word, valid)
+                raise TypeError(f"{self._label()} has no parameter {word!r}; it takes {', '.join(valid)}{meant}")
         for name, field in self.params.items():
             self._build(name, field, values.get(name, field.default), name in learn, device, dtype)
 

@@ -59,9 +59,13 @@ class Whole:
 def no_keyword(label: str, cls: type, word: str) -> str:
     """That ``cls(...)`` takes no keyword `word`, for a TypeError: what it takes, and which of it is nearest."""
     names = list(signature(cls).parameters)
+    return f"{label} has no parameter {word!r}; it takes {', '.join(names)}{nearest(word, names)}"
+
+
+def nearest(word: str, names: list[str]) -> str:
+    """Which of the names was meant, for the end of a message; nothing if none is near."""
     near = difflib.get_close_matches(word, names, 1)
-    hint = f"; did you mean {near[0]}=?" if near else ""
-    return f"{label} has no parameter {word!r}; it takes {', '.join(names)}{hint}"
+    return f"; did you mean {near[0]}=?" if near else ""
 
 
 def signature(cls: type) -> Signature:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import re
 import sys
@@ -310,3 +311,12 @@ def test_a_terminal_shows_a_bar_for_what_takes_long(monkeypatch: pytest.MonkeyPa
     assert "1.60k/1.60k" in text or re.search(r"\d+/1600 \[.* pairs/s\]", text)
     assert text.endswith("\r")  # wiped out
     assert not shown(io.StringIO())  # no terminal
+
+
+def test_a_misspelt_keyword_names_the_nearest() -> None:
+    with pytest.raises(
+        TypeError, match=r"FixedProb has no parameter 'delai'; it takes pre, post, .*did you mean delay="
+    ):
+        nd.FixedProb(3, 4, 0.5, weight=1.0, delai=1 * u.ms)
+    assert list(inspect.signature(nd.FixedProb).parameters)[:4] == ["pre", "post", "prob", "weight"]
+    assert "delay" in inspect.signature(nd.FixedNum).parameters
