@@ -30,7 +30,7 @@ def found(tmp_path_factory) -> list[dict[str, str]]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(
-        [*command, str(WORKER), str(folder)], capture_output=True, text=True, timeout=240, env=environment
+        [*command, str(WORKER), str(folder)], capture_output=True, text=True, timeout=1200, env=environment
     )
     assert done.returncode == 0, done.stderr[-5000:]
     return [json.loads((folder / f"found{rank}.json").read_text()) for rank in (0, 1)]
@@ -59,7 +59,7 @@ def test_the_scripts_of_the_page(tmp_path) -> None:
     (tmp_path / "all.py").write_text(start + "".join(bodies) + stop)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "all.py"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-5000:]
     assert len(done.stdout.splitlines()) == 2
     assert set(nd.load(tmp_path / "run.safetensors")) == set(nd.load(tmp_path / "sharded.safetensors"))
