@@ -18,7 +18,7 @@ METADATA = {
 def execute(path: Path) -> nbformat.NotebookNode:
     """The notebook with fresh outputs; raises CellExecutionError where a cell raises."""
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, kernel_name="python3", timeout=300, record_timing=False)
+    client = NotebookClient(notebook, kernel_name="python3", timeout=1200, record_timing=False)
     client.execute(cwd=str(path.parent))
     notebook.metadata = nbformat.from_dict(METADATA)
     return notebook

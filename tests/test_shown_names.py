@@ -258,7 +258,7 @@ def test_type_checkers_find_misspelt_keywords(tmp_path: Path) -> None:
         json.dumps({"extraPaths": [str(root)], "reportUnusedExpression": False})
     )
     command = [sys.executable, "-m", "pyright", "-p", str(tmp_path), "--pythonpath", sys.executable, "--outputjson"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=1200)
     if not result.stdout.startswith("{"):
         pytest.skip(f"pyright does not run here: {result.stderr[-200:]}")
     found = {item["range"]["start"]["line"] for item in json.loads(result.stdout)["generalDiagnostics"]}

@@ -301,7 +301,7 @@ def split_refuses(_: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", timeout=timedelta(seconds=600))
     found = {}
     for name, f in CHECKS.items():
         torch.set_default_dtype(torch.float64)

@@ -1317,7 +1317,7 @@ print(now() - before)
 @pytest.mark.parametrize("kind", [0, 1])
 def test_deleted_modules_do_not_stay_in_memory(kind):
     command = [sys.executable, "-W", "ignore", "-c", DELETED.replace("{kind}", str(kind))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-500:]
     assert float(done.stdout) < 100  # MB, of 31 * 20
 
@@ -1385,7 +1385,7 @@ except Exception as error:
 def test_synapses_that_do_not_fit(kind):
     """An error, where memory beyond the tensors would be read; in a process of its own."""
     code = IN_A_PROCESS.replace("CHANGE", repr(UNFIT[kind]))
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.returncode
     assert "said" in done.stdout
     assert ("ndi" if kind == "indices" else "weight") in done.stdout
