@@ -236,11 +236,11 @@ def same(found: nd.Recording, wanted: nd.Recording) -> None:
 def split_population(_: Path) -> None:
     record = ("E_spikes", "I_spikes", "E.V", "EE.synapse.g")
     options = {"batch": (2,), "seed": 3, "compile": False}
-    whole = nd.simulate(Driven(), 301 * u.ms, noise, record, progress=False, **options)
+    whole = nd.simulate(Driven(), 101 * u.ms, noise, record, progress=False, **options)
     net = Driven()
-    first = nd.distributed.simulate(net, 100 * u.ms, noise, record, **options)
+    first = nd.distributed.simulate(net, 40 * u.ms, noise, record, **options)
     options |= {"states": first.states, "start": first.step}
-    rest = nd.distributed.simulate(net, 201 * u.ms, noise, record, **options)
+    rest = nd.distributed.simulate(net, 61 * u.ms, noise, record, **options)
     assert torch.equal(torch.cat([part["E.V"].values for part in (first, rest)]), whole["E.V"].values)
     assert torch.equal(net.E.V, whole.states["E.V"])
     steps = torch.cat([part["E_spikes"].steps for part in (first, rest)])
