@@ -1,6 +1,6 @@
 """Prints the tables of docs/errors.md: the error of each model's scheme against the time step.
 
-``python docs/make_errors.py`` takes a minute or two and needs scipy.
+``python docs/make_errors.py`` takes some minutes, most of them to compile, and needs scipy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from numpy import cosh, exp, tanh
-from scipy.integrate import solve_ivp
+from scipy.integrate import quad, solve_ivp
 
 import neurodyn as nd
 from neurodyn import units as u
@@ -38,9 +38,42 @@ def _morris_lecar(V: float, w: float, I: float) -> tuple[float, float]:
     return (I - ionic) / 20, 0.04 * cosh((V - 2) / 60) * ((1 + tanh((V - 2) / 30)) / 2 - w)
 
 
+def _pinsky_rinzel(V: float, V_d: float, *rest: float) -> tuple[float, ...]:
+    h, n, s, c, q, Ca, I = rest
+    v, v_d = V + 60, V_d + 60
+    m = 1 / (1 + 1.4 * _linoid((40.1 - v) / 5) / (1.28 * _linoid((v - 13.1) / 4)))
+    calcium = 10 * s**2 * (V_d - 80)
+    soma = 2 * I + 4.2 * (V_d - V) - 0.1 * (V + 60) - 30 * m**2 * h * (V - 60) - 15 * n * (V + 75)
+    branch = 4.2 * (V - V_d) - 0.1 * (V_d + 60) - calcium - (0.8 * q + 15 * c * min(Ca / 250, 1)) * (V_d + 75)
+    total = 2 * exp((6.5 - v_d) / 27)
+    opening = total if v_d > 50 else exp((v_d - 10) / 11 - (v_d - 6.5) / 27) / 18.975
+    return (
+        soma / 3,
+        branch / 3,
+        0.128 * exp((17 - v) / 18) * (1 - h) - 4 * h / (1 + exp((40 - v) / 5)),
+        0.08 * _linoid((v - 35.1) / 5) * (1 - n) - 0.25 * exp(0.5 - 0.025 * v) * n,
+        1.6 * (1 - s) / (1 + exp(-0.072 * (v_d - 65))) - 0.1 * _linoid((51.1 - v_d) / 5) * s,
+        opening - total * c,
+        min(2e-5 * Ca, 0.01) * (1 - q) - 0.001 * q,
+        -0.13 * calcium - 0.075 * Ca,
+    )
+
+
+def _three_compartments(V: float, V_p: float, V_d: float, held: float, I: float) -> tuple[float, ...]:
+    return (
+        (I - 10 * (V + 60) + 15 * (V_p - V)) / 200,
+        (-2.5 * (V_p + 60) + 15 * (V - V_p) + 10 * (V_d - V_p)) / 50,
+        (-2.5 * (V_d + 60) + 10 * (V_p - V_d)) / 50,
+        0.0,
+    )
+
+
 #: Current without a spike (pA), for HH and MorrisLecar with one; duration (ms); current that makes it fire; equations.
 NEURONS: dict[type, tuple[float, float, float, Callable[..., tuple[float, ...]]]] = {
     nd.LIF: (0.9, 20, 1.5, lambda V, I: ((I - V) / 5,)),
+    nd.IF: (0.9, 20, 1.5, lambda V, I: ((I - V) / 5,)),
+    nd.LIFRef: (0.9, 20, 1.5, lambda V, held, I: ((I - V) / 5, 0.0)),
+    nd.ALIF: (0.9, 20, 1.5, lambda V, a, I: ((I - V) / 5, -a / 100)),
     nd.AdLIF: (0.9, 20, 3.0, lambda V, w, I: ((I - V - w) / 5, (V - w) / 100)),
     nd.ExpIF: (3.0, 20, 10.0, lambda V, I: ((-65 - V + 3.48 * exp((V + 59.9) / 3.48) + I) / 10,)),
     nd.QuaIF: (3.0, 20, 20.0, lambda V, I: ((0.07 * (V + 65) * (V + 50) + I) / 10,)),
@@ -67,12 +100,15 @@ NEURONS: dict[type, tuple[float, float, float, Callable[..., tuple[float, ...]]]
     ),
     nd.HH: (2.0, 20, 10.0, _hh),
     nd.MorrisLecar: (60.0, 40, 120.0, _morris_lecar),
+    nd.PinskyRinzel: (0.5, 20, 2.5, _pinsky_rinzel),
+    nd.ThreeCompartments: (200.0, 20, 400.0, _three_compartments),
 }
 
 
 def build(cls: type, dt: float) -> nd.Dynamics:
     """With its defaults; R = 1 Gohm, which otherwise follows dt."""
-    values = {"a": 0.005 / u.ms} if cls is nd.GIF else {"R": 1 * u.Gohm} if cls in (nd.LIF, nd.AdLIF) else {}
+    leaky = (nd.LIF, nd.IF, nd.LIFRef, nd.ALIF, nd.AdLIF)
+    values = {"a": 0.005 / u.ms} if cls is nd.GIF else {"R": 1 * u.Gohm} if cls in leaky else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", nd.TimeStepWarning)
         return cls((), dt=dt * u.ms, dtype=torch.float64, **values)
@@ -154,6 +190,65 @@ def area_of(kind: type, dt: float) -> float:
     return sum(found) * dt / whole - 1
 
 
+def release_of(dt: float) -> float:
+    """The relative error of what `STPInactive` releases at the last of four spikes, 40 ms after the first."""
+    plasticity, spikes = nd.STPInactive((), U=0.5, dt=dt * u.ms, dtype=torch.float64), (0, 10, 15, 40)
+    released, times = 0.0, {round(time / dt) for time in spikes}
+    with torch.no_grad():
+        for step in range(round(40 / dt) + 1):
+            released = float(plasticity(torch.full((), float(step in times), dtype=torch.float64)))
+
+    def slope(t: float, state: np.ndarray) -> tuple[float, ...]:
+        used, x, y = state
+        return -used / 1500, (1 - x - y) / 200, -y / 3
+
+    state = np.array([0.0, 1.0, 0.0])
+    for before, now in zip((0, *spikes), spikes, strict=False):
+        if now > before:
+            state = solve_ivp(slope, (before, now), state, "DOP853", rtol=1e-12, atol=1e-13).y[:, -1]
+        state[0] += 0.5 * (1 - state[0])
+        exact = state[0] * state[1]
+        state += [0, -exact, exact]
+    return released / exact - 1
+
+
+def junction_of(dt: float) -> float:
+    """The relative error of the V that 10 mV of a neighbour make in 10 ms: two `LIF` of 200 pF, joined by 5 nS."""
+    start = torch.tensor([10.0, 0.0], dtype=torch.float64)
+    values = {"tau": 20 * u.ms, "R": 0.1 * u.Gohm, "V_th": 1e3 * u.mV, "dtype": torch.float64}
+    neurons = nd.LIF(2, dt=dt * u.ms, V_initializer=start * u.mV, **values)
+    gap = nd.GapJunction(2, ([0], [1]), 5 * u.nS, dtype=torch.float64)
+    neurons.reset_state()
+    with torch.no_grad():
+        for _ in range(round(10 / dt)):
+            neurons(gap(neurons.V))
+    return float(neurons.V[1]) / (5 * math.exp(-10 / 20) * -math.expm1(-2 * 5 / 200 * 10)) - 1
+
+
+def variance_of(power: int, dt: float) -> float:
+    """The relative error of the variance at rest of $dx = -x^p / 10 dt + 0.3 dW$, by `exp_euler`.
+
+    Its distribution at rest is that of the steps from each x to each other one, normal ones.
+    """
+    x = torch.linspace(-6, 6, 1501, dtype=torch.float64)
+
+    def stepped(noise: float) -> torch.Tensor:
+        xi = torch.full_like(x, noise)
+        return nd.exp_euler(lambda y: -(y**power) / 10, x, dt=dt, diffusion=lambda y: torch.full_like(y, 0.3), noise=xi)
+
+    mean = stepped(0.0)
+    step = torch.exp(-(((x[:, None] - mean) / (stepped(1.0) - mean)) ** 2) / 2)
+    step = step / step.sum(0) - torch.eye(len(x), dtype=x.dtype)
+    step[-1] = 1.0
+    rest = torch.linalg.solve(step, torch.eye(len(x), dtype=x.dtype)[-1])
+
+    def density(y: float) -> float:
+        return math.exp(-2 / 0.3**2 * y ** (power + 1) / (power + 1) / 10)
+
+    exact = quad(lambda y: y * y * density(y), -5, 5)[0] / quad(density, -5, 5)[0]
+    return float((rest * x**2).sum()) / exact - 1
+
+
 def _row(name: str, cells: list[str]) -> str:
     return f"| {name} | " + " | ".join(cells) + " |"
 
@@ -184,6 +279,11 @@ def tables() -> Iterator[str]:
             yield _row(f"V behind `Expon{'(exact=True)' if exact else ''}`, `{output}`", cells)
     for kind in (nd.AMPA, nd.GABAa, nd.NMDA):
         yield _row(f"area of `{kind.__name__}`", [percent(area_of(kind, dt)) for dt in STEPS])
+    yield _row("release of `STPInactive`", [percent(release_of(dt)) for dt in STEPS])
+    yield _row("V behind a `GapJunction`", [percent(junction_of(dt)) for dt in STEPS])
+    for power, name in ((1, "-x"), (3, "-x^3")):
+        cells = [percent(variance_of(power, dt)) for dt in STEPS]
+        yield _row(f"variance by `exp_euler(diffusion=)`, drift `{name}`", cells)
 
 
 def percent(error: float) -> str:

@@ -1,4 +1,4 @@
-"""A model that is built with a time step longer than its own time scale says so."""
+"""A model whose time step is longer than its own time scale says so: where it is built, or given other parameters."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class TimeStepWarning(UserWarning):
 
 
 def unresolved(model: Any) -> str:
-    """What there is to say about the time step of a model, or nothing; its `time_scale` is in ms."""
-    scale, rounding = model.time_scale, 1e-6
+    """What there is to say about the time step of a model, or nothing; its `time_scale`, if it has one, is in ms."""
+    scale, rounding = getattr(model, "time_scale", None), 1e-6
     if isinstance(scale, Tensor):
         if scale.is_meta or torch.compiler.is_compiling() or inside_transform() or is_fake(scale):
             return ""  # no value that could be read
@@ -32,6 +32,6 @@ def unresolved(model: Any) -> str:
 
 
 def warn_if_unresolved(model: Any) -> None:
-    """Say it where the model is built."""
+    """Say it where the model is built, or a parameter set."""
     if message := unresolved(model):
         warn_user(f"{model._label()}: {message}", TimeStepWarning)

@@ -9,6 +9,7 @@ from .. import units as u
 from ..core.coupled import coupled_exp_euler
 from ..core.current import Current
 from ..core.fields import Domain, Param, State, nonnegative, param, positive, state
+from ..core.precise import precise
 from ..core.solve import gate, relax, with_slope
 from .base import RUNAWAY, Firing, bounded, current
 from .hh import rectified
@@ -32,7 +33,7 @@ class PinskyRinzel(Firing):
     Input: current I into the soma in pA, and optionally ``dendrite``, the current $I_d$ into the dendrite (each a
     tensor or a `Current`, which sees the potential of its compartment), and ``delta`` in mV; ``(*batch, *size)``.
     Output: spikes, 0 or 1, of the same shape. States: V, V_d in mV, gates h, n, s, c, q, and Ca, near rest. Take dt of
-    0.05 ms or less. In float16 its gradients overflow during a spike; bfloat16 and float32 have the range.
+    0.05 ms or less. In half precision the step is computed in float32. V, V_d and Ca end at 1e9, in float16 at 32,752.
 
     Source: Pinsky and Rinzel (1994), Intrinsic and network rhythmogenesis in a reduced Traub model for CA3 neurons,
     Journal of Computational Neuroscience 1, with the erratum of 1995; potentials are absolute, with 0 mV of the paper
@@ -70,7 +71,7 @@ class PinskyRinzel(Firing):
     q: State = state(default=0.01, alias="q_initializer")
     Ca: State = state(default=0.2, alias="Ca_initializer")
 
-    time_scale = 0.25  # ms: about the time of the upstroke of a spike
+    time_scale = 0.1  # ms: a quarter of the spikes of a burst are lost there, half of them at 0.25 ms
 
     @property
     def V_reset(self) -> Tensor:
@@ -91,7 +92,9 @@ class PinskyRinzel(Firing):
         dendrite: Tensor | Current | None = None,
         delta: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        g_Ca, g_K = self.g_Ca * s**2, self.g_AHP * q + self.g_C * c * (Ca / 250).clamp(max=1)
+        dtype, wide = V.dtype, precise(V.dtype)  # of half precision, in which spikes and their gradients overflow
+        V, V_d, h, n, s, c, q, Ca = (x.to(wide) for x in (V, V_d, h, n, s, c, q, Ca))
+        g_Ca, g_K = self.g_Ca * s**2, self.g_AHP * q + self.g_C * c * (Ca / 250).clamp(0, 1)
         I_d = torch.zeros_like(V_d) if dendrite is None else dendrite
 
         def soma(v: Tensor) -> Tensor:
@@ -115,7 +118,10 @@ class PinskyRinzel(Firing):
         (of_h, of_n), (of_s, of_c, of_q) = rates_of_soma(V + 60), rates_of_dendrite(V_d + 60, Ca)
         gates = zip((h, n, s, c, q), (of_h, of_n, of_s, of_c, of_q), strict=True)
         h, n, s, c, q = (gate(x, opening, closing, self.dt) for x, (opening, closing) in gates)
-        return self.cross(V, new), new, new_d, h, n, s, c, q, calcium
+        spike = self.cross(V, new)
+        largest = min(1e9, torch.finfo(dtype).max / 2)  # what runs away stays finite, as do its products
+        new, new_d, calcium = (x.clamp(-largest, largest) for x in (new, new_d, calcium))
+        return spike, *(x.to(dtype) for x in (new, new_d, h, n, s, c, q, calcium))
 
 
 def rates_of_m(v: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,8 +138,8 @@ def rates_of_soma(v: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
 def rates_of_dendrite(v: Tensor, Ca: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
     """Those of s, c and q."""
     s = 1.6 * torch.sigmoid(0.072 * (v - 65)), 0.1 * rectified((51.1 - v) / 5)
-    total = 2 * torch.exp(bounded((6.5 - v) / 27))
+    total = 2 * torch.exp(bounded((6.5 - v.clamp(max=1000)) / 27))  # which is a divisor and must not be 0
     opening = torch.exp(bounded((v.clamp(max=50) - 10) / 11 - (v.clamp(max=50) - 6.5) / 27)) / 18.975
     opening = torch.minimum(torch.where(v > 50, total, opening), total)
-    q = (2e-5 * Ca).clamp(max=0.01), torch.full_like(Ca, 0.001)
+    q = (2e-5 * Ca).clamp(0, 0.01), torch.full_like(Ca, 0.001)  # Ca is negative where V_d was far above E_Ca
     return s, (opening, total - opening), q

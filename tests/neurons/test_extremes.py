@@ -14,7 +14,7 @@ DTYPES = {
     dtype: str(dtype).removeprefix("torch.") for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 }
 NEURONS = [nd.LIF, nd.IF, nd.LIFRef, nd.ALIF, nd.AdLIF, nd.BRF, nd.ExpIF, nd.AdEx, nd.QuaIF, nd.Izhikevich, nd.HH]
-NEURONS += [nd.MorrisLecar, nd.GIF, nd.ThreeCompartments]
+NEURONS += [nd.MorrisLecar, nd.GIF, nd.ThreeCompartments, nd.PinskyRinzel]
 POTENTIALS = [-2000.0, -1000.0, -500.0, -250.0, -60.0, 0.0, 50.0, 250.0, 1000.0, 2000.0]
 CURRENTS = [-1e6, -1e4, -250.0, 0.0, 250.0, 1e4, 1e6]
 
