@@ -79,8 +79,8 @@ def test_unknown_keyword(model):
 def test_time_step(model):
     assert model(dt=100 * u.us).dt == 0.1
     without = {name: value for name, value in model.values.items() if name != "dt"}
-    with nd.default_dt(0.25 * u.ms):
-        assert model.build(5, **without).dt == 0.25
+    with nd.default_dt(0.05 * u.ms):
+        assert model.build(5, **without).dt == 0.05
     assert nd.get_default_dt() == 1 * u.ms
     for wrong, error in ((3, TypeError), (1 * u.mV, pint.DimensionalityError), (0 * u.ms, ValueError)):
         with pytest.raises(error, match="dt"):

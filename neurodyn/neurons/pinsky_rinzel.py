@@ -37,8 +37,7 @@ class PinskyRinzel(Firing):
 
     Source: Pinsky and Rinzel (1994), Intrinsic and network rhythmogenesis in a reduced Traub model for CA3 neurons,
     Journal of Computational Neuroscience 1, with the erratum of 1995; potentials are absolute, with 0 mV of the paper
-    at -60 mV. The whole membrane has 100 um^2, on which 1 uF/cm^2 is 1 pF, 1 mS/cm^2 is 1 nS and 1 uA/cm^2 is 1 pA: the
-    numbers are the paper's.
+    at -60 mV. The whole membrane has 100 um^2, on which 1 uF/cm^2 is 1 pF, 1 mS/cm^2 is 1 nS and 1 uA/cm^2 is 1 pA.
 
     Example:
         >>> neuron = nd.PinskyRinzel(2, dt=0.05 * u.ms)
@@ -118,10 +117,14 @@ class PinskyRinzel(Firing):
         (of_h, of_n), (of_s, of_c, of_q) = rates_of_soma(V + 60), rates_of_dendrite(V_d + 60, Ca)
         gates = zip((h, n, s, c, q), (of_h, of_n, of_s, of_c, of_q), strict=True)
         h, n, s, c, q = (gate(x, opening, closing, self.dt) for x, (opening, closing) in gates)
-        spike = self.cross(V, new)
-        largest = min(1e9, torch.finfo(dtype).max / 2)  # what runs away stays finite, as do its products
-        new, new_d, calcium = (x.clamp(-largest, largest) for x in (new, new_d, calcium))
-        return spike, *(x.to(dtype) for x in (new, new_d, h, n, s, c, q, calcium))
+        gates = [x.to(dtype) for x in (h, n, s, c, q)]
+        return self.cross(V, new), finite(new, dtype), finite(new_d, dtype), *gates, finite(calcium, dtype)
+
+
+def finite(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The value in this dtype; what runs away stays finite, as do its products."""
+    largest = min(1e9, torch.finfo(dtype).max / 2)
+    return x.clamp(-largest, largest).to(dtype)
 
 
 def rates_of_m(v: Tensor) -> tuple[Tensor, Tensor]:

@@ -314,9 +314,7 @@ def test_a_terminal_shows_a_bar_for_what_takes_long(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_misspelt_keyword_names_the_nearest() -> None:
-    with pytest.raises(
-        TypeError, match=r"FixedProb has no parameter 'delai'; it takes pre, .*did you mean delay="
-    ):
+    with pytest.raises(TypeError, match=r"FixedProb has no parameter 'delai'; it takes pre, .*did you mean delay="):
         nd.FixedProb(3, 4, 0.5, weight=1.0, delai=1 * u.ms)
     assert list(inspect.signature(nd.FixedProb).parameters)[:4] == ["pre", "post", "prob", "weight"]
     assert "delay" in inspect.signature(nd.FixedNum).parameters

@@ -42,6 +42,7 @@ def in_place(monkeypatch, no_programs):
     return found
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize(("later", "wanted"), [(False, 4), (True, 0)])
 def test_numbers_are_those_of_the_plain_loop(in_place, later, wanted):
     """In chunks of two steps. A weight that is recorded is that of its step."""
@@ -58,6 +59,7 @@ def test_numbers_are_those_of_the_plain_loop(in_place, later, wanted):
     assert all("called by the loop in C++" in program.path() for program in programs) != later
 
 
+@pytest.mark.kernels
 def test_an_index_that_was_changed_is_refused_by_the_operators_in_the_loop():
     net = Layer(False)
     with torch.no_grad():
@@ -78,6 +80,7 @@ def test_an_index_that_was_changed_is_refused_by_the_operators_in_the_loop():
         assert_close(nd.unroll(net, XS), wanted)
 
 
+@pytest.mark.kernels
 def test_a_weight_that_does_not_lie_in_a_row(no_programs):
     """A column of a matrix, which is taken out of the loop as a view."""
 
