@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import math
 import random
 import threading
 
 import numpy as np
+import pint
 import pytest
 import torch
 from torch import Tensor, nn
@@ -407,9 +409,9 @@ class Both(nn.Module):
 class Echo(nn.Module):
     """Its output is its input."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, dt: u.Quantity = 1 * u.ms) -> None:
         super().__init__()
-        self.synapse = nd.Expon(size)
+        self.synapse = nd.Expon(size, dt=dt)
 
     def forward(self, x: Tensor) -> Tensor:
         self.synapse(x)
@@ -456,3 +458,19 @@ def test_sources_that_cannot_be_an_input() -> None:
         nd.simulate(nd.LIF(4), 9 * u.ms, nd.PoissonSpike(4, 9 * u.Hz, dt=0.1 * u.ms), compile=False)
     with pytest.raises(ValueError, match=r"input 2 of 2 of shape \(9, 4\) .* beside a function or a source"):
         nd.simulate(Both(), 9 * u.ms, (nd.PoissonSpike(4, 9 * u.Hz), torch.rand(9, 4)), compile=False)
+
+
+def test_a_function_of_time_is_an_input() -> None:
+    def sine(t: u.Quantity) -> u.Quantity:
+        return (0.5 + 0.4 * np.sin(t.to("ms").magnitude / 7)) * u.pA
+
+    I = torch.tensor([0.5 + 0.4 * math.sin(0.5 * i / 7) for i in range(100)])
+    for net, width in ((nd.LIF(3, R=2 * u.Gohm, dt=0.5 * u.ms), 3), (Echo(2, 0.5 * u.ms), 2)):
+        rows = I[:, None].expand(100, width).contiguous()
+        f = sine if width == 3 else lambda t: torch.full((2,), sine(t).magnitude)
+        found = nd.simulate(net, 50 * u.ms, f, ["output"], compile=False)["output"].values
+        assert (found - nd.unroll(net, rows, compile=False)).abs().max() < 1e-12
+    with pytest.raises(pint.DimensionalityError, match="takes pA"):
+        nd.simulate(nd.LIF(3), 5 * u.ms, lambda t: 1 * u.mV, compile=False)
+    with pytest.raises(TypeError, match=r"a function of \(a, b\), wanted f\(t\)"):
+        nd.simulate(nd.LIF(3), 5 * u.ms, lambda a, b: a, compile=False)

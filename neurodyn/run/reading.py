@@ -6,6 +6,7 @@ with each; if both work, the caller has to say it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import itertools
@@ -84,6 +85,7 @@ def _drawn(net: nn.Module, given: tuple[Any, ...], T: int, start: int, like: Ten
     """A function that gives the rows of all inputs, of which at least one is a function or a source."""
     batches = [m.batch for _, m in named_dynamics(net) if not all(state.shared for state in m.states.values())]
     batch, draws = batches[0] if batches else (), []
+    taker = _taker(net) if len(given) == 1 else None
     for i, x in enumerate(given):
         if isinstance(x, (Source, SpikeTime)):
             if (dt := check_dt(net)) != x.dt:
@@ -93,8 +95,8 @@ def _drawn(net: nn.Module, given: tuple[Any, ...], T: int, start: int, like: Ten
                 )
             draws.append(functools.partial(_of_source, x, batch))
         elif callable(x):
-            _check_function(x)
-            draws.append(x)
+            of_time = _takes_time(x)
+            draws.append(functools.partial(_of_time, x, check_dt(net), input_shape(net), like, taker) if of_time else x)
         else:
             read = _read(x, _which(i, len(given)), None, T, like)
             if isinstance(read, Tensor):
@@ -106,7 +108,6 @@ def _drawn(net: nn.Module, given: tuple[Any, ...], T: int, start: int, like: Ten
         found = rows[0] if len(rows) == 1 and isinstance(rows[0], tuple) else rows
         return tuple(as_tensor(x, like, taker if len(found) == 1 else None) for x in found)
 
-    taker = _taker(net)
     return drawn
 
 
@@ -122,20 +123,41 @@ def _of_tensor(given: Timed, start: int, first: int, n: int, generator: torch.Ge
     return given.value[steps.clamp(0, len(given.value) - 1)]
 
 
-def _check_function(draw: Callable[..., Any]) -> None:
-    """See that a function takes a span of steps and a generator."""
+def _of_time(
+    f: Callable[[u.Quantity], Any],
+    dt: float,
+    shape: tuple[int, ...] | None,
+    like: Tensor,
+    taker: Dynamics | None,
+    first: int,
+    n: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """The rows of a function of the time at which a step begins; a single number is meant for all neurons."""
+    rows = torch.stack([as_tensor(f(u.quantity(i * dt, "ms")), like, taker) for i in range(first, first + n)])
+    if rows.dim() > 1 or shape is None:
+        return rows
+    return rows.view(n, *(1 for _ in shape)).expand(n, *shape)
+
+
+def _takes_time(f: Callable[..., Any]) -> bool:
+    """Whether a function takes the time alone, and not a span of steps and a generator.
+
+    Raises:
+        TypeError: it takes neither.
+    """
     try:
-        signature = inspect.signature(draw)
+        signature = inspect.signature(f)
     except ValueError:  # some functions written in C have none
-        return
-    try:
-        signature.bind(0, 1, None)
-    except TypeError as error:
-        raise TypeError(
-            f"simulate: inputs is a function of {signature}, wanted f(first, steps, generator), which gives the rows "
-            "of these steps; a function of the time t in ms becomes one by "
-            "lambda first, steps, generator: f(dt * torch.arange(first, first + steps))"
-        ) from error
+        return False
+    for arguments in ((0, 1, None), (0,)):
+        with contextlib.suppress(TypeError):
+            signature.bind(*arguments)
+            return len(arguments) == 1
+    raise TypeError(
+        f"simulate: inputs is a function of {signature}, wanted f(t), which gives the input of the step that begins at "
+        "the time t, a quantity; or f(first, steps, generator), which gives the rows of these steps"
+    )
 
 
 def as_tensor(value: Any, like: Tensor, taker: Dynamics | None = None) -> Tensor:
@@ -161,7 +183,8 @@ def as_tensor(value: Any, like: Tensor, taker: Dynamics | None = None) -> Tensor
             return found.to(like.dtype) if array.dtype.kind == "f" else found
     raise TypeError(
         f"simulate: an input is a {type(value).__name__}, wanted a tensor, an array, a number, a quantity such as "
-        "0.3 * u.nA, a source such as nd.PoissonSpike, a function f(first, steps, generator), or a tuple of these"
+        "0.3 * u.nA, a source such as nd.PoissonSpike, a function f(t) or f(first, steps, generator), or a tuple of "
+        "these"
     )
 
 

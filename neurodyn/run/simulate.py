@@ -48,7 +48,8 @@ def simulate(
         duration: a time, a multiple of dt.
         inputs: for each step, what `net` takes: a tensor with one row for each step, a tensor without time that stays
             the same, or ``f(first, steps, generator)``, which gives the rows of that many steps from step `first` on;
-            draw random inputs from `generator`. It is asked for whole blocks of steps, the last one beyond the end.
+            draw random inputs from `generator`. It is asked for whole blocks of steps, the last one beyond the end. A
+            function ``f(t)`` gives the input of the step that begins at the time t, a quantity.
             Sources do as well (`PoissonSpike`, `PoissonInput`, `SpikeTime`), arrays, quantities, and a single number,
             which all neurons get. A tuple of these for several arguments; None if `net` takes nothing. If a step of
             `net` works both with the whole tensor and with one of its rows, `nd.constant(x)` or `nd.series(x)` says
