@@ -15,7 +15,7 @@ from .cli.files import write_spikes
 from .cli.options import Wrong, device, duration, folder, number, picture, spike_file, whole
 from .tools.extras import MissingExtra, needed
 
-NETWORKS = ("coba", "cuba", "brunel", "memory", "synfire", "microcircuit", "balance")
+NETWORKS = ("coba", "cuba", "cobahh", "brunel", "memory", "synfire", "microcircuit", "balance", "gamma")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -93,11 +93,13 @@ def _parser() -> argparse.ArgumentParser:
         "networks:\n"
         "  coba     Vogels and Abbott 2005, conductances: 4,000 neurons\n"
         "  cuba     the same with currents\n"
+        "  cobahh   Brette and others 2007, Hodgkin-Huxley neurons: 4,000\n"
         "  brunel   Brunel 2000, asynchronous and irregular: 12,500 neurons\n"
         "  memory   Mongillo, Barak and Tsodyks 2008, working memory: 10,000 neurons\n"
         "  synfire  Diesmann, Gewaltig and Aertsen 1999, a chain of ten groups of 100\n"
         "  microcircuit   Potjans and Diesmann 2014: 77,169 neurons in four layers\n"
-        "  balance  Vogels and others 2011, inhibitory synapses learn: 1,000 neurons",
+        "  balance  Vogels and others 2011, inhibitory synapses learn: 1,000 neurons\n"
+        "  gamma    Wang and Buzsaki 1996, interneurons in synchrony: 100 neurons",
     )
     simulate.add_argument("network", choices=NETWORKS, metavar="network", help="one of the networks below")
     simulate.add_argument(

@@ -9,7 +9,16 @@ from torch import nn
 
 from .. import units as u
 from ..record import Recording
-from . import brunel, inhibitory_plasticity, microcircuit, synfire, vogels_abbott, working_memory
+from . import (
+    brunel,
+    hodgkin_huxley,
+    inhibitory_plasticity,
+    microcircuit,
+    synfire,
+    vogels_abbott,
+    wang_buzsaki,
+    working_memory,
+)
 
 
 class Network(NamedTuple):
@@ -30,7 +39,7 @@ class Network(NamedTuple):
     transient: float = 0.0
 
 
-#: The time step of all of them.
+#: The time step of all of them but gamma, of which it is ten.
 DT = 0.1 * u.ms
 
 NETWORKS = {
@@ -45,6 +54,13 @@ NETWORKS = {
         vogels_abbott.cuba,
         vogels_abbott.run,
         "Vogels and Abbott 2005, current-based synapses",
+        lambda scale: 3.2e5 * scale,
+        200.0,
+    ),
+    "cobahh": Network(
+        hodgkin_huxley.CobaHH,
+        vogels_abbott.run,
+        "Brette and others 2007, Hodgkin-Huxley neurons",
         lambda scale: 3.2e5 * scale,
         200.0,
     ),
@@ -79,6 +95,13 @@ NETWORKS = {
         inhibitory_plasticity.run,
         "Vogels and others 2011, inhibitory synaptic plasticity",
         lambda scale: 1e3 * scale * min(200, 1e3 * scale),
+    ),
+    "gamma": Network(
+        wang_buzsaki.WangBuzsaki,
+        wang_buzsaki.run,
+        "Wang and Buzsaki 1996, gamma oscillation of interneurons",
+        lambda scale: 100 * scale * min(60, 100 * scale - 1),
+        200.0,
     ),
 }
 

@@ -20,7 +20,7 @@ def rate(recording: nd.Recording) -> float:
 def test_every_network_builds_and_steps(name: str) -> None:
     net = NETWORKS[name].build(scale=0.02, seed=1)
     recording = NETWORKS[name].run(net, 5 * u.ms, compile=False)
-    assert recording.step == 50
+    assert recording.step * recording["spikes"].dt == pytest.approx(5)  # steps of gamma are shorter
     assert isinstance(recording["spikes"], nd.Events)
     assert all(state.isfinite().all() for state in recording.states.values())
     again = NETWORKS[name].run(NETWORKS[name].build(scale=0.02, seed=1), 5 * u.ms, compile=False)
