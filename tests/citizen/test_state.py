@@ -130,9 +130,9 @@ def given_values(net):
 
 
 def test_meta_device(model):
-    wanted = model(dt=0.25 * u.ms)
+    wanted = model(dt=0.05 * u.ms)
     with torch.device("meta"):
-        layer = model(dt=0.25 * u.ms)
+        layer = model(dt=0.05 * u.ms)
     assert all(value.is_meta for value in [*layer.parameters(), *layer.buffers()])
     assert "no value yet" in repr(layer)
     assert layer(torch.empty(2, 5, device="meta")).is_meta

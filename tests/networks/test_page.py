@@ -14,7 +14,7 @@ def test_projections_page() -> None:
     torch.set_default_dtype(torch.float32)
     text = (Path(__file__).parents[2] / "docs" / "projections.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 14
+    assert len(blocks) == 15
     names: dict = {}
     before = nd.get_default_dt()
     try:

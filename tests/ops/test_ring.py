@@ -105,6 +105,7 @@ class Net(nn.Module):
         return spikes
 
 
+@pytest.mark.kernels
 def test_simulate_changes_the_ring_in_place_and_nothing_of_the_callers(monkeypatch, no_programs) -> None:
     monkeypatch.setattr("neurodyn.run.input_rows._LONGEST_BLOCK", 25)
     net, xs = Net(), 2 * torch.rand(100, 12)
