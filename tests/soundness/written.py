@@ -425,7 +425,7 @@ ACTIONS = [
     ("", "hook", "m = any_module(net, {i})|m.register_forward_hook(lambda m, x, y: scaled(y))"),
     ("", "hook", "m = any_module(net, {i})|m.register_forward_pre_hook(lambda m, x: SEEN.append('p'))"),
     ("", "hook", "m = any_module(net, {i})|m.register_full_backward_hook(lambda m, g, h: SEEN.append('b'))"),
-    ("", "hook", "p = parameter(net, {i})|p.register_hook(lambda g: 2 * g)"),
+    ("", "hook", "p = parameter(net, {i})|p.requires_grad and p.register_hook(lambda g: 2 * g)"),
     ("", "hook", "for m in net.modules():|    m._forward_hooks.clear()|    m._forward_pre_hooks.clear()"),
     ("", "method", "m = any_module(net, {i})|old = m.forward|m.forward = lambda *xs: scaled(old(*xs))"),
     (
