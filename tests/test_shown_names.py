@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from type_checked import check_flagged
 
 import neurodyn as nd
 from neurodyn import units as u
@@ -250,15 +248,4 @@ nd.URLSTMCell(2, 3, foo=1)  # wrong
 
 
 def test_type_checkers_find_misspelt_keywords(tmp_path: Path) -> None:
-    pytest.importorskip("pyright")
-    page, root = tmp_path / "page.py", Path(nd.__file__).parents[1]
-    page.write_text(CHECKED)
-    (tmp_path / "pyrightconfig.json").write_text(
-        json.dumps({"extraPaths": [str(root)], "reportUnusedExpression": False})
-    )
-    command = [sys.executable, "-m", "pyright", "-p", str(tmp_path), "--pythonpath", sys.executable, "--outputjson"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=1200)
-    if not result.stdout.startswith("{"):
-        pytest.skip(f"pyright does not run here: {result.stderr[-200:]}")
-    found = {item["range"]["start"]["line"] for item in json.loads(result.stdout)["generalDiagnostics"]}
-    assert found == {i for i, line in enumerate(CHECKED.split("\n")) if line.endswith("# wrong")}, result.stdout
+    check_flagged(CHECKED, tmp_path)

@@ -13,14 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import units
-from ..core.fields import check
+from ..core.fields import check, is_initialiser
 from ..core.loading import broadcasts, take_shape
 from ..core.recipe import Rebuildable
-
-
-def is_initialiser(value: Any) -> bool:
-    """Whether `value` is a function ``f(shape)``, from which values are drawn."""
-    return callable(value) and not isinstance(value, Tensor)
 
 
 def evaluated(

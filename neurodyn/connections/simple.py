@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .. import units
-from .base import Connection, as_float, is_initialiser
+from ..core.fields import is_initialiser
+from .base import Connection, as_float
 
 
 class OneToOne(Connection):

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from .. import units as u
 from ..core.dynamics import UnsetState, get_default_dt
-from ..core.fields import as_size, check, show
-from ..core.signature import Misspelt, Whole, no_keyword
+from ..core.fields import as_size, check, is_initialiser, show
+from ..core.signature import Misspelt, Whole, refuse_misspelt
 from ..delays.delayed import Interpolation
 from ..ops import event
 from . import restored
-from .base import evaluated, is_initialiser
+from .base import evaluated
 from .csr import CSR, from_matrix, from_pairs
 from .delayed import Arrivals, SynapticDelays
 
@@ -102,8 +102,7 @@ class Sparse(nn.Module):
         **misspelt: Unpack[Misspelt],
     ):
         super().__init__()
-        for word in misspelt:
-            raise TypeError(no_keyword(type(self).__name__, type(self), word))
+        refuse_misspelt(misspelt, type(self).__name__, type(self))
         self.indptr: Tensor
         self.indices: Tensor
         event.prepare()

@@ -451,6 +451,11 @@ def _in_trace(value: Any) -> bool:
     return isinstance(value, Tensor) and (value.is_meta or is_fake(value))
 
 
+def is_initialiser(value: Any) -> bool:
+    """Whether `value` is a function ``f(shape)``, from which values are drawn."""
+    return callable(value) and not isinstance(value, Tensor)
+
+
 def check(
     value: Any,
     unit: pint.Unit,
@@ -465,7 +470,7 @@ def check(
     If `batched`, it may have the dimensions of a batch in front.
     """
     example = f"for example {label.rpartition(' ')[2]}={example_in(unit)}"
-    if callable(value) and not isinstance(value, Tensor):
+    if is_initialiser(value):
         value = value(size)
     if value is None:
         raise TypeError(f"{label} is required, {example}")

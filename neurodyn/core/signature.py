@@ -44,7 +44,7 @@ def written(value: Any) -> str:
 
 
 class Misspelt(TypedDict):
-    """As ``**misspelt: Unpack[Misspelt]``, type checkers take no further keyword, and `no_keyword` can say which."""
+    """As ``**misspelt: Unpack[Misspelt]``, type checkers take no further keyword, and `refuse_misspelt` says which."""
 
 
 class Whole:
@@ -54,6 +54,16 @@ class Whole:
         if instance is not None:
             raise AttributeError("__signature__")
         return signature(owner)
+
+
+def refuse_misspelt(misspelt: Mapping[str, Any], label: str, cls: type) -> None:
+    """Refuse the keywords that are left over from a call of ``cls(...)``.
+
+    Raises:
+        TypeError: as `no_keyword` says it of the first one.
+    """
+    for word in misspelt:
+        raise TypeError(no_keyword(label, cls, word))
 
 
 def no_keyword(label: str, cls: type, word: str) -> str:

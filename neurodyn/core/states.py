@@ -98,6 +98,11 @@ def held_states(net: nn.Module) -> dict[str, Tensor]:
     return {key: value for key, value in found.items() if value is not None}
 
 
+def has_batch(layer: Dynamics) -> bool:
+    """Whether any state of a layer has the batch in front."""
+    return not all(field.shared for field in layer.states.values())
+
+
 def batched(net: nn.Module) -> list[bool]:
     """For each of `held_states` whether it has the batch in front."""
     return [not m.states[name].shared for _, m, name in places(net) if m._buffers[name] is not None]

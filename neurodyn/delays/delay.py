@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core.dynamics import Dynamics, UnsetState
-from ..core.fields import Param, State, param
+from ..core.fields import Param, State, is_initialiser, param
 from .delayed import Delayed, Interpolation
 
 _past = State("past_initializer")
@@ -81,8 +81,7 @@ class Delay(Delayed, Dynamics):
         self.states: dict[str, State] = {"past1": _past}  # as many as needed are made below
         super().__init__(size, delay=delay, **values)
         self.depth = 1
-        drawn = callable(delay) and not isinstance(delay, Tensor)
-        self.set_bounds(self.dt, interpolation, max_delay, sigma, drawn)
+        self.set_bounds(self.dt, interpolation, max_delay, sigma, is_initialiser(delay))
 
     def derive(self, tolerance: float = 0.0) -> None:
         super().derive(tolerance)

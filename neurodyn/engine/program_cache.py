@@ -23,6 +23,7 @@ from ..core.states import (
     batched,
     check_initialized,
     constants,
+    has_batch,
     held_states,
     named_dynamics,
     places,
@@ -354,7 +355,7 @@ def is_tracing() -> bool:
 
 def _common_batch(net: nn.Module, x: Sequence[Tensor]) -> tuple[int, ...]:
     """The batch shape of all layers, if they agree; without layers that of the first input, if it has one."""
-    found = {m.batch for _, m in named_dynamics(net) if m.is_set and not all(f.shared for f in m.states.values())}
+    found = {m.batch for _, m in named_dynamics(net) if m.is_set and has_batch(m)}
     if not found:
         return tuple(x[0].shape[:1]) if x[0].dim() > 1 else ()
     return found.pop() if len(found) == 1 else ()

@@ -104,8 +104,7 @@ class SpikeTime(nn.Module):
 
     def at(self, i: int, *batch: int) -> Tensor:
         """The input of step `i`, ``(*batch, *size)``."""
-        spikes = self.one.new_zeros(self.flat).index_fill_(0, self.neurons[self.steps == i], 1)
-        return spikes.view(self.size).expand(*batch, *self.size)
+        return self.rows(i, 1, *batch)[0]
 
     def extra_repr(self) -> str:
         """Size, number of spikes and dt."""

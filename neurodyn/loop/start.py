@@ -16,7 +16,7 @@ from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from ..core.current import SynapticOutput
 from ..core.dynamics import Dynamics, UnsetState, exporting
-from ..core.states import check_initialized, held_states, named_dynamics, same_tensors, uninitialized
+from ..core.states import check_initialized, has_batch, held_states, named_dynamics, same_tensors, uninitialized
 from ..purity.overwritten import Overwritten
 from ..purity.snapshot import Snapshot
 from ..purity.unchanged import take_globals
@@ -246,7 +246,7 @@ def _is_users(error: Exception) -> bool:
 def _set_batches(net: nn.Module) -> Batches:
     """The batch of each layer; one that the step has not called gets that of all others, if they agree."""
     found = {name: module.batch for name, module in named_dynamics(net) if module.is_set}
-    with_batch = {name for name, m in named_dynamics(net) if not all(field.shared for field in m.states.values())}
+    with_batch = {name for name, m in named_dynamics(net) if has_batch(m)}
     if len(common := {batch for name, batch in found.items() if name in with_batch}) == 1:
         found |= {name: next(iter(common)) for name, module in named_dynamics(net) if name not in found}
     return found

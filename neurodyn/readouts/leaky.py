@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .. import units as u
 from ..core.dynamics import Dynamics
 from ..core.fields import Param, State, param, positive, state
-from ..core.signature import Misspelt, Whole, no_keyword
+from ..core.signature import Misspelt, Whole, refuse_misspelt
 from ..core.solve import relax
 from ..neurons.base import Spiking
 from ..surrogate import DEFAULT
@@ -68,8 +68,7 @@ class LeakyRateReadout(nn.Sequential):
         dtype: torch.dtype | None = None,
         **misspelt: Unpack[Misspelt],
     ):
-        for word in misspelt:
-            raise TypeError(no_keyword(f"{type(self).__name__}({in_features}, {out_features})", type(self), word))
+        refuse_misspelt(misspelt, f"{type(self).__name__}({in_features}, {out_features})", type(self))
         linear = nn.Linear(in_features, out_features, bias=False, device=device, dtype=dtype)
         leak = LeakyIntegrator(
             out_features, tau=tau, r_initializer=r_initializer, dt=dt, learn=learn, device=device, dtype=dtype
@@ -142,8 +141,7 @@ class LeakySpikeReadout(nn.Sequential):
         dtype: torch.dtype | None = None,
         **misspelt: Unpack[Misspelt],
     ):
-        for word in misspelt:
-            raise TypeError(no_keyword(f"{type(self).__name__}({in_features}, {out_features})", type(self), word))
+        refuse_misspelt(misspelt, f"{type(self).__name__}({in_features}, {out_features})", type(self))
         linear = nn.Linear(in_features, out_features, bias=False, device=device, dtype=dtype)
         neuron = LeakySpike(
             out_features,

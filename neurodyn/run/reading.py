@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .. import units as u
 from ..core.dynamics import Dynamics
 from ..core.fields import a_dimension, example_in
-from ..core.states import check_dt, get_states, named_dynamics
+from ..core.states import check_dt, get_states, has_batch, named_dynamics
 from ..core.trial import copy_of, equal, step_of
 from ..inputs.source import Source
 from ..inputs.spike_time import SpikeTime
@@ -83,12 +83,12 @@ def _read(
 
 def _drawn(net: nn.Module, given: tuple[Any, ...], T: int, start: int, like: Tensor) -> Callable[..., Any]:
     """A function that gives the rows of all inputs, of which at least one is a function or a source."""
-    batches = [m.batch for _, m in named_dynamics(net) if not all(state.shared for state in m.states.values())]
-    batch, draws = batches[0] if batches else (), []
+    batch = next((m.batch for _, m in named_dynamics(net) if has_batch(m)), ())
+    dt, draws = check_dt(net), []
     taker = _taker(net) if len(given) == 1 else None
     for i, x in enumerate(given):
         if isinstance(x, (Source, SpikeTime)):
-            if (dt := check_dt(net)) != x.dt:
+            if dt != x.dt:
                 raise ValueError(
                     f"simulate: {_which(i, len(given))}, a {type(x).__name__}, has dt={x.dt:g} ms, the network has "
                     f"dt={dt:g} ms; build it with dt={dt:g} * u.ms"
@@ -96,7 +96,7 @@ def _drawn(net: nn.Module, given: tuple[Any, ...], T: int, start: int, like: Ten
             draws.append(functools.partial(_of_source, x, batch))
         elif callable(x):
             of_time = _takes_time(x)
-            draws.append(functools.partial(_of_time, x, check_dt(net), input_shape(net), like, taker) if of_time else x)
+            draws.append(functools.partial(_of_time, x, dt, input_shape(net), like, taker) if of_time else x)
         else:
             read = _read(x, _which(i, len(given)), None, T, like)
             if isinstance(read, Tensor):

@@ -49,16 +49,15 @@ def simulate(
         inputs: for each step, what `net` takes: a tensor with one row for each step, a tensor without time that stays
             the same, or ``f(first, steps, generator)``, which gives the rows of that many steps from step `first` on;
             draw random inputs from `generator`. It is asked for whole blocks of steps, the last one beyond the end. A
-            function ``f(t)`` gives the input of the step that begins at the time t, a quantity.
-            Sources do as well (`PoissonSpike`, `PoissonInput`, `SpikeTime`), arrays, quantities, and a single number,
-            which all neurons get. A tuple of these for several arguments; None if `net` takes nothing. If a step of
-            `net` works both with the whole tensor and with one of its rows, `nd.constant(x)` or `nd.series(x)` says
-            what is meant.
+            function ``f(t)`` gives the input of the step that begins at the time t, a quantity. Sources do as well
+            (`PoissonSpike`, `PoissonInput`, `SpikeTime`), arrays, quantities, and a single number, which all neurons
+            get. A tuple of these for several arguments; None if `net` takes nothing. If a step of `net` works both with
+            the whole tensor and with one of its rows, `nd.constant(x)` or `nd.series(x)` says what is meant.
         record: names of states, such as "N.V"; names in the output, if `net` returns a dict; "output" or "spikes" for
             an output that is one tensor. Names that end in "spikes" become `Events`, others `Trace`. A mapping gives
             for each name the neurons to keep: an index into the last dimension, or None for all; the record keeps
-            their numbers. Or it gives a name of your own
-            with a `PopulationRate` or `PopulationMean`, which keep no more than one value for a population in a bin.
+            their numbers. Or it gives a name of your own with a `PopulationRate` or `PopulationMean`, which keep no
+            more than one value for a population in a bin.
         batch: the batch shape of the states; taken from `states` if those are given.
         states: where to start, as `get_states` gives them; by default from `reset_states`.
         start: number of steps already done; the first step is at ``start * dt``.
