@@ -293,7 +293,9 @@ def test_a_file_with_nan():
 def test_inputs_of_simulate():
     net = nd.LIF(6)
     raised(
-        TypeError, r"wanted f\(first, steps, generator\)", lambda: nd.simulate(net, 3 * u.ms, lambda t: torch.ones(6))
+        TypeError,
+        r"wanted f\(first, steps, generator\)",
+        lambda: nd.simulate(net, 3 * u.ms, lambda t, n: torch.ones(6)),
     )
     for batch in (-1, 2.0, (2, "3")):
         raised(ValueError, "batch must be a whole number", lambda b=batch: nd.simulate(net, 3 * u.ms, 1.0, batch=b))

@@ -472,5 +472,5 @@ def test_a_function_of_time_is_an_input() -> None:
         assert (found - nd.unroll(net, rows, compile=False)).abs().max() < 1e-12
     with pytest.raises(pint.DimensionalityError, match="takes pA"):
         nd.simulate(nd.LIF(3), 5 * u.ms, lambda t: 1 * u.mV, compile=False)
-    with pytest.raises(TypeError, match=r"a function of \(a, b\), wanted f\(t\)"):
+    with pytest.raises(TypeError, match=r"of \(a, b\), wanted f\(first, steps, generator\), .* or f\(t\)"):
         nd.simulate(nd.LIF(3), 5 * u.ms, lambda a, b: a, compile=False)

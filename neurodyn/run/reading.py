@@ -155,8 +155,8 @@ def _takes_time(f: Callable[..., Any]) -> bool:
             signature.bind(*arguments)
             return len(arguments) == 1
     raise TypeError(
-        f"simulate: inputs is a function of {signature}, wanted f(t), which gives the input of the step that begins at "
-        "the time t, a quantity; or f(first, steps, generator), which gives the rows of these steps"
+        f"simulate: inputs is a function of {signature}, wanted f(first, steps, generator), which gives the rows of "
+        "these steps, or f(t), which gives the input of the step that begins at the time t, a quantity"
     )
 
 
