@@ -47,15 +47,19 @@ def first_spike_times(spikes: Tensor, *, dt: Any = None) -> Tensor:
     Its gradient says how much earlier the first spike would come for more of a spike in a step before it, or in its
     own step; silent neurons have a gradient too.
 
+    Spikes that are divided between two steps, as by ``unroll(gradient="eventprop")``, come between these:
+    $t = dt \sum_k \max(0, 1 - \sum_{j \le k} z_j)$, exact if the next spike is a step or more away.
+
     Args:
-        spikes: ``(T, *batch, n)``, 0 or 1.
+        spikes: ``(T, *batch, n)``, 0 or 1, or parts of spikes.
         dt: time step, a quantity; `get_default_dt()` if not given.
 
     Example:
         >>> nd.losses.first_spike_times(torch.tensor([[0.0, 0.0], [0.0, 1.0], [0.0, 1.0]]))
         tensor([3., 1.])
     """
-    silent = torch.cumprod(1 - spikes, 0)
+    divided = ((spikes > 0) & (spikes < 1)).any(0)
+    silent = torch.where(divided, (1 - spikes.cumsum(0)).relu(), torch.cumprod(1 - spikes, 0))
     return silent.sum(0) * as_dt(get_default_dt() if dt is None else dt, "first_spike_times: dt")
 
 

@@ -35,14 +35,18 @@ def test_gradients_are_those_of_finite_differences(tau, tau_s):
         net[0].weight[0, 0] = -0.3  # one synapse inhibits
         net[0].weight.mul_(10 / (tau + tau_s))
     times = (15 * torch.rand(2, 3, 2)).requires_grad_()
-    found = nd.spike_times(net, times, 25.0)
+    equal_finite_differences(net, times, 25.0, most=3)
+
+
+def equal_finite_differences(net, times, until, most):
+    found = nd.spike_times(net, times, until)
     counts = found.isfinite().sum(-1)
     assert int(counts.min()) >= 1
-    assert int(counts.max()) >= 3
+    assert int(counts.max()) >= most
     weights = torch.randn_like(found)
 
     def total():
-        found = nd.spike_times(net, times, 25.0)
+        found = nd.spike_times(net, times, until)
         assert torch.equal(found.isfinite().sum(-1), counts)
         return (torch.where(found.isfinite(), found, 0.0) * weights).sum()
 
@@ -60,6 +64,109 @@ def test_gradients_are_those_of_finite_differences(tau, tau_s):
     wanted = (8 * (ends[1] - ends[-1]) - (ends[2] - ends[-2])) / (12 * step)
     got = sum((tensors[name].grad * direction).sum() for name, direction in directions.items())
     assert abs(got - wanted) <= 1e-7 * sum((tensors[n].grad * d).sum().abs() for n, d in directions.items())
+
+
+def recurrent(kind):
+    """A layer whose spikes come back at once, later, or after delays of single synapses, of which some are 0."""
+    linear = nn.Linear(3, 5, bias=False)
+    nn.init.uniform_(linear.weight, 1.0, 2.5)
+    values = {"interpolation": "linear", "learn": "delay"}
+    delay = nd.Delay(5, 1.3 * u.ms, **values) if kind == "delay" else None
+    if kind == "sparse":
+        pre, post = torch.rand(5, 5).lt(0.7).nonzero().T
+        weight, late = torch.randn(len(pre)) / 2, 3 * torch.rand(len(pre)) * (torch.rand(len(pre)) < 0.7)
+        back = nd.Sparse((pre, post), (5, 5), weight=weight, learn="weight", delay=late * u.ms, interpolation="linear")
+    else:
+        back = nn.Linear(5, 5, bias=False)
+        nn.init.normal_(back.weight, 0.0, 0.5)
+    feedback = nd.Projection(back, synapse=nd.Expon(5, tau=5 * u.ms), delay=delay)
+    neuron = nd.LIF(5, tau=10 * u.ms, V_rest=-0.1 * u.mV, V_reset=-0.3 * u.mV, R=1 * u.Gohm, learn=("tau", "V_th"))
+    return nn.Sequential(linear, nd.Expon(5, tau=5 * u.ms), nd.Recurrent(neuron, feedback))
+
+
+@pytest.mark.parametrize("kind", ["at once", "delay", "sparse"])
+def test_recurrent_gradients_are_those_of_finite_differences(kind):
+    torch.manual_seed(2)
+    equal_finite_differences(recurrent(kind), (15 * torch.rand(2, 3, 2)).requires_grad_(), 30.0, most=3)
+
+
+def test_connections_with_delays_of_their_own():
+    torch.manual_seed(1)
+    pre, post = [0, 0, 1, 2, 2, 3], [0, 1, 1, 0, 1, 0]
+    late, values = (
+        [1.0, 2.0, 0.5, 3.0, 1.5, 2.5],
+        {"interpolation": "linear", "learn": ("weight", "delay"), "dt": 0.1 * u.ms},
+    )
+    connection = nd.Sparse((pre, post), (4, 2), weight=1.5 + torch.rand(6), delay=late * u.ms, **values)
+    net = nn.Sequential(*layer(3, 4, 10, 5), connection, *layer(4, 2, 10, 5)[1:])
+    equal_finite_differences(net, (15 * torch.rand(2, 3, 2)).requires_grad_(), 40.0, most=3)
+    twice = nd.Sparse(([0, 0], [1, 1]), (4, 2), weight=1.0, delay=[1.0, 2.0] * u.ms)
+    with pytest.raises(ValueError, match="several synapses with delays"):
+        nd.spike_times(nn.Sequential(twice, *layer(4, 2, 10, 5)[1:]), torch.rand(4, 1), 40.0)
+
+
+def test_any_connection_is_its_matrix():
+    times, weight = 15 * torch.rand(3, 4, 2), 1.5 + torch.rand(4, 4)
+    tail = layer(4, 4, 10, 5)[1:]
+    pairs = torch.ones(4, 4).nonzero().T
+    mask = torch.ones(4, 4) - torch.eye(4)
+    for one, other in (
+        (nd.Sparse((pairs[0], pairs[1]), (4, 4), weight=weight.T.flatten()), nd.AllToAll(4, 4, weight=weight)),
+        (nd.AllToAll(4, 4, weight=2.0, include_self=False), nd.MaskedLinear(4, 4, mask, weight=2.0)),
+        (nd.OneToOne(4, weight=3.0), nd.AllToAll(4, 4, weight=3.0 * torch.eye(4))),
+        (nd.Projection(nd.AllToAll(4, 4, weight=2.0), synapse=tail[0]), None),
+    ):
+        other = nn.Sequential(nd.AllToAll(4, 4, weight=2.0), tail[0]) if other is None else other
+        ends = [tail[1]] if isinstance(one, nd.Projection) else tail
+        found = [nd.spike_times(nn.Sequential(front, *ends), times, 40.0) for front in (one, other)]
+        assert bool(found[0].isfinite().any())
+        torch.testing.assert_close(*found, rtol=0, atol=1e-12)
+
+
+def test_unroll_takes_and_gives_spikes_on_a_grid():
+    net = network(10, 5)
+    xs = (torch.rand(250, 2, 3) < 0.03).double()
+    steps = [[xs[:, b, i].nonzero()[:, 0] for i in range(3)] for b in range(2)]
+    times = torch.full((2, 3, max(len(x) for row in steps for x in row)), math.inf)
+    for b, i in ((b, i) for b in range(2) for i in range(3)):
+        times[b, i, : len(steps[b][i])] = steps[b][i].double()
+    xs.requires_grad_()
+    found = nd.spike_times(net, times, 249.0)
+    ys = nd.unroll(net, xs, gradient="eventprop")
+    assert ys.shape == (250, 2, 2)
+    real, k = found.isfinite(), torch.arange(250.0)[:, None, None]
+    torch.testing.assert_close(ys.sum(0), real.sum(-1).double())
+    torch.testing.assert_close((k * ys).sum(0), torch.where(real, found, 0.0).sum(-1))
+    first = nd.losses.first_spike_times(ys)
+    torch.testing.assert_close(first, found[..., 0])
+    parameters = list(net.parameters())
+    got = torch.autograd.grad(first.sum(), [*parameters, xs])
+    wanted = torch.autograd.grad(found[..., 0].sum(), parameters)
+    for a, b in zip(got, wanted, strict=False):
+        torch.testing.assert_close(a, b)
+    place = got[-1].abs().argmax()  # a larger input is a larger jump
+    bigger = xs.detach().clone()
+    ends = []
+    for change in (1e-5, -1e-5):
+        bigger.view(-1)[place] = 1 + change
+        with torch.no_grad():
+            ends.append(nd.losses.first_spike_times(nd.unroll(net, bigger, gradient="eventprop")).sum())
+    assert abs((ends[0] - ends[1]) / 2e-5 / got[-1].flatten()[place] - 1) < 1e-6
+
+
+def test_unroll_says_what_it_does_not_take():
+    net, xs = network(10, 5), torch.zeros(5, 3)
+    with pytest.raises(ValueError, match=r"gradient must be 'surrogate' or 'eventprop', got 'exact'"):
+        nd.unroll(net, xs, gradient="exact")
+    with pytest.raises(TypeError, match=r"without states of steps; leave out return_states, record"):
+        nd.unroll(net, xs, gradient="eventprop", record="2.V", return_states=True)
+    with pytest.raises(ValueError, match=r"xs has shape \(5, 4\), wanted \(T, \*batch, 3\)"):
+        nd.unroll(net, torch.zeros(5, 4), gradient="eventprop")
+    with pytest.raises(TypeError, match=r"got Linear, ALIF"):
+        nd.unroll(nn.Sequential(nn.Linear(3, 2, bias=False), nd.ALIF(2)), xs, gradient="eventprop")
+    with pytest.raises(RuntimeError, match=r"cannot be exported, nor run inside torch\.func"):
+        torch.func.vmap(lambda x: nd.unroll(net, x, gradient="eventprop"))(xs[None])
+    assert not bool(nd.Unroll(net, gradient="eventprop")(xs).any())
 
 
 def test_a_grid_comes_to_the_same_times_as_it_gets_finer():
@@ -104,9 +211,10 @@ def test_without_a_compiler_the_same_times_and_a_warning(tau, tau_s, dtype, tole
     net = network(tau, tau_s).to(dtype)
     with torch.no_grad():
         net[0].weight[0, 0] = -0.3
+    others = [recurrent(kind).to(dtype) for kind in ("at once", "delay", "sparse")]
     times = 15 * torch.rand(5, 3, 2, dtype=dtype)
     times[1, 2, 1] = math.inf
-    found = nd.spike_times(net, times, 25.0)
+    found, more = nd.spike_times(net, times, 25.0), [nd.spike_times(other, times, 25.0) for other in others]
     assert int(found.isfinite().sum(-1).max()) >= 3
 
     def load(*_):
@@ -116,6 +224,8 @@ def test_without_a_compiler_the_same_times_and_a_warning(tau, tau_s, dtype, tole
     spikes._library.cache_clear()
     with pytest.warns(PlainTorchWarning, match=r"nd\.spike_times runs in plain torch.*no compiler"):
         plain = nd.spike_times(net, times, 25.0)
+    for other, wanted in zip(others, more, strict=True):
+        torch.testing.assert_close(nd.spike_times(other, times, 25.0), wanted, rtol=0, atol=tolerance)
     spikes._library.cache_clear()
     assert plain.shape == found.shape
     torch.testing.assert_close(plain, found, rtol=0, atol=tolerance)
@@ -133,12 +243,22 @@ def test_silence_has_gradients_of_zero():
 
 def test_wrong_networks_and_times():
     linear, synapse, neuron = layer(3, 4, 10, 5)
-    with pytest.raises(TypeError, match=r"nn\.Linear\(bias=False\), nd\.Expon, nd\.LIF, .* got Linear, LIF"):
+    with pytest.raises(TypeError, match=r"nn\.Linear\(bias=False\), .* nd\.Expon, and nd\.LIF .* got Linear, LIF"):
         nd.spike_times(nn.Sequential(linear, neuron), torch.rand(3, 1), 10.0)
-    with pytest.raises(TypeError, match="got Linear, Expon, LIF"):
+    with pytest.raises(TypeError, match=r"has a bias, a jump at no moment.* Got Linear, Expon, LIF"):
         nd.spike_times(nn.Sequential(nn.Linear(3, 4), synapse, neuron), torch.rand(3, 1), 10.0)
     with pytest.raises(ValueError, match=r"times has shape \(4, 1\), wanted \(\*batch, 3, K\)"):
         nd.spike_times(nn.Sequential(linear, synapse, neuron), torch.rand(4, 1), 10.0)
     neuron = nd.LIF(4, V_rest=2 * u.mV)
     with pytest.raises(ValueError, match=r"LIF\(4\) must have V_th above V_rest and V_reset"):
         nd.spike_times(nn.Sequential(linear, synapse, neuron), torch.rand(3, 1), 10.0)
+    different = recurrent("at once")
+    different[2].feedback.synapse.tau = 6 * u.ms
+    with pytest.raises(ValueError, match=r"have different tau.*give both nd\.Expon the same"):
+        nd.spike_times(different, torch.rand(3, 1), 10.0)
+    with pytest.raises(TypeError, match="with the feedback Linear"):
+        nd.spike_times(nn.Sequential(linear, synapse, nd.Recurrent(neuron, nn.Linear(4, 4))), torch.rand(3, 1), 10.0)
+    wild = recurrent("at once")
+    nn.init.constant_(wild[2].feedback.connection.weight, 300.0)
+    with pytest.raises(RuntimeError, match=r"spike more than 10000 times until 200 ms.*delay=nd\.Delay"):
+        nd.spike_times(wild, torch.rand(3, 1), 200.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -10,25 +9,27 @@ from torch import Tensor, nn
 
 from .. import units as u
 from ..core.fields import check
-from ..delays.delay import Delay
-from ..neurons import LIF
-from ..synapses import Expon
-from .events_in_time import kernel
-from .events_in_time import simulate as simulate_spikes
+from .layer import Layer, layers_of
 
 
 def spike_times(net: nn.Module, times: Any, until: Any) -> Tensor:
-    r"""The spike times of a feed-forward network, exact in time and in their gradients, as those of EventProp.
+    r"""The spike times of a network, exact in time and in their gradients, as those of EventProp.
 
-    The network is an ``nn.Sequential`` of `nn.Linear` without bias, `Expon` and `LIF`, once or several times in this
-    order, each of the parts with a `Delay` before it if wanted; the parameters are theirs, and dt has no effect.
-    Between events $\tau_s \dot g = -g$ and $\tau \dot V = V_{rest} - V + R g$ are solved in closed form; a spike is
-    where V crosses V_th from below. With the spikes of input i at $t_i$ and those of a neuron at $t_k$
+    The network is an ``nn.Sequential`` of layers: a connection without bias, `Expon` and `LIF`, with a `Delay` before
+    it if wanted. Connections are ``nn.Linear``, `AllToAll`, `OneToOne`, `MaskedLinear`, others with a matrix, and
+    `Sparse` and its kinds, also with delays of their own. ``Recurrent(LIF, Projection(connection, synapse=Expon))``
+    in place of `LIF` is a recurrent layer, whose spikes come back at once, or after the delay of the projection; both
+    synapses have the same tau. A `Projection` of delay, connection and synapse is as good as its parts.
+
+    The parameters are those of the modules, and dt has no effect. Between events $\tau_s \dot g = -g$ and
+    $\tau \dot V = V_{rest} - V + R g$ are solved in closed form; a spike is where V crosses V_th from below. With the
+    spikes of input i (or of the layer itself) at $t_i$ and those of a neuron at $t_k$
 
     $V(t) = V_{rest} + \sum_i w_i\,\epsilon(t - t_i) - (V_{th} - V_{reset}) \sum_{t_k < t} e^{-(t - t_k)/\tau}$
 
     and $V(t_k) = V_{th}$ gives, as an implicit function, the derivatives of all $t_k$ by weights, input times, delays,
-    tau, R and V_th. Neither a surrogate nor a time grid is involved; spikes that come or go have no gradient.
+    tau, R and V_th. Neither a surrogate nor a time grid is involved; spikes that come or go have no gradient. On a grid
+    of spikes: ``nd.unroll(net, xs, gradient="eventprop")``.
 
     Args:
         net: as above. V starts at V_rest.
@@ -40,11 +41,13 @@ def spike_times(net: nn.Module, times: Any, until: Any) -> Tensor:
         ``(*batch, outputs, M)`` in ms in ascending order, infinity where a neuron has fewer than M spikes.
 
     Cost: time for each layer O(input spikes x neurons) in the forward pass, and O(input spikes x neurons x M) time and
-    memory for the gradients.
+    memory for the gradients. A recurrent layer with S spikes takes O((input spikes + S) x neurons) forward, and S^2
+    memory more for the gradients.
 
     Raises:
         TypeError: a network of other parts.
         ValueError: times of another shape or NaN, or V_th at or below V_rest or V_reset.
+        RuntimeError: a feedback that makes spikes without end.
 
     Source: Wunderlich and Pehle (2021), Event-based backpropagation can compute exact gradients for spiking neural
     networks, Scientific Reports 11; delays: Mészáros, Knight and Nowotny (2025), Efficient event-based delay learning
@@ -65,60 +68,18 @@ def spike_times(net: nn.Module, times: Any, until: Any) -> Tensor:
         raise ValueError("spike_times: times holds NaN or -inf; a spike that does not come is torch.inf")
     time = until if u.is_quantity(until) else u.quantity(until, "ms")
     end = float(check(time, u.canonical_unit("ms"), (), "spike_times: until", None, torch.float64))
-    parts = list(net) if isinstance(net, nn.Sequential) else [net]
-    while parts:
-        while isinstance(parts[0], Delay):
-            times = times + parts.pop(0).delay.unsqueeze(-1)  # type: ignore[operator]
-        if len(parts) < 3 or not _is_layer(*parts[:3]):
-            kinds = ", ".join(type(part).__name__ for part in parts)
-            raise TypeError(
-                "spike_times: wanted an nn.Sequential of nn.Linear(bias=False), nd.Expon, nd.LIF, each time in this "
-                f"order and nd.Delay before it if wanted; got {kinds}"
-            )
-        times = _layer(parts[0], parts[1], parts[2], times, end)  # type: ignore[arg-type]
-        del parts[:3]
-    return times
-
-
-def _is_layer(linear: nn.Module, synapse: nn.Module, neuron: nn.Module) -> bool:
-    return type(linear) is nn.Linear and linear.bias is None and type(synapse) is Expon and type(neuron) is LIF
-
-
-def _layer(linear: nn.Linear, synapse: Expon, neuron: LIF, times: Tensor, until: float) -> Tensor:
-    if times.dim() < 2 or times.shape[-2] != linear.in_features:
-        raise ValueError(f"spike_times: times has shape {tuple(times.shape)}, wanted (*batch, {linear.in_features}, K)")
-    height, jump = neuron.V_th - neuron.V_rest, neuron.V_th - neuron.V_reset
-    if not bool((height > 0).all() and (jump > 0).all()):
-        raise ValueError(f"spike_times: {neuron._label()} must have V_th above V_rest and V_reset")
-    given = (neuron.tau, synapse.tau, neuron.R, height, jump)
-    tau, tau_s, R, height, jump = (value.expand(linear.out_features) for value in given)
+    layers = layers_of(net, "spike_times")
+    inputs = layers[0].path.inputs if layers else None
+    if times.dim() < 2 or inputs not in (None, times.shape[-2]):
+        raise ValueError(f"spike_times: times has shape {tuple(times.shape)}, wanted (*batch, {inputs}, K)")
     flat = times.flatten(0, -3) if times.dim() > 2 else times[None]
-    with torch.no_grad():
-        found = simulate_spikes(linear.weight, flat, tau, tau_s, R, height, jump, until)
-    if torch.is_grad_enabled():
-        found = _attached(found, linear.weight, flat, tau, tau_s, R, height, jump)
+    found = run(layers, flat, torch.ones_like(flat), end)
     return found.reshape(*times.shape[:-2], *found.shape[1:])
 
 
-def _attached(
-    found: Tensor, weight: Tensor, times: Tensor, tau: Tensor, tau_s: Tensor, R: Tensor, height: Tensor, jump: Tensor
-) -> Tensor:
-    r"""The same spike times with a gradient: $dt = -A^{-1} dF$ for $F_k = V(t_k) - V_{th}$, $A = \partial F/dt$."""
-    real = found.isfinite()
-    t = torch.where(real, found, 0.0).detach()
-    p = [value[:, None] for value in (tau, tau_s, R, height, jump)]  # (N, 1)
-    lag = t[..., None, None] - times[:, None, None]  # batch, N, M, inputs, K
-    late = lag > 0  # also where an input never comes
-    lag = torch.where(late, lag, 0.0)
-    wide = [value[..., None, None] for value in p]
-    gains = kernel(lag, *wide[:3]).sum(-1)
-    since = t[..., :, None] - t[..., None, :]
-    earlier = torch.ones_like(since, dtype=torch.bool).tril(-1) & real[..., None, :]
-    fades = torch.where(earlier, torch.exp(-torch.where(earlier, since, 0.0) / p[0][..., None]), 0.0)
-    F = torch.einsum("bnmi,ni->bnm", gains, weight) - p[4] * fades.sum(-1) - p[3]
-    with torch.no_grad():
-        g = torch.einsum("bnmi,ni->bnm", (torch.exp(-lag / wide[1]) * late).sum(-1), weight)
-        slope = (p[2] * g - p[3] - F) / p[0]
-        A = torch.diag_embed(torch.where(real, slope, 1.0)) - (p[4] / p[0])[..., None] * fades * real[..., None]
-    change = torch.linalg.solve_triangular(A, torch.where(real, F - F.detach(), 0.0)[..., None], upper=False)[..., 0]
-    return torch.where(real, t - change, math.inf)
+def run(layers: list[Layer], times: Tensor, size: Tensor, until: float) -> Tensor:
+    """The spike times of the last layer, (batch, outputs, M)."""
+    for layer in layers:
+        times = layer.run(times, size, until)
+        size = torch.ones_like(times)
+    return times

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,36 +20,106 @@ def kernel(s: Tensor, tau: Tensor, tau_s: Tensor, R: Tensor) -> Tensor:
     return R * s / tau * torch.exp(-s / torch.maximum(tau, tau_s)) * phi(-z)
 
 
-def simulate(
-    weight: Tensor, times: Tensor, tau: Tensor, tau_s: Tensor, R: Tensor, height: Tensor, jump: Tensor, until: float
-) -> Tensor:
+class Neurons(NamedTuple):
+    """Time constants, R, and how far the threshold is above rest and above the reset, one for each neuron."""
+
+    tau: Tensor
+    tau_s: Tensor
+    R: Tensor
+    height: Tensor
+    jump: Tensor
+
+
+class Spikes(NamedTuple):
+    """What comes through a connection: spikes at `times`, each of them `size` spikes, ``(batch, inputs, K)``."""
+
+    weight: Tensor  # (neurons, inputs)
+    delay: Tensor | None  # (neurons, inputs)
+    times: Tensor
+    size: Tensor
+
+    def arrivals(self) -> Tensor:
+        """When each of them arrives at each neuron, ``(batch, 1 or neurons, inputs, K)``."""
+        times = self.times.unsqueeze(1)
+        return times if self.delay is None else times + self.delay.unsqueeze(-1)
+
+
+def simulate(given: Spikes, neurons: Neurons, until: float) -> Tensor:
     """The spike times (batch, N, M), from one input spike to the next, and between them from spike to spike."""
-    batch, _, K = times.shape
-    given, order = times.flatten(1).sort(1)
-    count = int((given <= until).sum(1).max()) if len(given) else 0
-    given, order = given[:, :count], order[:, :count]  # those that come in time
-    if function := compiled.function_for(weight):
-        values = torch.stack([value.to(weight.dtype) for value in (tau, tau_s, R, height, jump)])
-        return compiled.simulate(function, weight, given.to(weight.dtype), order // K, values, until)
-    at = given.clamp(max=until)
-    V = g = torch.zeros(batch, len(weight), dtype=weight.dtype, device=weight.device)
-    now, spikes = torch.zeros_like(V[:, :1]), []
-    for k in range(at.shape[1] + 1):
-        end = at[:, k, None] if k < at.shape[1] else torch.full_like(now, until)
-        start, left = now.expand_as(V), end - now
+    weight, K = given.weight, given.times.shape[-1]
+    at, order = given.arrivals().flatten(2).sort(-1)
+    count = int((at <= until).sum(-1).max()) if at.numel() else 0  # those that come in time
+    at, order = at[..., :count], order[..., :count]
+    source, size = order // K if K else order, given.size.flatten(1).unsqueeze(1).expand_as(given.arrivals().flatten(2))
+    size = size.gather(-1, order)
+    if function := compiled.function_for("spikes", weight):
+        values = torch.stack([value.to(weight.dtype) for value in neurons])
+        return compiled.simulate(function, weight, at.to(weight.dtype), source, size.to(weight.dtype), values, until)
+    tau, tau_s, R, height, jump = neurons
+    V = g = torch.zeros(len(at), len(weight), dtype=weight.dtype, device=weight.device)
+    now, spikes = torch.zeros_like(V), []
+    places = torch.arange(len(weight), device=weight.device)
+    for k in range(count + 1):
+        end = (at[..., k].clamp(max=until) if k < count else torch.full_like(now, until)).expand_as(V)
+        left = end - now
         while True:
-            s = _crossing(V, g, left.expand_as(V), tau, tau_s, R, height)
+            s = _crossing(V, g, left, tau, tau_s, R, height)
             fired = s.isfinite()
             if not bool(fired.any()):
                 break
-            spikes.append(torch.where(fired, start + s, math.inf))
+            spikes.append(torch.where(fired, now + s, math.inf))
             s = torch.where(fired, s, 0.0)
             V = torch.where(fired, height - jump, V)
-            g, start, left = g * torch.exp(-s / tau_s), start + s, left - s
+            g, now, left = g * torch.exp(-s / tau_s), now + s, left - s
         V, g = V * torch.exp(-left / tau) + g * kernel(left, tau, tau_s, R), g * torch.exp(-left / tau_s)
-        if k < at.shape[1]:
-            g = g + weight.T[order[:, k] // K] * (given[:, k, None] <= until).to(g.dtype)
+        if k < count:
+            g = g + weight[places, source[..., k].expand_as(V)] * (size[..., k] * (at[..., k] <= until))
         now = end
+    return _sorted(spikes, V)
+
+
+def recurrent(given: Spikes, back: Spikes, neurons: Neurons, until: float, limit: int) -> Tensor | None:
+    """The same for neurons that also drive each other through `back`, whose times are the delays there.
+
+    None if a neuron spikes more often than `limit`.
+    """
+    weight = torch.cat((given.weight, back.weight), 1)
+    delay = torch.zeros_like(given.weight) if given.delay is None else given.delay
+    lag = back.arrivals()[0, ..., 0].expand_as(back.weight)
+    if function := compiled.function_for("recurrent", weight):
+        values = torch.stack([value.to(weight.dtype) for value in neurons])
+        delay, times, size = [x.to(weight.dtype) for x in (torch.cat((delay, lag), 1), given.times, given.size)]
+        return compiled.recurrent(function, weight, delay, times, size, values, until, limit)
+    tau, tau_s, R, height, jump = neurons
+    N = len(weight)
+    at = (given.times[:, None] + delay[..., None]).flatten(2)  # batch, N, arrivals
+    amount = (given.size[:, None] * given.weight[..., None]).flatten(2)
+    at = torch.where(at <= until, at, math.inf)
+    V = g = torch.zeros(len(at), N, dtype=weight.dtype, device=weight.device)
+    now, spikes = torch.zeros_like(V[:, :1]), []
+    while bool((now < until).any()):
+        s, n = _crossing(V, g, (until - now).expand_as(V), tau, tau_s, R, height).min(1, keepdim=True)
+        arrival = at.flatten(1).amin(1, keepdim=True) if at.numel() else torch.full_like(now, math.inf)
+        fires = s.isfinite() & (now + s <= arrival)
+        fired = fires & (n == torch.arange(N, device=n.device))
+        end = torch.where(fires, now + s, arrival.clamp(max=until))
+        left = end - now
+        V, g = V * torch.exp(-left / tau) + g * kernel(left, tau, tau_s, R), g * torch.exp(-left / tau_s)
+        V = torch.where(fired, height - jump, V)
+        here = (at <= end[..., None]) & ~fires[..., None]
+        g, at = g + (amount * here).sum(-1), torch.where(here, math.inf, at)
+        if bool(fires.any()):
+            spikes.append(torch.where(fired, end, math.inf))
+            at = torch.cat((at, torch.where(fires, end + lag.T[n[:, 0]], math.inf)[..., None]), -1)
+            amount = torch.cat((amount, back.weight.T[n[:, 0]][..., None]), -1)
+            if len(spikes) > limit * N:
+                return None
+        now = end
+    return _sorted(spikes, V)
+
+
+def _sorted(spikes: list[Tensor], V: Tensor) -> Tensor:
+    """The spikes of each neuron (batch, N, M) from all moments at which there is one."""
     if not spikes:
         return torch.full((*V.shape, 1), math.inf, dtype=V.dtype, device=V.device)
     found = torch.stack(spikes, -1).sort(-1).values

@@ -1,16 +1,22 @@
-// Spikes of LIF neurons with exponential synapses in continuous time, one neuron of one sample after the other; the
-// equations and the order of the operations are those of events_in_time.py.
+// Spikes of LIF neurons with exponential synapses in continuous time, one neuron of one sample after the other, or those
+// that drive each other together; the equations and the order of the operations are those of events_in_time.py.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <queue>
+#include <vector>
 
 namespace {
 
 template <typename real>
 struct Neuron {
     real tau, tau_s, R, height, jump, rate, slow, gain;
+
+    Neuron(const real* values, int64_t step)
+        : tau(values[0]), tau_s(values[step]), R(values[2 * step]), height(values[3 * step]), jump(values[4 * step]),
+          rate(1 / tau - 1 / tau_s), slow(std::max(tau, tau_s)), gain(R / tau) {}
 
     real response(real s) const {
         const real z = s * std::abs(rate);
@@ -42,24 +48,23 @@ struct Neuron {
     }
 };
 
-// weight (neurons, inputs); at and source (batch, events), in ascending order; five values for each neuron; found
-// (batch, neurons, room), filled with infinity. Returns the largest number of spikes, also where there is no room.
+// weight (neurons, inputs); at, source and size (batch, lists, events), in ascending order, one list for all neurons or
+// one for each; five values for each neuron; found (batch, neurons, room), filled with infinity. Returns the largest
+// number of spikes, also where there is no room.
 template <typename real>
-int64_t simulate(const real* weight, const real* at, const int64_t* source, const real* values, real until,
-                 int64_t batch, int64_t neurons, int64_t inputs, int64_t events, int64_t room, real* found) {
+int64_t simulate(const real* weight, const real* at, const int64_t* source, const real* size, const real* values,
+                 real until, int64_t batch, int64_t lists, int64_t neurons, int64_t inputs, int64_t events,
+                 int64_t room, real* found) {
     int64_t most = 0;
     for (int64_t b = 0; b < batch; b++) {
         for (int64_t n = 0; n < neurons; n++) {
-            Neuron<real> of{values[n], values[neurons + n], values[2 * neurons + n], values[3 * neurons + n],
-                            values[4 * neurons + n]};
-            of.rate = 1 / of.tau - 1 / of.tau_s;
-            of.slow = std::max(of.tau, of.tau_s);
-            of.gain = of.R / of.tau;
+            const Neuron<real> of(values + n, neurons);
+            const int64_t first = (b * lists + (lists > 1 ? n : 0)) * events;
             real V = 0, g = 0, now = 0;
             int64_t count = 0;
             for (int64_t k = 0; k <= events; k++) {
-                const bool comes = k < events && at[b * events + k] <= until;
-                const real end = comes ? at[b * events + k] : until;
+                const bool comes = k < events && at[first + k] <= until;
+                const real end = comes ? at[first + k] : until;
                 real left = end - now;
                 for (real s; std::isfinite(s = of.crossing(V, g, left)); count++) {
                     now += s;
@@ -72,7 +77,7 @@ int64_t simulate(const real* weight, const real* at, const int64_t* source, cons
                 g *= std::exp(-left / of.tau_s);
                 now = end;
                 if (!comes) break;
-                g += weight[n * inputs + source[b * events + k]];
+                g += weight[n * inputs + source[first + k]] * size[first + k];
             }
             most = std::max(most, count);
         }
@@ -80,14 +85,99 @@ int64_t simulate(const real* weight, const real* at, const int64_t* source, cons
     return most;
 }
 
+// What comes from a source at a time, to one neuron or, with -1, to all of them.
+template <typename real>
+struct Arrival {
+    real at;
+    int64_t source, target;
+    real size;
+    bool operator<(const Arrival& other) const { return at > other.at; }  // the queue gives the greatest first
+};
+
+// Neurons that drive each other: those from `inputs` on of the sources are the neurons themselves. weight and delay
+// (neurons, inputs + neurons); times and size (batch, inputs, K). Returns as `simulate`, and -1 if a neuron has more
+// than `limit` spikes.
+template <typename real>
+int64_t recurrent(const real* weight, const real* delay, const real* times, const real* size, const real* values,
+                  real until, int64_t batch, int64_t neurons, int64_t inputs, int64_t K, int64_t limit, int64_t room,
+                  real* found) {
+    constexpr real never = std::numeric_limits<real>::infinity();
+    const int64_t sources = inputs + neurons;
+    int64_t most = 0;
+    std::vector<Neuron<real>> of;
+    for (int64_t n = 0; n < neurons; n++) of.emplace_back(values + n, neurons);
+    std::vector<bool> same(sources, true);  // whether a source reaches all neurons at the same time
+    for (int64_t i = 0; i < sources; i++)
+        for (int64_t n = 1; n < neurons; n++) same[i] = same[i] && delay[n * sources + i] == delay[i];
+    for (int64_t b = 0; b < batch; b++) {
+        std::priority_queue<Arrival<real>> coming;
+        std::vector<real> V(neurons), g(neurons), since(neurons), next(neurons, never);
+        std::vector<int64_t> count(neurons);
+        const auto send = [&](real t, int64_t source, real amount) {
+            if (same[source]) {
+                coming.push({t + delay[source], source, -1, amount});
+                return;
+            }
+            for (int64_t n = 0; n < neurons; n++)
+                if (weight[n * sources + source] != 0)
+                    coming.push({t + delay[n * sources + source], source, n, amount});
+        };
+        const auto predict = [&](int64_t n) { next[n] = since[n] + of[n].crossing(V[n], g[n], until - since[n]); };
+        const auto receive = [&](const Arrival<real>& a, int64_t n) {
+            const real s = a.at - since[n];
+            V[n] = of[n].potential(V[n], g[n], s);
+            g[n] = g[n] * std::exp(-s / of[n].tau_s) + weight[n * sources + a.source] * a.size;
+            since[n] = a.at;
+            predict(n);
+        };
+        for (int64_t i = 0; i < inputs; i++)
+            for (int64_t k = 0; k < K; k++)
+                if (const int64_t p = (b * inputs + i) * K + k; times[p] <= until) send(times[p], i, size[p]);
+        while (true) {
+            const int64_t n = std::min_element(next.begin(), next.end()) - next.begin();
+            const real spike = neurons ? next[n] : never, arrival = coming.empty() ? never : coming.top().at;
+            if (!(std::min(spike, arrival) <= until)) break;
+            if (spike <= arrival) {
+                if (count[n] < room) found[(b * neurons + n) * room + count[n]] = spike;
+                if (++count[n] > limit) return -1;
+                V[n] = of[n].height - of[n].jump;
+                g[n] *= std::exp(-(spike - since[n]) / of[n].tau_s);
+                since[n] = spike;
+                predict(n);
+                send(spike, inputs + n, 1);
+                continue;
+            }
+            const Arrival<real> a = coming.top();
+            coming.pop();
+            if (a.target >= 0)
+                receive(a, a.target);
+            else
+                for (int64_t m = 0; m < neurons; m++) receive(a, m);
+        }
+        for (const int64_t c : count) most = std::max(most, c);
+    }
+    return most;
+}
+
 }  // namespace
 
 #define SIMULATE(name, real)                                                                                       \
-    extern "C" int64_t name(const real* weight, const real* at, const int64_t* source, const real* values,        \
-                            double until, int64_t batch, int64_t neurons, int64_t inputs, int64_t events,         \
-                            int64_t room, real* found) {                                                           \
-        return simulate<real>(weight, at, source, values, real(until), batch, neurons, inputs, events, room, found); \
+    extern "C" int64_t name(const real* weight, const real* at, const int64_t* source, const real* size,          \
+                            const real* values, double until, int64_t batch, int64_t lists, int64_t neurons,      \
+                            int64_t inputs, int64_t events, int64_t room, real* found) {                           \
+        return simulate<real>(weight, at, source, size, values, real(until), batch, lists, neurons, inputs,       \
+                              events, room, found);                                                                \
+    }
+
+#define RECURRENT(name, real)                                                                                      \
+    extern "C" int64_t name(const real* weight, const real* delay, const real* times, const real* size,           \
+                            const real* values, double until, int64_t batch, int64_t neurons, int64_t inputs,     \
+                            int64_t K, int64_t limit, int64_t room, real* found) {                                 \
+        return recurrent<real>(weight, delay, times, size, values, real(until), batch, neurons, inputs, K, limit, \
+                               room, found);                                                                       \
     }
 
 SIMULATE(spikes_float32, float)
 SIMULATE(spikes_float64, double)
+RECURRENT(recurrent_float32, float)
+RECURRENT(recurrent_float64, double)

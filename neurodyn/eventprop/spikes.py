@@ -15,7 +15,7 @@ from ..ops import native
 from ..ops.event import PlainTorchWarning
 from ..tools.user_warning import warn_user
 
-_DTYPES = {torch.float32: "spikes_float32", torch.float64: "spikes_float64"}
+_DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 
 @functools.cache
@@ -28,31 +28,49 @@ def _library() -> ctypes.CDLL | None:
         return None
 
 
-def function_for(weight: Tensor) -> Any:
-    """The compiled function for the device and dtype of `weight`, or None."""
-    name = _DTYPES.get(weight.dtype) if weight.device.type == "cpu" else None
-    library = _library() if name else None
-    if library is None or name is None:
+def function_for(name: str, weight: Tensor) -> Any:
+    """The compiled function, "spikes" or "recurrent", for the device and dtype of `weight`, or None."""
+    dtype = _DTYPES.get(weight.dtype) if weight.device.type == "cpu" else None
+    library = _library() if dtype else None
+    if library is None:
         return None
-    function = library[name]
+    function = library[f"{name}_{dtype}"]
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    function.argtypes = [pointer] * 4 + [ctypes.c_double] + [number] * 5 + [pointer]
+    function.argtypes = [pointer] * 5 + [ctypes.c_double] + [number] * 6 + [pointer]
     function.restype = number
     return function
 
 
-def simulate(function: Any, weight: Tensor, at: Tensor, source: Tensor, values: Tensor, until: float) -> Tensor:
-    """The spike times (batch, neurons, M): events at (batch, events) in ascending order of inputs `source`.
+def simulate(
+    function: Any, weight: Tensor, at: Tensor, source: Tensor, size: Tensor, values: Tensor, until: float
+) -> Tensor:
+    """The spike times (batch, neurons, M): events at (batch, lists, events) in ascending order of inputs `source`.
 
-    `values` (5, neurons) are tau, tau_s, R, and the threshold above rest and above the reset.
+    There is one list for all neurons, or one for each. `size` says how many spikes an event is. `values` (5, neurons)
+    are tau, tau_s, R, and the threshold above rest and above the reset.
     """
-    (batch, events), (neurons, inputs) = at.shape, weight.shape
-    given = [part.detach().contiguous() for part in (weight, at, source, values)]
-    room, most = 1, 0
+    (batch, lists, events), (neurons, inputs) = at.shape, weight.shape
+    return _filled(function, (weight, at, source, size, values), until, (batch, lists, neurons, inputs, events))
+
+
+def recurrent(
+    function: Any, weight: Tensor, delay: Tensor, times: Tensor, size: Tensor, values: Tensor, until: float, limit: int
+) -> Tensor | None:
+    """The same for neurons that drive each other, the last ones of the sources (neurons, sources) of `weight`, `delay`.
+
+    Input spikes at `times` (batch, inputs, K). None if a neuron spikes more often than `limit`.
+    """
+    batch, inputs, K = times.shape
+    return _filled(function, (weight, delay, times, size, values), until, (batch, len(weight), inputs, K, limit))
+
+
+def _filled(function: Any, tensors: tuple[Tensor, ...], until: float, numbers: tuple[int, ...]) -> Any:
+    given = [part.detach().contiguous() for part in tensors]
+    weight, pointers, room, most = given[0], [part.data_ptr() for part in given], 1, 0
+    batch = numbers[0]
     while True:
-        found = torch.full((batch, neurons, room), math.inf, dtype=weight.dtype)
-        pointers = [part.data_ptr() for part in given]
-        most = function(*pointers, until, batch, neurons, inputs, events, room, found.data_ptr())
+        found = torch.full((batch, len(weight), room), math.inf, dtype=weight.dtype)
+        most = function(*pointers, until, *numbers, room, found.data_ptr())
         if most <= room:
-            return found
+            return found if most >= 0 else None
         room = most

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from ..tools.progress import bar as progress_bar
 from ..torch_private import inside_transform, is_fake
 from .checkpointed import can_repeat, in_blocks, rows
 from .given import arguments_of, explain_layout
+from .gradients import way_for
 from .layers import layers
 from .records import Watch
 from .rows import Mode, run_row
@@ -39,6 +40,7 @@ def unroll(
     checkpoint: int | None = None,
     record: str | Iterable[str] = (),
     progress: bool = True,
+    gradient: Literal["surrogate", "eventprop"] = "surrogate",
 ) -> Any:
     """Run `module` over the time steps of `xs`.
 
@@ -63,6 +65,12 @@ def unroll(
             is ``(ys, recording)``: a `Trace` by name, with its graph, and the final states, with theirs.
         progress: show a bar when the forward pass of a long sequence takes more than 2 s, if tqdm is installed and the
             terminal is interactive.
+        gradient: "surrogate" for that of the grid. "eventprop" runs the network that `spike_times` describes in
+            continuous time, with the exact gradients of spike times. Step k of the input is the time k dt, of
+            ``(T, *batch, *inputs)``; each output spike is divided between the two steps next to its time t, in
+            proportion, so that the sum of k dt times the output is t, `losses.first_spike_times` is exact, and so are
+            their gradients. An input of another size than 1 is so many spikes at once. States of the module are not
+            used; no other option but `compile` and `progress`, which have no effect.
 
     Returns:
         What the module returns, each tensor with time in front.
@@ -85,9 +93,13 @@ def unroll(
         )
     if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
         options = {"states": states, "return_states": return_states, "compile": compile, "checkpoint": checkpoint}
-        options |= {"record": record, "progress": progress}
+        options |= {"record": record, "progress": progress, "gradient": gradient}
         # Its own programs are compiled for any T; torch.compile makes graphs of what is before and after.
         return torch.compiler.disable(unroll)(module, xs, **options)  # type: ignore[arg-type]
+    if way := way_for(gradient, states=states, return_states=return_states, checkpoint=checkpoint, record=record):
+        if torch.compiler.is_compiling() or inside_transform():
+            raise NotCompilable(f"unroll: gradient={gradient!r} cannot be exported, nor run inside torch.func")
+        return way(module, xs)
     arguments, leaves = arguments_of(xs)
     T = leaves[0].shape[0]
     if checkpoint is not None and (not isinstance(checkpoint, int) or checkpoint < 1):
