@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .. import units as u
+from ..core.dynamics import UnsetState
 from ..core.states import check_dt, named_dynamics
 from ..record import Recording, Trace
 from .layers import runs_on_all_steps, stages
@@ -40,7 +41,9 @@ class Watched(nn.Module):
                 hook.remove()
         for name, _, state in self.wanted:
             if state:
-                found[name] = modules[name]._buffers[state]  # type: ignore[assignment]
+                if (value := modules[name]._buffers[state]) is None:
+                    raise UnsetState(f"unroll: cannot record {name!r}: its layer was not called and has no batch")
+                found[name] = value
             elif not isinstance(found.get(name), Tensor):
                 got = type(found[name]).__name__ if name in found else "nothing"
                 raise TypeError(f"unroll: cannot record {name!r}: in a step it gives {got}, wanted a tensor")

@@ -115,9 +115,14 @@ def _fails(net: nn.Module, x: tuple[Any, ...], k: int, put_back: Callable[[], No
 
 
 def _reset(net: nn.Module, batches: Batches, unless_set: bool = False) -> None:
+    """Reset the layers; one whose batch no step has shown resets itself when it is called."""
     for name, module in named_dynamics(net):
-        if name in batches and not (unless_set and module.is_set):
+        if unless_set and module.is_set:
+            continue
+        if name in batches:
             module.reset_state(*batches[name])
+        else:
+            module.unset_state()
 
 
 def _reachable(net: nn.Module) -> Snapshot:
@@ -130,8 +135,12 @@ def _reachable(net: nn.Module) -> Snapshot:
 
 
 def remember(net: nn.Module, xs: tuple[Any, ...], batches: Batches) -> None:
-    """Note the batches that the layers of `net` have for such inputs."""
-    _seen.setdefault(net, {})[_shapes(xs)] = batches
+    """Note the batches that the layers of `net` have for such inputs.
+
+    Where a layer has not been called, the next call may call it, and one step has to be tried again.
+    """
+    if len(batches) == len(named_dynamics(net)):
+        _seen.setdefault(net, {})[_shapes(xs)] = batches
 
 
 def _is_plain(layer: nn.Module) -> bool:

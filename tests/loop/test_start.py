@@ -442,3 +442,38 @@ def test_lazy_layers_are_made_by_no_half_step(compile):
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
     assert not net.first.weight.equal(net.last.weight)
+
+
+class CallsSometimes(nn.Module):
+    """A layer that `forward` calls only while `on` is set."""
+
+    def __init__(self):
+        super().__init__()
+        self.lif = nd.LIF(3)
+        self.on = True
+
+    def forward(self, x):
+        return self.lif(x) if self.on else 2 * x
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_a_layer_that_is_not_called_keeps_no_state_of_an_older_batch(compile):
+    net = CallsSometimes()
+    first = nd.unroll(net, torch.ones(4, 2, 3), compile=compile)
+    assert net.lif.batch == (2,)
+    net.on = False
+    for _ in range(2):  # the second call knows the batches from the first
+        nd.unroll(net, torch.ones(4, 5, 3), compile=compile)
+        assert not net.lif.is_set
+    net.on = True
+    again = nd.unroll(net, torch.ones(4, 5, 3), compile=compile)
+    assert net.lif.batch == (5,)
+    assert torch.equal(again[:, :2], first)
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_a_recorded_state_of_a_layer_that_is_not_called_is_its_initial_one(compile):
+    net = CallsSometimes()
+    net.on = False
+    _, trace = nd.unroll(net, torch.ones(4, 5, 3), record=["lif.V"], compile=compile)
+    assert torch.equal(trace["lif.V"].values, torch.zeros(4, 5, 3))
