@@ -63,7 +63,6 @@ def test_a_recurrent_layer_and_one_behind_a_projection():
         (lambda: two(**DEAD).eval(), {}),
         (lambda: two(**DEAD).requires_grad_(False), {}),
         (lambda: nd.LIF(3, **DEAD, learn="tau"), {}),  # nothing before it
-        (lambda: nn.Sequential(nn.Linear(3, 4), nd.LIF(4, **DEAD), nd.Expon(4)), {}),
     ],
 )
 def test_it_does_not_cry_wolf(make, options: dict):
@@ -141,9 +140,93 @@ def test_without_gradients_it_looks_at_nothing():
 
 def test_the_gradients_are_those_without_it(monkeypatch: pytest.MonkeyPatch):
     net, xs, found = two(), torch.rand(12, 2, 3), []
-    for follow in (silence._follow, lambda *_: None):
-        monkeypatch.setattr(silence, "_follow", follow)
+    for add in (silence.Evidence.add, lambda *_: None):
+        monkeypatch.setattr(silence.Evidence, "add", add)
         net.zero_grad()
         nd.unroll(net, xs, compile=False).square().sum().backward()
         found.append([p.grad.clone() for p in net.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+class Own(nn.Module):
+    """A network of one's own, with one layer that is dead, if it is to be."""
+
+    def __init__(self, **values):
+        super().__init__()
+        self.first, self.lif = nn.Linear(3, 4), nd.LIF(4)
+        self.second, self.inner, self.out = nn.Linear(4, 4), nd.LIF(4, **values), nn.Linear(4, 2)
+        self.calls = nd.LeakyRateReadout(4, 2)
+
+    def forward(self, x):
+        spikes = self.lif(self.first(x))
+        return self.calls(spikes) + self.out(self.inner(self.second(spikes)))
+
+
+@pytest.mark.parametrize("options", [{"compile": False}, {}, {"checkpoint": 4}, {"checkpoint": 4, "compile": False}])
+def test_a_layer_inside_a_module_of_ones_own(options: dict):
+    net, xs = Own(**DEAD), torch.rand(8, 2, 3)
+    (said,) = train(net, xs, 14, **options)
+    assert "LIF(4) 'inner' sent no spike in " in str(said.message)
+    assert "and its threshold 50 mV" in str(said.message)
+    assert said.filename == __file__
+    assert not train(Own(), xs, 14, **options)
+    assert not train(Own(V_th=3 * u.mV), xs, 14, **options)  # silent, and it learns
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_row_in_blocks(compile: bool):
+    net, xs = two(**DEAD), torch.rand(12, 2, 3)
+    (said,) = train(net, xs, 14, compile=compile, checkpoint=4)
+    assert "LIF(4) '3' sent no spike in " in str(said.message)
+    assert not train(two(), xs, 14, compile=compile, checkpoint=4)
+
+
+def test_a_layer_that_is_not_the_last_of_those_that_run_together():
+    net = nn.Sequential(nn.Linear(3, 4), nd.LIF(4, **DEAD), nd.Expon(4))
+    (said,) = train(net, torch.rand(12, 2, 3), 14)
+    assert "LIF(4) '1' sent no spike in training calls 5 and 10 and passed" in str(said.message)
+
+
+def loop(net, xs, sequences: int, ends=nd.reset_states) -> list[warnings.WarningMessage]:
+    """The warnings that a loop of one's own gives."""
+    nd.reset_states(net, xs.shape[1])
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for _ in range(sequences):
+            ys = torch.stack([net(x) for x in xs])
+            ys.square().sum().backward()
+            ends(net, xs.shape[1])
+    return [one for one in said if one.category is nd.SilenceWarning]
+
+
+@pytest.mark.parametrize("ends", [nd.reset_states, lambda net, _: nd.detach_states(net)])
+def test_a_loop_of_ones_own(ends):
+    net, xs = Own(**DEAD), torch.rand(12, 2, 3)
+    assert not loop(net, xs, silence.CALLS, ends)
+    (said,) = loop(net, xs, 2, ends)
+    text = str(said.message)
+    assert f"LIF(4) sent no spike in the first {silence.CALLS} training sequences and passed next to no" in text
+    assert "the network of one step that your loop calls" in text
+    assert said.filename == __file__
+    assert not loop(net, xs, 12, ends)
+    assert not loop(Own(), xs, 12, ends)
+    assert not loop(Own(V_th=3 * u.mV), xs, 12, ends)
+    with torch.no_grad():
+        wakes = Own(**DEAD)
+        wakes.second.bias += 100
+    assert not loop(wakes, xs, 12, ends)
+    assert silence.is_settled(wakes.inner)
+
+
+def test_looks_inside_change_no_numbers():
+    """Neither gradients nor states nor random numbers, nor the path that a module takes."""
+    torch.manual_seed(0)
+    net, xs, found = nn.Sequential(Own(**DEAD), nn.Dropout(0.5)), torch.rand(12, 2, 3), []
+    twin = copy.deepcopy(net)
+    for module in twin.modules():
+        silence.settle_layer(module)
+    for one in (net, twin):
+        torch.manual_seed(1)
+        train(one, xs, 14)
+        found.append([*(p.grad for p in one.parameters()), *nd.get_states(one).values(), torch.rand(3)])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

@@ -19,6 +19,7 @@ from .order import check_order
 from .precise import precise
 from .recomputed import Written
 from .rounding import warn_of_standstill
+from .silence import is_looked_at, look_at_step
 from .time_scale import warn_if_unresolved
 
 _default_dt = 1.0
@@ -229,7 +230,12 @@ class Dynamics(Parametrised):
             if in_place:
                 raise UnsetState(f"{self._label()} has no state to export; call nd.reset_states(net, *batch) first")
             self.reset_state(*self.batch_of(input))
-        return self._stepped(self.advance, input, **inputs)
+        if not is_looked_at(self, input):
+            return self._stepped(self.advance, input, **inputs)
+        begins = all([self._buffers[name].grad_fn is None for name in self.states])  # type: ignore[union-attr]
+        output = self._stepped(self.advance, input, **inputs)
+        look_at_step(self, input, output, begins)
+        return output
 
     def _stepped(self, step: Any, *inputs: Any, **further: Any) -> Any:
         """Call ``step(*inputs, *states) -> (output, *new_states)`` with the states held, and keep the new ones."""

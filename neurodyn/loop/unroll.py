@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.dynamics import exporting
-from ..core.silence import look
+from ..core.silence import look, names_in
 from ..core.states import check_dt, detach_states, held_states, hold_states, named_dynamics, set_states
 from ..engine.program_cache import is_tracing
 from ..purity.watching import is_watching
@@ -23,6 +23,7 @@ from .gradients import way_for
 from .layers import layers
 from .records import Watch
 from .rows import Mode, run_row
+from .silent import look_inside, settle_last
 
 #: Shorter sequences show no progress bar.
 _LONG = 1000
@@ -128,7 +129,7 @@ def unroll(
     if watch.targets and return_states:
         raise ValueError("unroll: with record=, the final states are recording.states; leave out return_states")
     mode = Mode(compile, Quiet(), return_states or bool(watch.targets), states is None, states is not None)
-    looks = not inside and checkpoint is None and torch.is_grad_enabled()
+    looks = not inside and torch.is_grad_enabled()
     try:
         if progress and not inside and T >= _LONG:
             with progress_bar(T * len(layers(module)), after=2.0) as bar:
@@ -176,17 +177,28 @@ def _names(module: nn.Module) -> list[str]:
 
 def _all_rows(module: nn.Module, ys: Any, mode: Mode, checkpoint: int | None, watch: Watch, looks: bool) -> Any:
     """The output of the last layer, and records in `watch`; with `looks`, silent layers are said."""
+    if looks:
+        with names_in(module):
+            return _rows(module, ys, mode, checkpoint, watch, True)
+    return _rows(module, ys, mode, checkpoint, watch, False)
+
+
+def _rows(module: nn.Module, ys: Any, mode: Mode, checkpoint: int | None, watch: Watch, looks: bool) -> Any:
     ours = False
     for row in rows(module, checkpoint is None or bool(watch.targets)):
         layer, xs = row[-1], ys
         ys = ys if isinstance(ys, tuple) else (ys,)
         in_parts = checkpoint is not None and can_repeat(row)
-        row = [watch.around(layer) for layer in row] if watch.targets else row
+        own = [watch.around(layer) for layer in row] if watch.targets else row
+        if looks and not in_parts:
+            settle_last(layer)
         if checkpoint is not None and in_parts:
-            ys, ours = in_blocks(row, ys, checkpoint, mode), False
+            ys, ours = in_blocks(own, ys, checkpoint, mode), False
         else:
-            ys, ours = run_row(row, ys, mode, ours and not watch.targets)
-        ys = watch.taken(row[-1], ys) if watch.targets else ys
-        if looks:
+            ys, ours = run_row(own, ys, mode, ours and not watch.targets)
+        ys = watch.taken(own[-1], ys) if watch.targets else ys
+        if looks and not in_parts:
             look(module, layer, xs, ys)
+        if looks and mode.compile:
+            look_inside(module, row, xs if isinstance(xs, tuple) else (xs,), ys, mode.reset)
     return ys
