@@ -13,6 +13,8 @@ from ..core.current import Current, SynapticOutput
 from ..core.dynamics import Dynamics
 from ..core.states import check_dt, named_dynamics
 from ..delays.delay import Delay
+from ..plasticity import Plasticity
+from .strength import Strength
 
 
 class Projection(nn.Module):
@@ -132,7 +134,9 @@ class Projection(nn.Module):
 
     def _delayed(self) -> int:
         for i, stage in enumerate(self.stages()):
-            if isinstance(stage, Delay) or (isinstance(stage, Sparse) and stage.delays is not None):
+            late = isinstance(stage, Sparse) and stage.delays is not None
+            late = late or (isinstance(stage, Plasticity) and stage.layout.axons is not None)
+            if isinstance(stage, Delay) or late:
                 return i
         raise TypeError("Projection: read() and write() need delay=nd.Delay(...) or a connection with delays")
 

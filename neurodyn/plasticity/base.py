@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from ..core.dynamics import Dynamics, UnsetState
 from ..core.fields import Keyword, State, check, keyword, state
 from ..core.loading import take_shape
 from ..core.order import check_order
+from ..ops import event
 from ..ops.add_pairs import add_pairs, softly
 from .synapses import Synapses, kind_of
 
@@ -49,7 +51,8 @@ class Plasticity(Dynamics):
 
     Args:
         connection: ``nn.Linear``, `MaskedLinear`, `AllToAll`, `OneToOne`, `FixedProb`, `FixedNum` or `Sparse`. A single
-            weight for all becomes one for each synapse.
+            weight for all becomes one for each synapse. With delays of its own, in whole steps, a spike counts when it
+            arrives at its synapse, and is sent on with the weight of then, as in Brian2.
         w_max: the bound of the weights, in their unit, which lie between 0 and `w_max`; negative for negative weights.
             None for no bound, where the rule needs none.
         weights: "lasting", shared by the batch; what is learned stays when states are reset, and ``state_dict`` holds
@@ -99,6 +102,11 @@ class Plasticity(Dynamics):
             if getattr(self, key).numel() != 1:
                 raise ValueError(f"{self._label()}: {key} has {getattr(self, key).numel()} values, wanted one for all")
         self._set_bound(w_max)
+        if layout.axons is not None and layout.axons.dt != self.dt:
+            raise ValueError(
+                f"{self._label()} has dt={self.dt:g} ms and the delays of its connection {layout.axons.dt:g} ms; "
+                "build both with the same dt="
+            )
         if weights == "lasting":
             if isinstance(like, nn.Parameter):
                 del connection.weight
@@ -112,7 +120,7 @@ class Plasticity(Dynamics):
 
     def forward(self, input: Tensor, post: Tensor | None = None, **signals: Any) -> Tensor:
         self.settle()
-        output = super().forward(input)
+        output = super().forward(input if self.layout.axons is None else self.layout.axons(input))
         if post is not None:
             self.learn(post, **signals)
         elif signals:
@@ -148,12 +156,34 @@ class Plasticity(Dynamics):
         new = [value.clone() if value is post else value for value in new]
         return post, *[value.to(old.dtype) for value, old in zip(new, (weight, arrived, *traces), strict=True)]
 
+    def read(self) -> Tensor:
+        """The output of the coming step, of a connection with delays of its own of at least dt.
+
+        Raises:
+            TypeError: a connection without delays.
+            ValueError: a delay shorter than dt.
+            UnsetState: before `nd.reset_states`.
+        """
+        self.settle()
+        axons = self.layout.axons
+        if axons is None:
+            raise TypeError(f"{self._label()} has no delays, so its output needs the input of the same step")
+        if not (self.is_set and axons.is_set):
+            raise UnsetState(f"{self._label()} has no state yet; call nd.reset_states(net, *batch) first")
+        return self.sent(axons.coming(), self._buffers["weight"])  # type: ignore[arg-type]
+
+    def batch_of(self, input: Any) -> tuple[int, ...]:
+        return super().batch_of(input) if self.layout.axons is None else tuple(input.shape[:-1])
+
     def settle(self) -> None:
         """Follow the synapses of the connection, if they have been assigned or edited since the last time."""
         self.layout.refresh(self.connection)
 
     def sent(self, x: Tensor, weight: Tensor) -> Tensor:
         """The output of the connection with these weights."""
+        if self.weights != "each" and self.layout.axons is not None:
+            indptr, indices, *_ = self.layout.matrix
+            return self.connection._output(event.matmul(x, weight, indptr, indices, math.prod(self.size)))  # type: ignore[operator]
         if self.weights != "each":
             return functional_call(self.connection, {"weight": weight}, (x,))
         mask = getattr(self.connection, "mask", None)
@@ -208,10 +238,12 @@ class Plasticity(Dynamics):
 
     @property
     def pre_size(self) -> tuple[int, ...]:
-        """Shape of the presynaptic side."""
+        """Shape of the presynaptic side; with delays of the synapses, one for each run of equal ones in a row."""
         return self.layout.pre
 
-    input_size = pre_size  # type: ignore[assignment]
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        return self.layout.inputs
 
     @property
     def synapses(self) -> tuple[int, ...]:

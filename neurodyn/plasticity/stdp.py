@@ -79,24 +79,26 @@ class STDP(Plasticity):
         mu_minus: float = 0.0
         pairing: Pairing = "all"
 
-    def __init__(
-        self,
-        connection: nn.Module,
-        *,
-        mu_plus: float = 0.0,
-        mu_minus: float = 0.0,
-        pairing: Pairing = "all",
-        **values: Any,
-    ):
-        if pairing not in ("all", "nearest"):
-            raise ValueError(f"{type(self).__name__}: pairing must be 'all' or 'nearest', got {pairing!r}")
-        for name, mu in (("mu_plus", mu_plus), ("mu_minus", mu_minus)):
-            if not isinstance(mu, (int, float)) or not 0 <= mu < math.inf:
-                raise ValueError(f"{type(self).__name__}: {name} must be a number, 0 or positive, got {mu!r}")
-        super().__init__(connection, **values)
-        self._check_signs()
-        self.mu_plus, self.mu_minus = float(mu_plus), float(mu_minus)
-        self.pairing: Pairing = pairing
+    if not TYPE_CHECKING:  # which reads the declarations instead
+
+        def __init__(
+            self,
+            connection: nn.Module,
+            *,
+            mu_plus: float = 0.0,
+            mu_minus: float = 0.0,
+            pairing: Pairing = "all",
+            **values: Any,
+        ):
+            if pairing not in ("all", "nearest"):
+                raise ValueError(f"{type(self).__name__}: pairing must be 'all' or 'nearest', got {pairing!r}")
+            for name, mu in (("mu_plus", mu_plus), ("mu_minus", mu_minus)):
+                if not isinstance(mu, (int, float)) or not 0 <= mu < math.inf:
+                    raise ValueError(f"{type(self).__name__}: {name} must be a number, 0 or positive, got {mu!r}")
+            super().__init__(connection, **values)
+            self._check_signs()
+            self.mu_plus, self.mu_minus = float(mu_plus), float(mu_minus)
+            self.pairing: Pairing = pairing
 
     def change(self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         x, y = relax(x, 0.0, self.tau_plus, self.dt), relax(y, 0.0, self.tau_minus, self.dt)

@@ -8,9 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from .. import units as u
 from ..connections import AllToAll, MaskedLinear, OneToOne, Sparse
 from ..ops.add_pairs import Matrix, prepare
 from ..tools.versions import version_of
+from .axons import Axons
 
 Kind = Literal["dense", "diagonal", "pairs"]
 
@@ -24,10 +26,10 @@ def kind_of(connection: Any, label: str) -> Kind:
         TypeError: a connection whose weights a rule cannot change.
     """
     if isinstance(connection, Sparse):
-        if connection.delays is not None:
+        if connection.delays is not None and not connection.delays.whole:
             raise TypeError(
-                f"{label}: {connection._label()} has delays of its own, and a rule sees spikes when they arrive; delay "
-                "them before the rule, nd.Projection(rule, delay=nd.Delay(n, d)), without delay= in the connection"
+                f"{label}: {connection._label()} has delays between two steps, or that are learned, and a rule changes "
+                "weights at the step in which a spike arrives; leave out interpolation= and learn='delay'"
             )
         return "pairs"
     if type(connection) is OneToOne:
@@ -48,16 +50,22 @@ class Synapses(nn.Module):
     connection, so that it is no part of ``state_dict``.
     """
 
+    axons: Axons | None  # to synapses with delays of their own, whose branches are then the inputs
     exists: Tensor | None
     pre_index: Tensor | None  # of each synapse; the others are those of `Matrix`
+    given: Tensor | None  # the indices of the connection
 
     def __init__(self, connection: Any, label: str):
         super().__init__()
         self.kind: Kind = kind_of(connection, label)
-        self.pre = _size(connection, "in")
+        self.pre = self.inputs = _size(connection, "in")
         self.post = _size(connection, "out")
-        for name in ("exists", "pre_index", *Matrix._fields):
+        for name in ("exists", "pre_index", "given", *Matrix._fields):
             self.register_buffer(name, None, persistent=False)
+        self.axons = None
+        if getattr(connection, "delays", None) is not None:
+            like = connection.weight
+            self.axons = Axons(connection, dt=connection.arrivals.dt * u.ms, device=like.device, dtype=like.dtype)
         self.follow(connection)
 
     def follow(self, connection: Any) -> None:
@@ -71,15 +79,21 @@ class Synapses(nn.Module):
         if isinstance(connection, Sparse):
             self.size = (len(connection.indices),)
             self.version = _version(connection)
-            matrix = Matrix.of(connection.indptr, connection.indices, m)
-            self._buffers |= matrix._asdict() | {"pre_index": connection.pre_index.to(torch.int32)}
+            indptr, indices, pre_index = connection.indptr, connection.indices, connection.pre_index.to(torch.int32)
+            if self.axons is not None:
+                indptr, pre_index = self.axons.follow(connection)
+                indices, self.pre = connection.post_index, self.axons.size
+            matrix = Matrix.of(indptr, indices, m)
+            self._buffers |= matrix._asdict() | {"pre_index": pre_index, "given": connection.indices}
             prepare()
 
     def refresh(self, connection: Any) -> None:
         """Follow a connection whose synapses have been assigned or edited since the last time."""
         if self.kind != "pairs" or torch.compiler.is_compiling() or type(connection.indices) is not Tensor:
             return
-        known = self.indptr is connection.indptr and self.indices is connection.indices
+        if self.axons is not None:
+            connection.settle()
+        known = self.given is connection.indices and (self.axons is not None or self.indptr is connection.indptr)
         if not known or self.version != _version(connection):
             self.follow(connection)
 

@@ -192,8 +192,6 @@ def test_what_is_refused():
             TypeError, match=f"STDP: the connection is {type(connection).__name__}, which has no weight"
         ):
             nd.STDP(connection, w_max=1.0)
-    with pytest.raises(TypeError, match=r"has delays of its own.*nd\.Delay"):
-        nd.STDP(sparse(delay=2 * u.ms), w_max=1.0)
     with pytest.raises(TypeError, match=r"STDP\(2\): w_max is required, the bound of the weights: w_max=1"):
         nd.STDP(one())
     with pytest.raises(ValueError, match=r"STDP\(2\): the weights lie from -0.5 to -0.5, wanted 0 to w_max=1"):
