@@ -14,7 +14,6 @@ from ..core.dynamics import Dynamics
 from ..core.states import check_dt, named_dynamics
 from ..delays.delay import Delay
 from ..plasticity import Plasticity
-from .strength import Strength
 
 
 class Projection(nn.Module):
