@@ -410,14 +410,6 @@ def test_the_signs_of_stdp(kind):
         kind(two(), w_max=1.0, A_plus=0.01 * signs[0], A_minus=0.01 * signs[1])
 
 
-def test_triplets_have_no_pairing():
-    raised(
-        TypeError,
-        r"TripletSTDP: it takes no pairing, got 'nearest'; .*leave pairing= out. nd.STDP\(..., pairing='nearest'\)",
-        lambda: nd.TripletSTDP(two(), w_max=1.0, pairing="nearest"),
-    )
-
-
 # --- thresholds ---
 
 BRIAN = {"V_rest": -60 * u.mV, "V_reset": -60 * u.mV, "V_th": -50 * u.mV}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import units as u
 from ..core.fields import Param, State, nonnegative, param, positive, state
@@ -22,7 +20,7 @@ class TripletSTDP(Plasticity):
 
     $\Delta w = -w_{max}\, y\,(A_2^- + A_3^-\, x_{slow})$ at a spike of the input, in this order.
 
-    The defaults are those of the visual cortex, all spikes pair with all; there is no `pairing` as in `STDP`.
+    The defaults are those of the visual cortex, all spikes pair with all; there are no nearest ones as in `STDP`.
 
     Args:
         connection, weights, values: see `Plasticity`.
@@ -55,16 +53,6 @@ class TripletSTDP(Plasticity):
     x_slow: State = state(default=0.0, alias="x_slow_initializer", shape="pre_size")
     y: State = state(default=0.0, alias="y_initializer", shape="size")
     y_slow: State = state(default=0.0, alias="y_slow_initializer", shape="size")
-
-    if not TYPE_CHECKING:  # which reads the declarations instead
-
-        def __init__(self, connection: nn.Module, **values: Any):
-            if "pairing" in values:
-                raise TypeError(
-                    f"{type(self).__name__}: it takes no pairing, got {values['pairing']!r}; all spikes pair with all, "
-                    "leave pairing= out. nd.STDP(..., pairing='nearest') has pairs of the nearest spikes, no triplets"
-                )
-            super().__init__(connection, **values)
 
     def change(  # type: ignore[override]
         self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, x_slow: Tensor, y: Tensor, y_slow: Tensor
