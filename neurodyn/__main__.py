@@ -15,7 +15,7 @@ from .cli.files import write_spikes
 from .cli.options import Wrong, device, duration, folder, number, picture, spike_file, whole
 from .tools.extras import MissingExtra, needed
 
-NETWORKS = ("coba", "cuba", "cobahh", "brunel", "memory", "synfire", "microcircuit", "balance", "gamma")
+NETWORKS = ("coba", "cuba", "cobahh", "brunel", "memory", "synfire", "microcircuit", "balance", "gamma", "decision")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,7 +99,8 @@ def _parser() -> argparse.ArgumentParser:
         "  synfire  Diesmann, Gewaltig and Aertsen 1999, a chain of ten groups of 100\n"
         "  microcircuit   Potjans and Diesmann 2014: 77,169 neurons in four layers\n"
         "  balance  Vogels and others 2011, inhibitory synapses learn: 1,000 neurons\n"
-        "  gamma    Wang and Buzsaki 1996, interneurons in synchrony: 100 neurons",
+        "  gamma    Wang and Buzsaki 1996, interneurons in synchrony: 100 neurons\n"
+        "  decision   Wang 2002, two populations compete to decide: 2,000 neurons",
     )
     simulate.add_argument("network", choices=NETWORKS, metavar="network", help="one of the networks below")
     simulate.add_argument(
@@ -191,9 +192,10 @@ def _simulate(options: argparse.Namespace) -> int:
 
     figure = Figure(figsize=(8, 5), layout="constrained", dpi=150)
     length, last = (spikes.stop - spikes.start) * spikes.dt, spikes.stop * spikes.dt
-    window, transient = min(5.0, length) * u.ms, chosen.transient if 2 * chosen.transient < length else 0.0
+    window, transient = min(chosen.window, length) * u.ms, chosen.transient if 2 * chosen.transient < length else 0.0
     settling = transient * u.ms if transient else None
-    plot.activity(spikes, window, groups=groups or None, sample=400, transient=settling, figure=figure)
+    shown = {"groups": groups or None, "rates": chosen.rates or None, "sample": 400}
+    plot.activity(spikes, window, **shown, transient=settling, figure=figure)
     figure.axes[0].set_xlim(max(0.0, last - 1000), last)
     figure.savefig(out)
     print(f"see {out}")

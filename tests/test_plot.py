@@ -92,6 +92,10 @@ def test_activity_draws_the_rates_of_all_neurons_beneath() -> None:
     groups = {"L4E": 4, "L4I": 1, "L5E": 4, "L5I": 1}
     _, bottom = plot.activity(spikes, 10 * u.ms, groups=groups, dt=1 * u.ms, figure=plt.figure())
     assert lines_of(bottom) == {"E": [875.0, 0.0], "I": [500.0, 50.0]}
+    _, bottom = plot.activity(spikes, 10 * u.ms, groups=groups, rates=("L4I", "L5E"), dt=1 * u.ms, figure=plt.figure())
+    assert lines_of(bottom) == {"L4I": [1000.0, 0.0], "L5E": [750.0, 0.0]}
+    with pytest.raises(ValueError, match="rates has 'L6', which is no group; there are L4E, L4I, L5E, L5I"):
+        plot.activity(spikes, 10 * u.ms, groups=groups, rates=("L6",), dt=1 * u.ms, figure=plt.figure())
     _, bottom = plot.activity(spikes, 10 * u.ms, dt=1 * u.ms)
     assert [*lines_of(bottom).values()] == [[800.0, 10.0]]
     plt.close("all")

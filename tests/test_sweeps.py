@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -100,3 +101,76 @@ def test_another_batch_is_refused() -> None:
         nd.LIF(5, tau=torch.ones(3, 4) * u.ms)
     with pytest.raises(ValueError, match="does not broadcast to"):
         nd.Delay(5, torch.ones(3, 1) * u.ms)
+
+
+def projected(connection: str, align: Literal["post", "pre"], strength: Any) -> nd.Projection:
+    random = torch.Generator().manual_seed(1)
+    post, unit = align == "post", u.nS if align == "post" else u.dimensionless
+    some: dict[str, Any] = {"weight": nd.init.Normal(0.8 * unit, 0.1 * unit), "generator": random}
+    made: dict[str, Callable[[], nn.Module]] = {
+        "sparse": lambda: nd.FixedNum(8, 6, 3, **some),
+        "delayed": lambda: nd.FixedNum(8, 6, 3, delay=nd.init.Uniform(1 * u.ms, 4 * u.ms), **some),
+        "dense": lambda: nd.AllToAll(8, 6, weight=0.4 * torch.rand(6, 8, generator=random) * unit),
+        "linear": lambda: nn.Linear(8, 6, bias=False),
+        "learning": lambda: nd.STDP(nd.AllToAll(8, 6, weight=0.1 * u.nS), w_max=1 * u.nS),
+    }
+    torch.manual_seed(2)
+    synapse = nd.Expon(6 if post else 8, tau=5 * u.ms)
+    return nd.Projection(
+        made[connection](), synapse=synapse, align=align, output=nd.COBA(E=60 * u.mV), strength=strength
+    )
+
+
+@pytest.mark.parametrize(
+    ("connection", "align"), [("sparse", "post"), ("delayed", "post"), ("linear", "post"), ("dense", "pre")]
+)
+def test_strengths_of_a_projection(connection: str, align: Literal["post", "pre"]) -> None:
+    """A batch with a strength for each sample, step by step and in chunks, is as many runs with single strengths."""
+    xs = (torch.rand(40, 8) < 0.2).double()
+    batch = nn.Sequential(projected(connection, align, column(G)), nd.LIF(6, R=1 * u.Gohm))
+    for options in ({"compile": False}, {}):
+        found, after = nd.unroll(batch, xs[:, None].expand(-1, 3, -1), return_states=True, **options)
+        for k in range(3):
+            one = nn.Sequential(projected(connection, align, G[k]), nd.LIF(6, R=1 * u.Gohm))
+            wanted, single = nd.unroll(one, xs, return_states=True, compile=False)
+            torch.testing.assert_close(found[:, k], wanted, rtol=0, atol=0)
+            torch.testing.assert_close(after["1.V"][k], single["1.V"], rtol=1e-12, atol=1e-14)
+        assert not after["1.V"].allclose(after["1.V"][:1])
+
+
+def test_a_strength_is_set_learned_and_checked() -> None:
+    projection, x = projected("dense", "post", nn.Parameter(column(G).clone())), torch.rand(3, 8)
+    wanted = [projected("dense", "post", g)(x[k])(torch.zeros(6)) for k, g in enumerate(G)]
+    I = projection(x)(torch.zeros(3, 6))
+    torch.testing.assert_close(I, torch.stack(wanted))
+    I.sum().backward()
+    ones = projected("dense", "post", 1.0)
+    torch.testing.assert_close(projection.factor.factor.grad[:, 0], ones(x)(torch.zeros(3, 6)).sum(-1))
+    ones.strength = 0.5
+    assert ones.strength == 0.5
+    nd.reset_states(ones, 3)
+    wanted = projected("dense", "post", None)(x)(torch.zeros(3, 6)) / 2
+    torch.testing.assert_close(ones(x)(torch.zeros(3, 6)), wanted)
+    other = projected("dense", "post", 1.0)
+    other.load_state_dict(projection.state_dict())
+    torch.testing.assert_close(other.strength, column(G))
+    with pytest.raises(ValueError, match=r"strength has shape \(3, 1\), .* \(6,\): .*nd\.reset_states\(net, 3\)"):
+        projected("dense", "post", column(G))(x[0])
+    with pytest.raises(TypeError, match=r"build it with strength=1\.0"):
+        projected("dense", "post", None).strength = 2.0
+    for build in (
+        lambda: nd.AllToAll(8, 6, weight=torch.ones(3, 6, 8)),
+        lambda: nd.OneToOne(8, weight=torch.ones(3, 8)),
+        lambda: nd.Sparse(([0, 1], [1, 1]), (8, 6), weight=torch.ones(3, 1)),
+    ):
+        with pytest.raises(ValueError, match=r"for each sample of a batch .*nd\.Projection\(\.\.\., strength="):
+            build()
+
+
+def test_a_projection_that_learns_keeps_its_weights_whatever_its_strength() -> None:
+    weak, strong = projected("learning", "post", 0.1), projected("learning", "post", 1.0)
+    x = torch.ones(8)
+    for projection in (weak, strong):
+        projection(x)
+        projection.learn(torch.ones(6))
+    torch.testing.assert_close(weak.connection.weight, strong.connection.weight)

@@ -68,12 +68,28 @@ def make_weight(
     value: Any, unit: pint.Unit, shape: tuple[int, ...], label: str, device: Any, dtype: torch.dtype
 ) -> nn.Parameter:
     """A trainable weight of exactly this shape in canonical units; a scalar fills it, an ``nn.Parameter`` is kept."""
-    tensor = check(value, unit, shape, label, device, dtype)
+    with telling_of_strength(value, shape):
+        tensor = check(value, unit, shape, label, device, dtype)
     if isinstance(tensor, nn.Parameter) and tuple(tensor.shape) == shape:
         return tensor
     if isinstance(tensor, nn.Parameter) or (tensor.dim() and tuple(tensor.shape) != shape):
         raise ValueError(f"{label} must have shape {shape}, as in torch.nn.Linear (out, in), got {tuple(tensor.shape)}")
     return nn.Parameter(tensor.expand(shape).clone())
+
+
+@contextlib.contextmanager
+def telling_of_strength(weight: Any, shape: tuple[int, ...]) -> Iterator[None]:
+    """An error about a weight with more dimensions than `shape` says what takes one for each sample of a batch."""
+    try:
+        yield
+    except ValueError as error:
+        dimensions = getattr(getattr(weight, "magnitude", weight), "ndim", 0)
+        if dimensions <= len(shape) or "broadcast" not in str(error):
+            raise
+        raise ValueError(
+            f"{error}; for a factor for each sample of a batch use nd.Projection(..., strength=g) with g of shape "
+            "(*batch, 1)"
+        ) from None
 
 
 def make_factor(value: Any, shape: tuple[int, ...], label: str, like: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from ..core.signature import Misspelt, Whole, refuse_misspelt
 from ..delays.delayed import Interpolation
 from ..ops import event
 from . import restored
-from .base import evaluated
+from .base import evaluated, telling_of_strength
 from .csr import CSR, from_matrix, from_pairs
 from .delayed import Arrivals, SynapticDelays
 
@@ -283,7 +283,8 @@ class Sparse(nn.Module):
             message = f": {label} is a number, or in nS, pA or mV; got {value}"
             raise pint.DimensionalityError(got, allowed[1], extra_msg=message)
         self.unit = found[0]
-        weight = check(value, self.unit, (n,), label, device, dtype)
+        with telling_of_strength(value, (n,)):
+            weight = check(value, self.unit, (n,), label, device, dtype)
         if weight.dim() and len(weight) != n:
             raise ValueError(f"{label} has {len(weight)} values for {n} synapses")
         if isinstance(weight, nn.Parameter) or not learned:

@@ -11,6 +11,7 @@ from .. import units as u
 from ..record import Recording
 from . import (
     brunel,
+    decision,
     hodgkin_huxley,
     inhibitory_plasticity,
     microcircuit,
@@ -30,6 +31,8 @@ class Network(NamedTuple):
         about: one line.
         synapses: ``synapses(scale)``, about how many it has.
         transient: for so long it settles, in ms; 0 if it does not.
+        rates: the groups whose rates a picture shows; all neurons together, or E and I, if there are none.
+        window: in which a picture counts spikes for the rates, in ms.
     """
 
     build: Callable[..., nn.Module]
@@ -37,6 +40,8 @@ class Network(NamedTuple):
     about: str
     synapses: Callable[[float], float]
     transient: float = 0.0
+    rates: tuple[str, ...] = ()
+    window: float = 5.0
 
 
 #: The time step of all of them but gamma, of which it is ten.
@@ -102,6 +107,15 @@ NETWORKS = {
         "Wang and Buzsaki 1996, gamma oscillation of interneurons",
         lambda scale: 100 * scale * min(60, 100 * scale - 1),
         200.0,
+    ),
+    "decision": Network(
+        decision.Decision,
+        decision.run,
+        "Wang 2002, decision between two alternatives",
+        lambda scale: 0,  # groups are connected as wholes
+        200.0,
+        ("A", "B"),
+        20.0,
     ),
 }
 

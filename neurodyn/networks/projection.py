@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Literal
 
 import pint
+import torch
 from torch import Tensor, nn
 
 from .. import units as u
@@ -14,6 +16,7 @@ from ..core.dynamics import Dynamics
 from ..core.states import check_dt, named_dynamics
 from ..delays.delay import Delay
 from ..plasticity import Plasticity
+from .strength import Strength
 
 
 class Projection(nn.Module):
@@ -38,9 +41,13 @@ class Projection(nn.Module):
         output: `COBA`, `CUBA`, ... or None.
         plasticity: `STP`, `STD` or None, of the size of the source.
         delay: a delay of the spikes, or None.
+        strength: a factor of all weights: a number; or one for each sample of a batch, ``(*batch, 1)``, which makes
+            many runs with other strengths one batch; or one for each target. An ``nn.Parameter`` is trained.
+            ``projection.strength = 0.5`` sets it later.
 
     Raises:
-        ValueError: an unknown `align`, parts with different dt, or of sizes that do not fit.
+        ValueError: an unknown `align`, parts with different dt, or of sizes that do not fit; at a call, a strength
+            that does not broadcast to the output of the connection.
         TypeError: a part of the wrong kind.
         pint.DimensionalityError: a weight in a unit that the next part does not take.
 
@@ -65,6 +72,7 @@ class Projection(nn.Module):
         output: SynapticOutput | None = None,
         plasticity: Dynamics | None = None,
         delay: Dynamics | None = None,
+        strength: Any = None,
     ):
         super().__init__()
         if align not in ("post", "pre"):
@@ -83,15 +91,31 @@ class Projection(nn.Module):
             )
         self.align = align
         self.delay, self.plasticity, self.connection = delay, plasticity, connection
-        self.synapse, self.output = synapse, output
+        self.synapse, self.output, self.factor = synapse, output, None
+        if strength is not None:
+            like = next(itertools.chain(connection.parameters(), connection.buffers()), torch.empty(()))
+            factory = {"device": like.device, "dtype": like.dtype if like.is_floating_point() else None}
+            self.factor = Strength(factor=strength, **factory)
         if any(named_dynamics(self)):
             check_dt(self)
         _check_sizes(self.stages())
         _check_units(connection, synapse, align, output)
 
+    @property
+    def strength(self) -> Tensor | None:
+        """The factor of all weights; None without."""
+        return None if self.factor is None else self.factor.factor  # type: ignore[return-value]
+
+    @strength.setter
+    def strength(self, value: Any) -> None:
+        if self.factor is None:
+            raise TypeError("Projection was built without a strength; build it with strength=1.0, to be set later")
+        self.factor.factor = value
+
     def stages(self) -> list[nn.Module]:
         """The parts in the order in which spikes pass them."""
-        middle = [self.connection, self.synapse] if self.align == "post" else [self.synapse, self.connection]
+        connection = self.connection, self.factor
+        middle = (*connection, self.synapse) if self.align == "post" else (self.synapse, *connection)
         return [part for part in (self.delay, self.plasticity, *middle, self.output) if part is not None]
 
     def forward(self, spikes: Tensor) -> Tensor | Current:
@@ -190,7 +214,7 @@ def _sizes(part: nn.Module) -> tuple[Any, Any]:
 def _check_sizes(stages: list[nn.Module]) -> None:
     known, giver = None, None
     for part in stages:
-        if isinstance(part, SynapticOutput):
+        if isinstance(part, (SynapticOutput, Strength)):
             continue
         wanted, given = _sizes(part)
         if None not in (known, wanted) and known != wanted:

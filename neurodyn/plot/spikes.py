@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,7 @@ def activity(
     window: Any,
     *,
     groups: Mapping[str, int] | None = None,
+    rates: Sequence[str] | None = None,
     sample: int | None = 200,
     transient: Any = None,
     dt: Any = None,
@@ -90,11 +91,12 @@ def activity(
 
     The rates are those of all neurons, in windows that follow each other; what does not fill the last window is left
     out. Of up to two groups each has a line in its color; of more, excitatory and inhibitory ones have a line each if
-    all their names end in E or I, such as "L4E", else there is one line for all.
+    all their names end in E or I, such as "L4E", else there is one line for all, or what `rates` says.
 
     Args:
         spikes, groups, sample, transient, dt: see `raster`.
         window: a quantity, a multiple of the time step.
+        rates: the names of the groups that have a line each.
         figure: to draw in, which is empty; a new one if not given.
 
     Returns:
@@ -109,7 +111,7 @@ def activity(
     raster(events, groups=groups, sample=sample, transient=transient, ax=top).set_xlabel("")
     steps = round(as_dt(window, "window") / events.dt)
     stop = events.start + (events.stop - events.start) // max(steps, 1) * steps
-    for label, color, which in _lines(groups, size):
+    for label, color, which in _lines(groups, rates, size):
         counted = which[array(events.neurons)] & (array(events.steps) < stop)
         own = torch.from_numpy(np.flatnonzero(counted)).to(events.steps.device)
         place = torch.from_numpy(np.cumsum(which) - 1).to(events.neurons.device)
@@ -127,10 +129,15 @@ def activity(
     return top, bottom
 
 
-def _lines(groups: Mapping[str, int] | None, size: int) -> list[tuple[str, str, Any]]:
+def _lines(groups: Mapping[str, int] | None, rates: Sequence[str] | None, size: int) -> list[tuple[str, str, Any]]:
     """Name, color and neurons of each line of rates."""
     names = [] if groups is None else list(groups)
     sizes = [] if groups is None else list(groups.values())
+    if rates is not None:
+        if unknown := [name for name in rates if name not in names]:
+            raise ValueError(f"activity: rates has {unknown[0]!r}, which is no group; there are {', '.join(names)}")
+        of_each = np.repeat(names, sizes)
+        return [(name, COLORS[i % len(COLORS)], of_each == name) for i, name in enumerate(rates)]
     if len(names) > 2 and all(name[-1:] in ("E", "I") for name in names):
         kinds = np.repeat([name[-1] for name in names], sizes)
         return [(kind, COLORS[i], kinds == kind) for i, kind in enumerate("EI") if (kinds == kind).any()]
