@@ -9,7 +9,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class CheckpointError(ValueError):
     """A file is no checkpoint, is damaged or newer than this neurodyn, or does not fit what it is loaded into."""
 
 
-def save(path: str | Path, **parts: Any) -> None:
+def save(path: str | Path, *unnamed: Never, **parts: Any) -> None:
     """Write named parts to one safetensors file, atomically.
 
     A part is anything with a ``state_dict()`` (a network, an optimizer, a scheduler), or a tree of dicts, lists and
@@ -32,7 +32,7 @@ def save(path: str | Path, **parts: Any) -> None:
     ``states=nd.get_states(net)``. Nothing is pickled.
 
     Raises:
-        TypeError: a part holds something else; the message says where.
+        TypeError: a part without a name, or one that holds something else; the message says where.
         OSError: the file cannot be written: no such folder, no permission, a full disk, ...; what was there stays.
         ModuleNotFoundError: without safetensors (``pip install 'neurodyn[save]'``).
 
@@ -44,6 +44,7 @@ def save(path: str | Path, **parts: Any) -> None:
         >>> nd.load(path, net=net)["metrics"]
         {'loss': [0.5, 0.25]}
     """
+    _check_named("save", path, unnamed)
     needed("safetensors", "save", "save")
     tensors: dict[str, Tensor] = {}
     trees = {name: _state_dict(part) if hasattr(part, "state_dict") else part for name, part in parts.items()}
@@ -52,7 +53,17 @@ def save(path: str | Path, **parts: Any) -> None:
     _write(Path(path), tensors, metadata)
 
 
-def load(path: str | Path, **targets: Any) -> dict[str, Any]:
+def _check_named(caller: str, path: Any, unnamed: tuple[Any, ...]) -> None:
+    """Refuse a call as of ``torch.save(net, path)``: the path comes first, and each part has a name."""
+    if isinstance(path, (str, os.PathLike)) and not unnamed:
+        return
+    given = next((part for part in (path, *unnamed) if not isinstance(part, (str, os.PathLike))), None)
+    example = f"nd.{caller}(path, net=net, optimizer=optimizer)"
+    what = "no name" if given is None else f"{type(given).__name__} without a name"
+    raise TypeError(f"{caller}: the path comes first, and each part has a name, got {what}; write {example}")
+
+
+def load(path: str | Path, *unnamed: Never, **targets: Any) -> dict[str, Any]:
     """Read a file that `save` wrote, restore the parts named in `targets`, and return all parts.
 
     ``nd.load(path, net=net, optimizer=optimizer)`` calls ``load_state_dict`` on both. The file is read and checked
@@ -61,8 +72,9 @@ def load(path: str | Path, **targets: Any) -> dict[str, Any]:
     Raises:
         CheckpointError: not such a file, a damaged one, one of a newer version, or one that does not fit.
         OSError: no such file, or one that may not be read.
-        TypeError: a target without ``load_state_dict``.
+        TypeError: a target without a name, or without ``load_state_dict``.
     """
+    _check_named("load", path, unnamed)
     for name, target in targets.items():
         if not (hasattr(target, "state_dict") and hasattr(target, "load_state_dict")):
             raise TypeError(

@@ -422,3 +422,12 @@ def test_edited_files_load_rightly_or_are_refused(written, tmp_path, count: int)
 def tree_of(whole: bytes) -> dict:
     metadata = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])["__metadata__"]
     return json.loads(metadata["tree"])
+
+
+@pytest.mark.parametrize("order", ["path first", "net first"])
+@pytest.mark.parametrize("call", [nd.save, nd.load])
+def test_a_part_without_a_name_is_refused(call, order: str, tmp_path) -> None:
+    path, net = tmp_path / "net.safetensors", nd.LIF(3)
+    with pytest.raises(TypeError, match=rf"got LIF without a name; write nd\.{call.__name__}\(path, net=net"):
+        call(*((path, net) if order == "path first" else (net, path)))
+    assert not path.exists()

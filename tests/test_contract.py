@@ -70,7 +70,7 @@ def test_domain(model):
 
 
 def test_unknown_keyword(model):
-    with pytest.raises(TypeError, match=rf"has no parameter 'tua'; it takes {next(iter(fields(model)))}"):
+    with pytest.raises(TypeError, match=rf"has no parameter 'tua'; it takes .*\b{next(iter(fields(model)))}\b"):
         model(tua=1 * u.ms)
     with pytest.raises(TypeError, match="has no parameter 'tua'"):
         model(learn=("tua",))

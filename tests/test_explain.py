@@ -1,5 +1,6 @@
 """explain: what it says of a network."""
 
+import math
 import random
 
 import numpy as np
@@ -183,3 +184,14 @@ def test_activity_behind_a_current(exact):
     text = str(nd.explain(nn.Sequential(projection, nd.LIF(3)), torch.rand(6, 2, 4)))
     assert "1: LIF(3)\n    " in text
     assert "% of the neurons silent" in text
+
+
+def test_states_have_the_batch_of_the_inputs():
+    net = nn.Sequential(nn.Linear(3, 4), nd.LIF(4), nd.Delay(4, 2 * u.ms))
+    for batch in ((), (5,), (2, 3)):
+        states = nd.explain(net, torch.rand(9, *batch, 3)).states
+        assert states[0] == f"1.V {(*batch, 4)}: {4 * 8 * math.prod(batch)} B"
+        assert states[2].startswith(f"2.past2 {(*batch, 4)}: ")
+    unrolled = nn.Sequential(nd.Unroll(net), nn.Flatten(0, 1))
+    assert nd.explain(unrolled, torch.rand(9, 7, 3)).states[0].startswith("0.module.1.V (7, 4): ")
+    assert nd.explain(net, batch=6).states[0].startswith("1.V (6, 4): ")

@@ -18,6 +18,11 @@ RECORDED = json.loads((Path(__file__).parent / "reference" / "neurobench.json").
 count = nd.analysis.synaptic_operations
 
 
+def test_without_inputs() -> None:
+    with pytest.raises(TypeError, match=r"xs is missing, .* call nd\.analysis\.synaptic_operations\(net, xs\)"):
+        count(nn.Sequential(nn.Linear(3, 3), nd.LIF(3)))
+
+
 @pytest.fixture(autouse=True)
 def as_recorded():
     torch.set_default_dtype(torch.float32)

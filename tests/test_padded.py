@@ -104,3 +104,33 @@ def test_wrong_lengths_of_last():
         ValueError, match=r"lengths has shape \(3,\), wanted the batch of ys, which has shape \(4, 2, 3\)"
     ):
         nd.last(torch.rand(4, 2, 3), torch.tensor([1, 2, 3]))
+
+
+class Padded(torch.nn.Module):
+    """A classifier of padded sequences, with the lengths as an input."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = nd.Unroll(torch.nn.Sequential(torch.nn.Linear(3, 5), nd.LIF(5)), compile=False)
+
+    def forward(self, xs, lengths):
+        ys = self.steps(xs)
+        mask = nd.step_mask(lengths, ys.shape[0])  # len(ys) would fix the number of steps
+        return nd.last(ys, lengths), (ys * mask[..., None]).sum(0)
+
+
+def test_it_is_exported_with_the_lengths_as_an_input():
+    T, batch = torch.export.Dim("T", min=1), torch.export.Dim("batch", min=1)
+    net, xs, lengths = Padded(), 4 * torch.rand(9, 4, 3), torch.tensor([3, 9, 1, 5])
+    shapes = {"xs": {0: T, 1: batch}, "lengths": {0: batch}}
+    program = torch.export.export(net, (xs, lengths), dynamic_shapes=shapes).module()
+    for n, sizes in ((9, [3, 9, 1, 5]), (12, [12]), (4, [1, 4])):
+        xs, lengths = 4 * torch.rand(n, len(sizes), 3), torch.tensor(sizes)
+        for got, wanted in zip(program(xs, lengths), net(xs, lengths), strict=True):
+            assert torch.equal(got, wanted)
+
+
+def test_inside_vmap():
+    ys, lengths = torch.rand(6, 5, 4, 2), torch.randint(1, 7, (5, 4))
+    got = torch.func.vmap(nd.last, in_dims=(1, 0))(ys, lengths)
+    assert torch.equal(got, nd.last(ys, lengths))

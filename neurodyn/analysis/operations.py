@@ -83,7 +83,7 @@ class SynapticOperations:
 
 
 @torch.no_grad()
-def synaptic_operations(net: nn.Module, xs: Any, **options: Any) -> SynapticOperations:
+def synaptic_operations(net: nn.Module, xs: Any = None, **options: Any) -> SynapticOperations:
     r"""Count the synaptic operations of `net` on the inputs `xs`, for each connection and per sample.
 
     A weight that is not zero makes one operation for each step in which its input is not zero. It is an addition
@@ -96,10 +96,11 @@ def synaptic_operations(net: nn.Module, xs: Any, **options: Any) -> SynapticOper
 
     Args:
         net: a network for `unroll`.
-        xs: typical inputs, ``(T, *batch, ...)``.
+        xs: typical inputs, ``(T, *batch, ...)``; required, as the count depends on the spikes that they cause.
         options: those of `unroll`, such as ``compile=False``.
 
     Raises:
+        TypeError: no inputs.
         ValueError: a network without connections or without a layer of neurodyn, or with cells or rules of plasticity
             whose weights are not those of a connection.
 
@@ -112,6 +113,11 @@ def synaptic_operations(net: nn.Module, xs: Any, **options: Any) -> SynapticOper
     Source: Yik et al. (2025), The NeuroBench framework for benchmarking neuromorphic computing algorithms and systems,
     Nature Communications 16; energies: Horowitz (2014), Computing's energy problem, ISSCC.
     """
+    if xs is None:
+        raise TypeError(
+            "synaptic_operations: xs is missing, typical inputs with time in front, as the count depends on the spikes "
+            "that they cause; call nd.analysis.synaptic_operations(net, xs)"
+        )
     probed = copy.deepcopy(net)
     probes = _probes(probed)
     if not probes:

@@ -17,7 +17,7 @@ from .loading import broadcasts, take_shape
 from .precise import Precise, precise
 from .read_only import read_only
 from .recipe import Rebuildable
-from .signature import described, nearest
+from .signature import described, nearest, no_keyword
 from .time_scale import warn_if_unresolved
 
 
@@ -264,7 +264,7 @@ class Parametrised(Declared):
         super().__init_subclass__(**kwargs)
         own = {name: field for name, field in vars(cls).items() if isinstance(field, Param)}
         for name, field in own.items():
-            setattr(cls, name, property(field.read, field.write, field.remove))
+            setattr(cls, name, property(field.read, field.write, field.remove, field.doc or None))
         cls.params = cls.params | own
         cls._precise = (*cls._precise, *(name for name, field in own.items() if field.counts))
         cls.__doc__ = described(cls)
@@ -283,7 +283,10 @@ class Parametrised(Declared):
         dtype = dtype or torch.get_default_dtype()
         valid = list(self.params)
         learn = self._learned(learn)
-        for word in (*values, *learn):
+        for word in values:
+            if word not in self.params:
+                raise TypeError(no_keyword(self._label(), type(self), word))
+        for word in learn:
             if word not in self.params:
                 meant = nearest(word, valid)
                 raise TypeError(f"{self._label()} has no parameter {word!r}; it takes {', '.join(valid)}{meant}")

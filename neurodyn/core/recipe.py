@@ -34,6 +34,11 @@ class Recipe(type):
         # A property of the class, not of instances; and no attribute of it, whose change programs would notice.
         return signature(cls)
 
+    def __dir__(cls) -> list[str]:
+        # For `help`: a thousand lines of nn.Module would follow those of the model. `dir` of an instance has them.
+        owners = [owner for owner in cls.__mro__ if owner not in nn.Module.__mro__]
+        return sorted({name for owner in owners for name in vars(owner) if not name.startswith("_")})
+
     if not TYPE_CHECKING:  # they read the constructor of the class instead
 
         def __call__(cls, *args: Any, **values: Any) -> Any:
@@ -93,6 +98,10 @@ class Rebuildable(nn.Module, metaclass=Recipe):
                 for name, value in theirs.items():
                     if value is not None:
                         mine[name].copy_(value)  # type: ignore[union-attr]
+
+    def __dir__(self) -> list[str]:
+        inherited = {name for kind in type(self).__mro__ for name in vars(kind)}
+        return sorted(inherited.union(super().__dir__(), dir(nn.Module)))
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_recipe": None}  # an initialiser may be a function, which cannot be pickled

@@ -61,7 +61,7 @@ def explain(
         net: a network for `unroll`, or one that runs over time itself, with an `Unroll` or a call of `unroll` inside.
         xs: inputs, time first, as for `unroll`. T is then that of the inputs.
         loss: of the outputs for `xs`, whose gradients are shown; by default their sum.
-        T, batch: for the memory of the states.
+        T, batch: for the memory of the states; with `xs`, the batch is that of the inputs, too.
 
     Raises:
         TypeError: `xs` is no tensor, nor a tuple of them.
@@ -84,14 +84,15 @@ def explain(
     check_dt(net)
     check_called(net, "explain")
     shape, activity, whole = (batch,) if isinstance(batch, int) else tuple(batch), [], False
+    found: dict[str, tuple[int, ...]] = {}  # shapes of states
     if xs is not None:
         if not all(isinstance(x, Tensor) for x in tree_leaves(xs)):
             kind = type(xs).__name__
             raise TypeError(f"explain: xs must be inputs of the network, time first, got {kind}; a length is T={T}")
         whole = runs_over_time(net, xs)
-        T, activity = len(tree_leaves(xs)[0]), list(probe(net, xs, loss, whole))
+        T, (activity, found) = len(tree_leaves(xs)[0]), probe(net, xs, loss, whole)
     path = _paths_inside(net) if whole or unrolled(net) else _path(net)
-    return Explanation(list(_layers(net)), list(_states(net, T, shape)), list(path), list(_notes(net)), activity)
+    return Explanation(list(_layers(net)), list(_states(net, T, shape, found)), list(path), list(_notes(net)), activity)
 
 
 def _layers(net: nn.Module) -> Iterator[str]:
@@ -126,15 +127,17 @@ def _coarse(module: Dynamics) -> Iterator[str]:
                 yield f"  dt/{name} = {ratio:.2g}: more than 1/5, so the time course is coarse; use a smaller dt"
 
 
-def _states(net: nn.Module, T: int, batch: tuple[int, ...]) -> Iterator[str]:
+def _states(net: nn.Module, T: int, batch: tuple[int, ...], found: dict[str, tuple[int, ...]]) -> Iterator[str]:
     total = 0
     for path, module in named_dynamics(net):
         for name, field in module.states.items():
-            shape = module.state_size(name) if field.shared else (*batch, *module.state_size(name))
+            full = f"{path}.{name}".removeprefix(".")
+            size_of_one = module.state_size(name)
+            shape = found.get(full, size_of_one if field.shared else (*batch, *size_of_one))
             size = torch.Size(shape).numel() * getattr(module, field.initializer).element_size()
             total += size
             kind = ", stays" if field.lasting else ", shared by the batch" if field.shared else ""
-            yield f"{path}.{name} {shape}: {_bytes(size)}{kind}".removeprefix(".")
+            yield f"{full} {shape}: {_bytes(size)}{kind}"
     chunks = -(-T // 8)
     size = _bytes(total * chunks)
     yield f"kept for the backward pass of {T} steps: {size} in chunks of 8 steps, more in shorter ones"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..core.dynamics import Dynamics
 from ..core.fields import show
-from ..core.states import named_dynamics
+from ..core.states import held_states, named_dynamics
 from ..core.trial import copy_of
 from ..loop import unroll
 from ..loop.given import arguments_of
@@ -46,8 +46,10 @@ class _Seen:
             yield f"  gradient at its spikes: {torch.stack(self.squares).sum().sqrt().item():.2g}"
 
 
-def probe(net: nn.Module, xs: Any, loss: Callable[[Any], Tensor], whole: bool) -> Iterator[str]:
-    """An entry for each module of `net` that spikes or has parameters, in the order of their names.
+def probe(
+    net: nn.Module, xs: Any, loss: Callable[[Any], Tensor], whole: bool
+) -> tuple[list[str], dict[str, tuple[int, ...]]]:
+    """An entry for each module of `net` that spikes or has parameters, in the order of their names; shapes of states.
 
     A copy of `net` without its hooks runs over `xs` step by step: states, gradients, statistics and random numbers of
     `net` stay as they are. With `whole` it is called once, as it runs over time itself.
@@ -65,6 +67,11 @@ def probe(net: nn.Module, xs: Any, loss: Callable[[Any], Tensor], whole: bool) -
             hook.remove()
         if found.requires_grad:
             found.backward()
+    shapes = {name: tuple(value.shape) for name, value in held_states(twin).items()}
+    return list(_entries(twin, seen)), shapes
+
+
+def _entries(twin: nn.Module, seen: dict[str, _Seen]) -> Iterator[str]:
     for path, module in twin.named_modules():
         lines = list(seen[path].lines(module)) if path in seen and seen[path].spikes else []
         for name, p in module.named_parameters(recurse=False):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..torch_private import inside_transform
+
 
 def step_mask(lengths: Tensor, T: int) -> Tensor:
     """Which steps belong to a sequence and which are padding: ``(T, *batch)`` of bool, True before the end.
@@ -54,7 +56,7 @@ def last(ys: Tensor, lengths: Tensor) -> Tensor:
         >>> nd.last(ys, torch.tensor([5, 8])).shape
         torch.Size([2, 3])
     """
-    lengths = _checked("last", lengths, len(ys), 1).to(ys.device)
+    lengths = _checked("last", lengths, ys.shape[0], 1).to(ys.device)
     batch = tuple(ys.shape[1 : 1 + lengths.dim()])
     if batch != tuple(lengths.shape):
         first = lengths.dim() == 1 and ys.dim() > 1 and ys.shape[0] == len(lengths)
@@ -74,6 +76,8 @@ def _checked(name: str, lengths: Tensor, T: int, least: int) -> Tensor:
             f"{name}: lengths must be a tensor of whole numbers, got {got}; for example "
             "torch.tensor([len(x) for x in sequences])"
         )
+    if torch.compiler.is_compiling() or inside_transform():  # a program, whose lengths have no values yet
+        return lengths
     if lengths.numel() and not least <= int(lengths.min()) <= int(lengths.max()) <= T:
         raise ValueError(
             f"{name}: lengths must lie between {least} and the {T} steps of the padded batch, got "
