@@ -252,6 +252,64 @@ def test_a_loop_inside_a_larger_network() -> None:
     assert (run(back, xs) - run(net, xs)).abs().max() < 1e-12
 
 
+class Balanced(nn.Module):
+    """E and I, written by hand: the spikes of I reach E after a delay."""
+
+    def __init__(self, delay=1 * u.ms, **options):
+        super().__init__()
+        self.input, self.E, self.I = nn.Linear(4, 8), nd.LIF(8, reset="hard"), nd.LIF(2, reset="hard")
+        self.from_E, self.from_I, self.out = nn.Linear(8, 2), nn.Linear(2, 8), nn.Linear(2, 8)
+        self.delay = nd.Delay(2, delay, **options)
+        for parameter in self.parameters():
+            parameter.data.mul_(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        E = self.E(self.input(x) + self.from_I(self.delay.read()))
+        self.delay(self.I(self.from_E(E)))
+        return E
+
+
+class Late(Balanced):
+    """As above, and the delayed spikes are an output, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        E = self.E(self.input(x) + self.from_I(self.delay.read()))
+        return E + self.out(self.delay(self.I(self.from_E(E))))
+
+
+@pytest.mark.parametrize("delay", [1 * u.ms, 4 * u.ms, torch.tensor([1.0, 3.0]) * u.ms])
+@pytest.mark.parametrize("kind", [Balanced, Late])
+def test_a_loop_of_ones_own_goes_out(kind: type[Balanced], delay, tmp_path) -> None:
+    torch.manual_seed(0)
+    net, xs = kind(delay), torch.randn(60, 3, 4)
+    other = kind(9 * u.ms)
+    for a, b in zip(other.parameters(), net.parameters(), strict=True):
+        a.data.copy_(b.data)
+    wanted = run(net, xs)
+    assert (wanted - run(other, xs)).abs().sum() > 10  # the delay counts
+    assert net.delay.read().shape == (3, 2)  # it has run: its states do not become constants
+    for _ in range(2):
+        again = nd.from_nir(written(nd.to_nir(net), tmp_path / "net.nir"))
+        assert torch.equal(run(again, xs), wanted)
+        net = again
+
+
+class Unfed(Balanced):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.E(self.input(x) + self.from_I(self.delay.read()))
+
+
+class NeuronsFirst(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.neurons, self.weights, self.g = nd.LIF(3), nn.Linear(3, 3), nd.Expon(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neurons(self.g.read() + x)
+        self.g(self.weights(spikes))
+        return spikes
+
+
 def test_dt_of_graphs_inside() -> None:
     def outer(*steps: float) -> nir.NIRGraph:
         made = {f"g{i}": nd.to_nir(nd.LIF(3, dt=step * u.ms)) for i, step in enumerate(steps)}
@@ -306,6 +364,9 @@ class Twice(nn.Module):
         (lambda: nn.Sequential(nn.Linear(3, 3), nn.ReLU()), "ReLU '1' cannot be represented"),
         (lambda: nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "Dropout '1' cannot be represented"),
         (Reads, "NIR knows modules and sums"),
+        (Unfed, "^to_nir: Unfed cannot be .* reads delay and never gives it an input"),
+        (lambda: Balanced(1.5 * u.ms, interpolation="linear"), "Delay 'delay' .* no whole number of steps"),
+        (NeuronsFirst, r"reads a state before .*nd\.Delay, read by delay\.read\(\)"),
         (Twice, "it is also 'linear'"),
         (lambda: nn.Conv2d(1, 1, 3, padding_mode="circular"), "pads with zeros"),
         (lambda: nn.Flatten(), "pass input_size="),

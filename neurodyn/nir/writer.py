@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from torch import Tensor, fx, nn
 from ..connections import OneToOne, ScaledWSConv1d, ScaledWSConv2d, Sparse
 from ..connections.base import Connection
 from ..core.current import CUBA
+from ..core.dynamics import UnsetState
 from ..core.states import check_dt, named_dynamics
+from ..delays.delay import Delay
 from ..networks.projection import Projection
 from ..networks.recurrent import Recurrent
 from ..neurons import IF, LIF
@@ -31,7 +34,8 @@ def to_nir(net: nn.Module, *, input_size: int | tuple[int, ...] | None = None) -
 
     Taken are `LIF`, `IF`, `Expon` (with a neuron behind it: a CubaLIF), readouts, `Delay`, `Recurrent`, `Projection`
     without plasticity, linear and sparse connections, convolutions, pooling, ``nn.Flatten``, what `from_nir` gives, and
-    modules whose forward calls such modules and adds their outputs. Connections become their weight matrices.
+    modules whose forward calls such modules and adds their outputs. ``delay.read()`` of a `Delay`, in a network that
+    feeds back on itself, is an edge that goes back in time. Connections become their weight matrices.
 
     Args:
         net: takes one step of an input.
@@ -62,6 +66,21 @@ def to_nir(net: nn.Module, *, input_size: int | tuple[int, ...] | None = None) -
         return nir.NIRGraph(writer.nodes, edges, metadata=noted(dt, back))
     except ValueError as error:
         raise NIRError(f"to_nir: the sizes of {type(net).__name__} do not fit: {error}") from error
+
+
+_LOOP = (
+    "what goes back to an earlier layer goes through an nd.Delay, read by delay.read() and then called with the output "
+    "of this step"
+)
+#: What to write in place of an operation, by its name.
+_INSTEAD = {
+    "getitem": "give each part of a population a layer of its own",
+    "sub": "put the minus into the weights of a layer",
+    "neg": "put the minus into the weights of a layer",
+    "mul": "put the factor into the weights of a layer",
+    "truediv": "put the factor into the weights of a layer",
+    "cat": "join the layers into one, or add their outputs",
+}
 
 
 class _Writer:
@@ -166,11 +185,16 @@ class _Writer:
 
     def traced(self, module: nn.Module, path: str, sources: tuple[str, ...]) -> tuple[str, ...]:
         """A module with a forward of its own, that calls its children and adds what they give."""
+        tracer = _Tracer()
         try:
-            graph = _Tracer().trace(module)
+            with _reads_traced(module, tracer):
+                graph = tracer.trace(module)
+        except UnsetState as error:
+            self.refuse(module, path, f"its forward reads a state before the call of this step ({error}); {_LOOP}")
         except Exception as error:
             self.refuse(module, path, f"its forward cannot be traced ({error})")
         values: dict[fx.Node, tuple[str, ...]] = {}
+        read: dict[str, str] = {}  # delays that are read before they get their input, and what stands for it
         for step in graph.nodes:
             given = [values[node] for node in step.all_input_nodes]
             if step.op == "placeholder":
@@ -181,8 +205,20 @@ class _Writer:
                 child = module.get_submodule(step.target)
                 if len(given) != 1:
                     self.refuse(child, _join(path, step.target), f"it takes {len(given)} inputs")
+                if before := read.get(step.target):
+                    self.late[before] = given[0]
+                    if not step.users:  # it is called to remember its input
+                        continue
                 values[step] = self.run(child, _join(path, step.target), given[0])
+            elif step.target is _read:
+                (name,) = step.args
+                if name not in read:
+                    read[name] = self.of_the_step_before(_join(path, name))
+                values[step] = self.earlier(module.get_submodule(name), _join(path, name), read[name])
             elif step.op == "output":
+                for name, before in read.items():
+                    if before not in self.late:
+                        self.refuse(module, path, f"its forward reads {name} and never gives it an input")
                 if len(given) != 1:
                     self.refuse(module, path, f"it returns {len(given)} outputs")
                 return given[0]
@@ -193,8 +229,26 @@ class _Writer:
             ):
                 values[step] = tuple(source for term in step.args for source in values[term])  # type: ignore[index]
             else:
-                self.refuse(module, path, f"its forward does {step.format_node()}; NIR knows modules and sums")
+                kind = getattr(step.target, "__name__", str(step.target))
+                does = f"uses the tensor {step.target}" if step.op == "get_attr" else f"calls {kind}"
+                advice = _LOOP if step.op == "get_attr" else _INSTEAD.get(kind, "use a layer for it, or leave it out")
+                self.refuse(module, path, f"its forward {does}; NIR knows modules and sums: {advice}")
         raise AssertionError("a graph without output")
+
+    def earlier(self, delay: Any, path: str, before: str) -> tuple[str, ...]:
+        """The nodes that give what ``delay.read()`` does: the input of the step before, and the rest of the delay."""
+        if delay.learned or not delay.whole or delay.least < 1:
+            self.refuse(delay, path, "its delay is no whole number of steps; build it with fixed delays of some dt")
+        rest = delay.delay.double() - delay.dt
+        if bool((rest.abs() < 1e-3 * delay.dt).all()):
+            return (before,)
+        name = f"{path}_read"
+        while name in self.nodes:
+            name += "_"
+        given = rest.expand(delay.size).cpu().numpy().clip(0)
+        self.nodes[name] = self.nir.Delay(delay=given * neurons.MS)
+        self.edges.append((before, name))
+        return (name,)
 
     def node(self, m: Any, path: str) -> Any:
         """The node of a module without inner structure; None if there is none."""
@@ -250,7 +304,8 @@ class _Writer:
         return kind(input_shape=None, weight=_numpy(weight), groups=m.groups, bias=bias, **settings)
 
     def refuse(self, module: nn.Module, path: str, reason: str) -> Any:
-        raise NIRError(f"to_nir: {type(module).__name__} {path!r} cannot be represented: {reason}")
+        name = f"{type(module).__name__} {path!r}" if path else type(module).__name__
+        raise NIRError(f"to_nir: {name} cannot be represented: {reason}")
 
 
 def _row(module: nn.Module, path: str) -> list[tuple[str, nn.Module]] | None:
@@ -273,6 +328,24 @@ def _does_nothing(m: nn.Module) -> bool:
     if isinstance(m, CUBA):
         return bool((m.scale == 1).all())
     return isinstance(m, nn.Identity) or (isinstance(m, nn.Dropout) and not m.training)
+
+
+def _read(name: str) -> Tensor:
+    """Stands in a trace for ``read()`` of the delay `name`."""
+    raise NotImplementedError
+
+
+@contextlib.contextmanager
+def _reads_traced(module: nn.Module, tracer: fx.Tracer) -> Iterator[None]:
+    """Inside, ``read()`` of a delay is a step of the trace."""
+    delays = {name: child for name, child in module.named_modules() if isinstance(child, Delay)}
+    for name, delay in delays.items():
+        vars(delay)["read"] = lambda name=name: tracer.create_proxy("call_function", _read, (name,), {})
+    try:
+        yield
+    finally:
+        for delay in delays.values():
+            del vars(delay)["read"]
 
 
 class _Tracer(fx.Tracer):
