@@ -92,9 +92,20 @@ def test_lif_as_it_is_shown() -> None:
     assert "what V does after a spike; 'soft' or 'hard'" in doc
     assert len(doc.split("\n")) < 40
     page = pydoc.render_doc(nd.LIF, renderer=pydoc.plaintext)
+    assert len(page.split("\n")) < 220
+    assert "named_parameters" not in page
     first = "\n".join(page.split("\n")[:40])  # a screen
     assert "LIF(size, *, R=..., tau=5 ms" in first
     assert "time constant of the membrane" in first
+
+
+def test_dir_of_an_instance_has_all_names() -> None:
+    layer = nd.LIF(2, learn="tau")
+    layer(torch.ones(2))
+    names = set(dir(layer))
+    assert names >= set(dir(nn.Module())) | {"tau", "raw_tau", "V", "step", "reset_state", "_recipe", "__init__"}
+    assert {"tau", "step", "reset_state"} <= set(dir(nd.LIF))
+    assert inspect.getdoc(nd.LIF.tau) == "time constant of the membrane"
 
 
 def test_instances_keep_their_own_signature_and_nothing_is_changed() -> None:
@@ -180,6 +191,28 @@ nd.COBA(E=0 * u.mV), nd.GIF(3, A1=2 * u.pA), nd.DualExpon(2, A=3.0), nd.RNNCell(
 nd.STDP(nd.OneToOne(3), w_max=1.0, A_plus=0.2), nd.BCM(nd.OneToOne(3), w_max=1.0, eta=0.1), nd.Expon(3, exact=True)
 nd.Delay(3, 2 * u.ms, learn="delay"), nd.FixedDropout(3, 0.2), nd.DeltaEncoder(3, threshold=0.3)
 Leak(3, tau=20 * u.ms, r_initializer=1.0)
+nd.FixedProb(3, 4, 0.1, weight=1.0, delay=1 * u.ms, learn="weight"), nd.AllToAll(3, 3, bias=True)
+nd.DistanceProb(3, 4, torch.exp, weight=1.0, interpolation="linear"), nd.SignedLinear(3, 3, weight=1.0)
+nd.Delay(3, delay=2 * u.ms, interpolation="gaussian", sigma=1 * u.ms, max_delay=5 * u.ms, learn="delay", dt=1 * u.ms)
+nd.STDP(nd.OneToOne(3), w_max=1.0, mu_plus=0.5, pairing="nearest", weights="each", tau_plus=9 * u.ms)
+nd.Unroll(nd.LIF(3), compile=False, checkpoint=10)
+delayed: torch.Tensor = nd.Delay(3, 2 * u.ms).delay
+nd.Delay(3, 2 * u.ms, laern="delay")  # wrong
+nd.Delay(3, 2 * u.ms, interpolation="liner")  # wrong
+nd.FixedProb(3, 4, 0.1, weight=1.0, delai=1 * u.ms)  # wrong
+nd.FixedNum(3, 4, 2, weight=1.0, interpolation="liner")  # wrong
+nd.FixedTotal(3, 4, 2, weight=1.0, lern="weight")  # wrong
+nd.DistanceProb(3, 4, torch.exp, weight=1.0, periodik=True)  # wrong
+nd.Sparse(torch.eye(3), wieght=1 * u.nS)  # wrong
+nd.OneToOne(3, wieght=1 * u.nS)  # wrong
+nd.AllToAll(3, 3, wieght=1 * u.nS)  # wrong
+nd.SignedLinear(3, 3, wieght=1 * u.nS)  # wrong
+nd.MaskedLinear(3, 3, torch.eye(3), wieght=1 * u.nS)  # wrong
+nd.ScaledWSLinear(3, 3, gian=1 * u.nS)  # wrong
+nd.STDP(nd.OneToOne(3), w_max=1.0, A_pls=0.2)  # wrong
+nd.STDP(nd.OneToOne(3), w_max=1.0, pairing="neerest")  # wrong
+nd.Unroll(nd.LIF(3), complie=False)  # wrong
+nd.save("net.safetensors", nd.LIF(3))  # wrong
 nd.LIF(3, tua=20 * u.ms)  # wrong
 nd.LIF(3, reset="hrad")  # wrong
 nd.LIFRef(3, tau_rfe=20 * u.ms)  # wrong

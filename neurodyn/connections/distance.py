@@ -6,12 +6,13 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from . import csr
+from .keywords import PlacedKeywords
 from .random import check_self
 from .sparse import Sparse, as_sizes
 
@@ -70,7 +71,7 @@ class DistanceProb(Sparse):
         positions: tuple[Tensor, Tensor] | None = None,
         include_self: bool = True,
         generator: torch.Generator | None = None,
-        **values: Any,
+        **values: Unpack[PlacedKeywords],
     ):
         sizes, label = as_sizes((pre, post), type(self).__name__), f"{type(self).__name__}({pre}, {post})"
         check_self(include_self, pre, post, type(self).__name__)

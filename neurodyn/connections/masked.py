@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor
 
 from .base import Connection, make_factor
+from .keywords import DenseKeywords
 
 
 class MaskedLinear(Connection):
@@ -28,7 +29,7 @@ class MaskedLinear(Connection):
     factors = ("mask",)
     mask: Tensor
 
-    def __init__(self, in_features: int, out_features: int, mask: Any, **values: Any):
+    def __init__(self, in_features: int, out_features: int, mask: Any, **values: Unpack[DenseKeywords]):
         super().__init__(in_features, out_features, **values)
         label = f"{self._label()}: mask"
         self.register_buffer("mask", make_factor(mask, self.weight_shape(), label, self.weight))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 
 from . import csr
+from .keywords import SparseKeywords
 from .sparse import Sparse, as_sizes
 
 
@@ -48,7 +49,7 @@ class FixedProb(Sparse):
         include_self: bool = True,
         multapses: bool = False,
         generator: torch.Generator | None = None,
-        **values: Any,
+        **values: Unpack[SparseKeywords],
     ):
         label = type(self).__name__
         n, m = (math.prod(size) for size in as_sizes((pre, post), label))
@@ -97,7 +98,7 @@ class FixedNum(Sparse):
         include_self: bool = True,
         multapses: bool = False,
         generator: torch.Generator | None = None,
-        **values: Any,
+        **values: Unpack[SparseKeywords],
     ):
         label = type(self).__name__
         n, m = (math.prod(size) for size in as_sizes((pre, post), label))
@@ -145,7 +146,7 @@ class FixedTotal(Sparse):
         include_self: bool = True,
         multapses: bool = True,
         generator: torch.Generator | None = None,
-        **values: Any,
+        **values: Unpack[SparseKeywords],
     ):
         label = type(self).__name__
         n, m = (math.prod(size) for size in as_sizes((pre, post), label))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor, nn
 
 from .base import Connection, evaluated, make_factor, make_weight, unit_of
+from .keywords import ScaledKeywords
 
 
 def standardised(weight: Tensor, eps: float) -> Tensor:
@@ -57,7 +58,7 @@ class ScaledWSLinear(Connection):
         mask: Any = None,
         eps: float = 1e-4,
         bias: Any = False,
-        **values: Any,
+        **values: Unpack[ScaledKeywords],
     ):
         super().__init__(in_features, out_features, **values)
         label, shape = self._label(), (out_features, 1)

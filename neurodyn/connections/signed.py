@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor
 
 from .base import Connection, make_factor
+from .keywords import DenseKeywords
 
 
 class SignedLinear(Connection):
@@ -31,7 +32,7 @@ class SignedLinear(Connection):
     factors = ("sign",)
     sign: Tensor
 
-    def __init__(self, in_features: int, out_features: int, sign: Any = 1.0, **values: Any):
+    def __init__(self, in_features: int, out_features: int, sign: Any = 1.0, **values: Unpack[DenseKeywords]):
         super().__init__(in_features, out_features, **values)
         label = f"{self._label()}: sign"
         self.register_buffer("sign", make_factor(sign, self.weight_shape(), label, self.weight))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from .. import units
 from ..core.fields import is_initialiser
 from .base import Connection, as_float
+from .keywords import FactoryKeywords
 
 
 class OneToOne(Connection):
@@ -31,7 +32,7 @@ class OneToOne(Connection):
         [1.0, 2.0, 3.0]
     """
 
-    def __init__(self, size: int, *, weight: Any = None, include_self: bool = True, **values: Any):
+    def __init__(self, size: int, *, weight: Any = None, include_self: bool = True, **values: Unpack[FactoryKeywords]):
         if not include_self:
             raise ValueError(
                 f"OneToOne({size}): include_self=False leaves no connection, as source i drives target i only. Between "
@@ -73,7 +74,13 @@ class AllToAll(Connection):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, *, weight: Any = None, include_self: bool = True, **values: Any
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        weight: Any = None,
+        include_self: bool = True,
+        **values: Unpack[FactoryKeywords],
     ):
         super().__init__(in_features, out_features, weight=weight, **values)
         if not include_self and in_features != out_features:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..core.dynamics import Dynamics, UnsetState
-from ..core.fields import Param, State, is_initialiser, param
+from ..core.fields import Keyword, Param, State, is_initialiser, keyword, param
 from .delayed import Delayed, Interpolation
 
 _past = State("past_initializer")
@@ -68,20 +68,28 @@ class Delay(Delayed, Dynamics):
 
     past_initializer: Param = param(0.0)
 
-    def __init__(
-        self,
-        size: int | tuple[int, ...],
-        delay: Any,
-        *,
-        interpolation: Interpolation = "none",
-        max_delay: Any = None,
-        sigma: Any = None,
-        **values: Any,
-    ):
-        self.states: dict[str, State] = {"past1": _past}  # as many as needed are made below
-        super().__init__(size, delay=delay, **values)
-        self.depth = 1
-        self.set_bounds(self.dt, interpolation, max_delay, sigma, is_initialiser(delay))
+    if TYPE_CHECKING:
+        delay: Keyword[Any, Tensor] = keyword(kw_only=False)
+        interpolation: Interpolation = "none"
+        max_delay: Keyword[Any, Tensor] = keyword(default=None)
+        sigma: Keyword[Any, Tensor] = keyword(default=None)
+
+    if not TYPE_CHECKING:  # which reads the declarations instead
+
+        def __init__(
+            self,
+            size: int | tuple[int, ...],
+            delay: Any,
+            *,
+            interpolation: Interpolation = "none",
+            max_delay: Any = None,
+            sigma: Any = None,
+            **values: Any,
+        ):
+            self.states: dict[str, State] = {"past1": _past}  # as many as needed are made below
+            super().__init__(size, delay=delay, **values)
+            self.depth = 1
+            self.set_bounds(self.dt, interpolation, max_delay, sigma, is_initialiser(delay))
 
     def derive(self, tolerance: float = 0.0) -> None:
         super().derive(tolerance)
@@ -108,7 +116,7 @@ class Delay(Delayed, Dynamics):
         if held and held[0] is not None:
             lags = self._lags(held, len(names) * depth)  # type: ignore[arg-type]
             new = [torch.stack(lags[k :: len(names)], self._dim) if depth > 1 else lags[k] for k in range(len(names))]
-        self.states, self.depth = dict.fromkeys(names, _past), depth
+        vars(self)["states"], self.depth = dict.fromkeys(names, _past), depth
         for name, value in zip(names, new, strict=True):
             self._register_state(name, value)
 

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from .. import units as u
-from ..core.fields import Domain, Param, Parametrised, between, check, nonnegative, param, positive, show
+from ..core.fields import (
+    Domain,
+    Keyword,
+    Param,
+    Parametrised,
+    between,
+    check,
+    keyword,
+    nonnegative,
+    param,
+    positive,
+    show,
+)
 from ..core.loading import broadcasts, precision
 from ..tools.versions import version_of
 from ..torch_private import inside_transform, is_fake
@@ -31,11 +43,12 @@ class Delayed(Parametrised):
     __slots__ = ("seen",)  # no attribute of the model: which tensors, as they were when the rest was derived from them
 
     delay: Param = param(unit=u.ms, domain=nonnegative, doc="the delay")
-    min_delay: Tensor
-    max_delay: Tensor
-    sigma: Tensor
-    _before: Tensor | None
-    _late: Tensor | None
+    if TYPE_CHECKING:  # attributes, no keywords
+        min_delay: Tensor = keyword(init=False)
+        max_delay: Keyword[Any, Tensor] = keyword(init=False)
+        sigma: Keyword[Any, Tensor] = keyword(init=False)
+        _before: Tensor | None = keyword(init=False)
+        _late: Tensor | None = keyword(init=False)
 
     def set_bounds(
         self, dt: float, interpolation: Interpolation, max_delay: Any, sigma: Any = None, drawn: bool = False
@@ -143,7 +156,7 @@ class Delayed(Parametrised):
         if self.interpolation == "none" and not bool(near.all()):
             raise ValueError(
                 f"{self._label()}: delay {show(delay[~near], u.registry.ms)} is no multiple of dt={self.dt:g} ms; "
-                "round it, or pass interpolation='linear'"
+                "round it, or pass interpolation='linear'; torch.round(delay / dt) * dt are whole steps"
             )
         steps = torch.where(near, steps.round(), steps)
         before = steps.floor()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from ..core.dynamics import exporting
+from ..core.signature import nearest
 from ..core.silence import look, names_in
 from ..core.states import check_dt, detach_states, held_states, hold_states, named_dynamics, set_states
 from ..engine.program_cache import is_tracing
@@ -21,6 +22,7 @@ from .checkpointed import can_repeat, in_blocks, rows
 from .given import arguments_of, explain_layout
 from .gradients import way_for
 from .layers import layers
+from .not_a_number import look_for_nan
 from .records import Watch
 from .rows import Mode, run_row
 from .silent import look_inside, settle_last
@@ -75,6 +77,9 @@ def unroll(
 
     Returns:
         What the module returns, each tensor with time in front.
+
+    Warns:
+        NaNWarning: a state has become NaN, once for a network; it names the layer, the state and the step. On the CPU.
 
     Raises:
         ValueError: no time step, layers with different dt, a start state of the wrong shape.
@@ -143,6 +148,8 @@ def unroll(
     final = {name: value.clone() for name, value in final.items()}  # apart from what the module goes on with
     if mode.attached or checkpoint is not None:
         detach_states(module)
+    if not (inside or is_watching()):
+        look_for_nan(module, arguments, states)
     if restore is not None:
         restore()
     if watch.targets:
@@ -150,12 +157,27 @@ def unroll(
     return (ys, final) if return_states else ys
 
 
+class Options(TypedDict, total=False):
+    """The keywords of `unroll`."""
+
+    states: Mapping[str, Tensor] | None
+    return_states: bool
+    compile: bool
+    checkpoint: int | None
+    record: str | Iterable[str]
+    progress: bool
+    gradient: Literal["surrogate", "eventprop"]
+
+
 class Unroll(nn.Module):
     """`unroll` as a module, for use inside ``nn.Sequential``: input and output have time in front.
 
     Args:
         module: runs over time; its states are reset at every call.
-        options: keywords of `unroll`.
+        options: keywords of `unroll`, such as ``compile=False``, ``checkpoint=`` and ``return_states=``.
+
+    Raises:
+        TypeError: a keyword that `unroll` does not take.
 
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), nd.Unroll(nd.LIF(8)), torch.nn.Linear(8, 2))
@@ -163,8 +185,12 @@ class Unroll(nn.Module):
         torch.Size([50, 4, 2])
     """
 
-    def __init__(self, module: nn.Module, **options: Any):
+    def __init__(self, module: nn.Module, **options: Unpack[Options]):
         super().__init__()
+        names = list(Options.__annotations__)
+        for word in options:
+            if word not in names:
+                raise TypeError(f"Unroll has no option {word!r}; it takes {', '.join(names)}{nearest(word, names)}")
         self.module, self.options = module, options
 
     def forward(self, xs: Any) -> Any:
