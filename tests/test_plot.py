@@ -137,6 +137,27 @@ def test_spikes_are_marked_on_potentials(ax) -> None:
         plot.traces(recording["V"], spikes=torch.ones(30, 2), dt=1 * u.ms, ax=ax)
 
 
+@pytest.mark.parametrize("chosen", [None, [1]])
+@pytest.mark.parametrize(
+    ("neurons", "senders"), [([0, 2], None), ([2, 0], [0, 1, 2]), ([1, 2], [2, 1]), (None, [2, 1, 0])]
+)
+def test_spikes_are_marked_by_the_numbers_of_the_neurons(ax, neurons, senders, chosen) -> None:
+    layer, I = nd.LIF(3, tau=5 * u.ms, R=1 * u.Gohm), torch.tensor([0.5, 1.3, 2.0])
+    record = {"V": neurons, "spikes": senders}
+    recording = nd.simulate(layer, 30 * u.ms, nd.constant(I), record, compile=False)
+    plot.traces(recording["V"], chosen, spikes=recording["spikes"], ax=ax)
+    shown = range(3) if neurons is None else neurons
+    shown = list(shown) if chosen is None else [shown[k] for k in chosen]
+    every = nd.simulate(layer, 30 * u.ms, nd.constant(I), ["spikes"], compile=False)["spikes"]
+    for marks, number in zip(ax.collections, shown, strict=True):
+        wanted = every.steps[every.neurons == number] + 1.0
+        assert [segment[0, 0] for segment in marks.get_segments()] == wanted.tolist()
+    other = nd.simulate(layer, 30 * u.ms, nd.constant(I), {"spikes": [0, 2]}, compile=False)["spikes"]
+    some = nd.simulate(layer, 30 * u.ms, nd.constant(I), {"V": [0, 1]}, compile=False)["V"]
+    with pytest.raises(ValueError, match="record both of the same neurons"):
+        plot.traces(some, spikes=other, ax=ax)
+
+
 @pytest.mark.parametrize(
     ("build", "label"),
     [

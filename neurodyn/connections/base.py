@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Unpack
 
 import pint
 import torch
@@ -16,6 +16,7 @@ from .. import units
 from ..core.fields import check, is_initialiser
 from ..core.loading import broadcasts, take_shape
 from ..core.recipe import Rebuildable
+from ..core.signature import Misspelt, refuse_misspelt
 
 
 def evaluated(
@@ -126,8 +127,10 @@ class Connection(Rebuildable):
         bias: Any = False,
         device: Any = None,
         dtype: torch.dtype | None = None,
+        **misspelt: Unpack[Misspelt],
     ):
         super().__init__()
+        refuse_misspelt(misspelt, type(self).__name__, type(self))
         dtype = dtype or torch.get_default_dtype()
         self.in_features, self.out_features = in_features, out_features
         shape = self.weight_shape(weight)

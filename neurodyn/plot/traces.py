@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,8 @@ def traces(
     Args:
         values: a `Trace` of one population, or a tensor or quantity ``(T, size)`` or ``(T,)``.
         neurons: which ones, by their place in `values`; all by default, of which there may then be six.
-        spikes: of the same neurons; each is marked by a line above the values, as the reset hides the spike itself.
+        spikes: of the same neurons, or events of the population to which a trace of some neurons belongs; each is
+            marked by a line above the values, as the reset hides the spike itself.
         name: of the value, for the axis; by default the state of the trace.
         dt: time step of a tensor; `get_default_dt()` if not given.
         ax: axes to draw on.
@@ -52,7 +54,7 @@ def traces(
         own = {"color": COLORS[k % len(COLORS)], "label": f"{numbers[neuron]}"}
         ax.plot(times, array(lines[:, neuron]), **(own | style))
     if spikes is not None:
-        _mark(ax, Events.of(spikes, None if isinstance(spikes, Events) else dt), lines, chosen, trace.dt)
+        _mark(ax, Events.of(spikes, None if isinstance(spikes, Events) else dt), lines, chosen, trace)
     if len(chosen) > 1:
         ax.legend(title="neuron", **LEGEND)
     ax.set(
@@ -63,17 +65,22 @@ def traces(
     return ax
 
 
-def _mark(ax: Any, spikes: Events, lines: Tensor, chosen: Sequence[int], dt: float) -> None:
+def _mark(ax: Any, spikes: Events, lines: Tensor, chosen: Sequence[int], trace: Trace) -> None:
     """A vertical line for each spike, in the color of its neuron, above all values that are drawn."""
-    if spikes.shape != (lines.shape[1],):
+    n = lines.shape[1]
+    numbers = torch.arange(n) if trace.numbers is None else trace.numbers.reshape(-1)
+    known = torch.arange(math.prod(spikes.shape)) if spikes.numbers is None else spikes.numbers.reshape(-1)
+    wanted = numbers[list(chosen)].tolist()
+    some = trace.numbers is not None or spikes.numbers is not None  # of a population: told apart by their numbers
+    if len(spikes.shape) > 1 or (not some and spikes.shape != (n,)) or not set(wanted) <= set(known.tolist()):
         raise ValueError(
-            f"traces: the spikes are of shape {spikes.shape} in each step, the values of {(lines.shape[1],)}; record "
+            f"traces: the spikes are of shape {spikes.shape} in each step, the values of {(n,)}; record "
             "both of the same neurons, and choose some with neurons="
         )
     low, high = (float(bound) for bound in lines[:, list(chosen)].detach().double().aminmax())
-    times, neurons = array(spikes.times) + dt, array(spikes.neurons)
-    for line, neuron in zip(ax.lines[-len(chosen) :], chosen, strict=True):
-        own = times[neurons == neuron % lines.shape[1]]
+    times, senders = array(spikes.times) + trace.dt, array(spikes.senders)
+    for line, number in zip(ax.lines[-len(chosen) :], wanted, strict=True):
+        own = times[senders == number]
         ax.vlines(own, high, high + 0.2 * (high - low or 1.0), color=line.get_color(), linewidth=line.get_linewidth())
 
 
