@@ -28,6 +28,7 @@ from .connections import (
 from .core.current import COBA, CUBA, Current, MgBlock, SynapticOutput
 from .core.dynamics import Dynamics, UnsetState, default_dt, get_default_dt, set_default_dt
 from .core.fields import Param, State, fraction, nonnegative, param, positive, state
+from .core.not_a_number import NaNWarning
 from .core.silence import SilenceWarning
 from .core.solve import exp_euler, phi, relax
 from .core.states import detach_states, get_states, reset_states, set_states
@@ -82,7 +83,6 @@ from .plasticity import (
 )
 from .readouts import LeakyRateReadout, LeakySpikeReadout
 from .record import Events, Recording, Trace
-from .run.not_a_number import NaNWarning
 from .run.population import PopulationMean, PopulationRate
 from .run.series import constant, series
 from .run.simulate import simulate

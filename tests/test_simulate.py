@@ -474,3 +474,42 @@ def test_a_function_of_time_is_an_input() -> None:
         nd.simulate(nd.LIF(3), 5 * u.ms, lambda t: 1 * u.mV, compile=False)
     with pytest.raises(TypeError, match=r"of \(a, b\), wanted f\(first, steps, generator\), .* or f\(t\)"):
         nd.simulate(nd.LIF(3), 5 * u.ms, lambda a, b: a, compile=False)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_series_with_a_time_step_of_its_own(compile: bool) -> None:
+    """Its rows are those of a series in which each is repeated; also in parts, and beside a source."""
+    net, rows = nd.LIF(3, dt=0.1 * u.ms), 3 * torch.rand(7, 3)
+    fine = rows.repeat_interleave(10, 0)[:65]
+    wanted = nd.simulate(net, 6.5 * u.ms, nd.series(fine), ["V"], compile=False)["V"].values
+    found = nd.simulate(net, 6.5 * u.ms, nd.series(rows, dt=1 * u.ms), ["V"], compile=compile)
+    assert torch.equal(found["V"].values, wanted)
+    for batch in ((), (2,)):
+        number = nd.series(rows[:, 0].numpy(), dt=1 * u.ms)
+        one = nd.simulate(net, 6.5 * u.ms, number, ["V"], batch=batch, compile=False)
+        assert one["V"].values.shape == (65, *batch, 3)
+        same = nd.simulate(net, 6.5 * u.ms, nd.series(fine[:, :1].expand(65, 3)), ["V"], compile=False)["V"].values
+        torch.testing.assert_close(one["V"].values, same[(slice(None), *[None for _ in batch])].expand(65, *batch, 3))
+
+
+def test_a_series_with_a_time_step_of_its_own_beside_a_source_and_wrong_ones() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.N = nd.LIF(3, dt=0.1 * u.ms)
+
+        def forward(self, spikes: torch.Tensor, I: torch.Tensor) -> torch.Tensor:
+            return self.N(2 * spikes + I)
+
+    source, rows = nd.SpikeTime(3, [0, 2], [0.3, 2.1] * u.ms, dt=0.1 * u.ms), torch.rand(3, 3)
+    given = (source, nd.series(rows * u.pA, dt=1 * u.ms))
+    found = nd.simulate(Sum(), 3 * u.ms, given, ["N.V"], compile=False, start=5)["N.V"].values
+    spikes = source(35)[5:]
+    both = nd.series(spikes), nd.series(rows.repeat_interleave(10, 0))
+    wanted = nd.simulate(Sum(), 3 * u.ms, both, ["N.V"], compile=False)["N.V"].values
+    assert torch.equal(found, wanted)
+    net = nd.LIF(3, dt=0.1 * u.ms)
+    with pytest.raises(ValueError, match=r"dt of nd\.series must be a positive multiple of dt=0\.1 ms, got 0\.25 ms"):
+        nd.simulate(net, 3 * u.ms, nd.series(rows, dt=0.25 * u.ms))
+    with pytest.raises(ValueError, match=r"\(3, 3\) is a series with 3 rows, wanted 4, one for 10 of the 35 steps"):
+        nd.simulate(net, 3.5 * u.ms, nd.series(rows, dt=1 * u.ms))

@@ -52,9 +52,7 @@ class Rows:
             spans = [self._span(begin, size) for begin, size in blocks(first, first + n, self.block)]
             return spans[0] if len(spans) == 1 else tuple(torch.cat(parts) for parts in zip(*spans, strict=True))
         i = first - self.start
-        return tuple(
-            x.value[i : i + n] if x.varies else x.value.expand(n, *x.value.shape).contiguous() for x in self.given
-        )
+        return tuple(_rows_of(x, i, n) for x in self.given)
 
     def _span(self, first: int, n: int) -> tuple[Tensor, ...]:
         """Rows inside one block, which is drawn once."""
@@ -79,3 +77,12 @@ class Rows:
         if any(length != n for length in found):
             raise ValueError(f"simulate: inputs({first}, {n}, ...) gave {found} rows, wanted {n}")
         return rows
+
+
+def _rows_of(given: Any, i: int, n: int) -> Tensor:
+    """The rows of n steps, the first of which is step i of the run."""
+    if not given.varies:
+        return given.value.expand(n, *given.value.shape).contiguous()
+    if given.every == 1:
+        return given.value[i : i + n]
+    return given.value[torch.arange(i, i + n, device=given.value.device) // given.every]

@@ -7,13 +7,9 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..core.states import get_states, named_dynamics, set_states
+from ..core.not_a_number import nan_in, say_nan
+from ..core.states import get_states, set_states
 from ..tools.generators import generators_kept
-from ..tools.user_warning import warn_user
-
-
-class NaNWarning(UserWarning):
-    """A state of a network has become NaN, and stays so."""
 
 
 class Watch:
@@ -26,7 +22,7 @@ class Watch:
 
     def __init__(self, net: nn.Module, dt: float):
         self.net, self.dt, self.over = net, dt, False
-        self.from_the_start = _nan(get_states(net))
+        self.from_the_start = nan_in(get_states(net))
 
     def __call__(
         self,
@@ -50,18 +46,11 @@ class Watch:
         which = f"from step {first + step} on, at {(first + step + 1) * self.dt:g} ms,"
         if step == n:  # it draws random numbers of its own, and has drawn others, or is not run again
             which, states = f"after step {first + n - 1}, at {(first + n) * self.dt:g} ms,", after
-        name, *others = self._new(states)
-        path, _, own = name.rpartition(".")
-        layer = f"{dict(named_dynamics(self.net))[path]._label()} {path!r}".replace(" ''", "")
-        value = states[name]
-        warn_user(
-            f"simulate: {own} of {layer} is NaN {which} in {int(value.isnan().sum())} of {value.numel()} places"
-            f"{', and so is ' + ', '.join(others) if others else ''}; look at its input in that step, and at dt",
-            NaNWarning,
-        )
+        hint = "look at its input in that step, and at dt"
+        say_nan("simulate", self.net, states, self._new(states), which, hint)
 
     def _new(self, states: Mapping[str, Tensor]) -> list[str]:
-        return [name for name in _nan(states) if name not in self.from_the_start]
+        return [name for name in nan_in(states) if name not in self.from_the_start]
 
     def _find(self, before: Mapping[str, Tensor], rows: tuple[Tensor, ...], n: int) -> tuple[int, Mapping[str, Tensor]]:
         """The first of `n` steps after which a state is NaN, or `n`; and the states after it."""
@@ -76,7 +65,3 @@ class Watch:
         finally:
             set_states(self.net, held)
         return n, states
-
-
-def _nan(states: Mapping[str, Tensor]) -> list[str]:
-    return [name for name, value in states.items() if value.is_floating_point() and bool(value.isnan().any())]

@@ -27,6 +27,7 @@ from ..inputs.source import Source
 from ..inputs.spike_time import SpikeTime
 from ..purity.watching import Watching
 from ..tools.errors import NotCompilable
+from .calls import steps_in
 from .series import Timed
 
 _MOST_TRIED = 4  # inputs that may be either; each doubles the number of steps to try
@@ -54,31 +55,43 @@ def read_inputs(
         return _drawn(net, given, T, start, like)
     shape, taker = (input_shape(net), _taker(net)) if len(given) == 1 else (None, None)
     found: list[Timed | Tensor] = []
+    dt = check_dt(net)
     for i, x in enumerate(given):
-        found.append(_read(x, _which(i, len(given)), shape, T, like, taker))
+        found.append(_read(x, _which(i, len(given)), shape, T, like, dt, taker))
     if any(isinstance(x, Tensor) for x in found):
         found = _tried(net, found, T)
     return tuple(x for x in found if isinstance(x, Timed))
 
 
 def _read(
-    x: Any, which: str, shape: tuple[int, ...] | None, T: int, like: Tensor, taker: Dynamics | None = None
+    x: Any,
+    which: str,
+    shape: tuple[int, ...] | None,
+    T: int,
+    like: Tensor,
+    dt: float,
+    taker: Dynamics | None = None,
 ) -> Timed | Tensor:
     """An input with its mark, or without one where its shape does not tell."""
     value = as_tensor(x.value if isinstance(x, Timed) else x, like, taker)
     varies = x.varies if isinstance(x, Timed) else None
+    every = steps_in(x.dt, dt, "dt of nd.series") if isinstance(x, Timed) and x.dt is not None else 1
     if value.dim() == 0 and not varies:  # a single number is meant for all neurons
         value, varies = value if shape is None else value.expand(shape).contiguous(), False
     elif varies is None:
         varies = _by_shape(tuple(value.shape), shape, T)
-    if varies and (value.dim() == 0 or len(value) != T):
+    if varies and (value.dim() == 0 or len(value) != -(-T // every)):
         rows = len(value) if value.dim() else "no"
         meant = "" if isinstance(x, Timed) else f"; for a constant of a batch pass batch=({rows},)"
-        raise ValueError(
-            f"simulate: {which} of shape {tuple(value.shape)} is a series with {rows} rows, wanted one for each of the "
-            f"{T} steps{meant}"
+        wanted = (
+            f"one for each of the {T} steps" if every == 1 else f"{-(-T // every)}, one for {every} of the {T} steps"
         )
-    return value if varies is None else Timed(value, varies)
+        raise ValueError(
+            f"simulate: {which} of shape {tuple(value.shape)} is a series with {rows} rows, wanted {wanted}{meant}"
+        )
+    if varies and value.dim() == 1 and shape:  # a single number in each row is meant for all neurons
+        value = value.view(-1, *(1 for _ in shape)).expand(-1, *shape)
+    return value if varies is None else Timed(value, varies, every=every)
 
 
 def _drawn(net: nn.Module, given: tuple[Any, ...], T: int, start: int, like: Tensor) -> Callable[..., Any]:
@@ -98,7 +111,7 @@ def _drawn(net: nn.Module, given: tuple[Any, ...], T: int, start: int, like: Ten
             of_time = _takes_time(x)
             draws.append(functools.partial(_of_time, x, dt, input_shape(net), like, taker) if of_time else x)
         else:
-            read = _read(x, _which(i, len(given)), None, T, like)
+            read = _read(x, _which(i, len(given)), None, T, like, dt)
             if isinstance(read, Tensor):
                 raise _ambiguous(read, _which(i, len(given)), T, "and beside a function or a source it is not tried")
             draws.append(functools.partial(_of_tensor, read, start))
@@ -120,7 +133,7 @@ def _of_tensor(given: Timed, start: int, first: int, n: int, generator: torch.Ge
     if not given.varies:
         return given.value.expand(n, *given.value.shape)
     steps = torch.arange(first - start, first - start + n, device=given.value.device)
-    return given.value[steps.clamp(0, len(given.value) - 1)]
+    return given.value[(steps // given.every).clamp(0, len(given.value) - 1)]
 
 
 def _of_time(
