@@ -85,3 +85,48 @@ def test_a_step_that_takes_a_derivative_is_looked_at_too():
     xs[7] = torch.nan
     with pytest.warns(nd.NaNWarning, match="g of Descends.* is NaN from step 7 on"):
         nd.simulate(Descends(3), 20 * u.ms, nd.series(xs), compile=False)
+
+
+@pytest.mark.parametrize("options", [{"compile": False}, {}, {"checkpoint": 8}, {"record": "second.V"}])
+@pytest.mark.parametrize("training", [False, True])
+def test_unroll_says_it_once_and_leaves_no_trace(options, training):
+    net = Network()
+    xs = drawn(0, 60, torch.Generator().manual_seed(0)).requires_grad_(training)
+    random, calls = torch.get_rng_state(), []
+    net.first.register_forward_hook(lambda *_: calls.append(1))
+    if "compile" not in options:
+        net.first._forward_hooks.clear()
+    with pytest.warns(nd.NaNWarning) as said:
+        nd.unroll(net, xs, **options)
+    assert [str(w.message) for w in said if w.category is nd.NaNWarning] == [
+        "unroll: V of LIF(4) 'first' is NaN from step 37 on, at 38 ms, in 1 of 4 places; "
+        "look at its input in that step, and at dt"
+    ]
+    assert said[0].filename == __file__
+    assert torch.equal(torch.get_rng_state(), random)
+    assert len(calls) == (60 if "compile" in options else 0)
+    assert net.first.V.isnan().tolist() == [False, False, True, False]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", nd.NaNWarning)
+        nd.unroll(net, xs, **options)
+
+
+def test_unroll_says_where_it_comes_from():
+    net = nn.Sequential(nn.Linear(3, 4), nd.LIF(4))
+    with torch.no_grad():
+        net[0].weight[1, 2] = torch.nan
+    with pytest.warns(
+        nd.NaNWarning, match=r"V of LIF\(4\) '1' is NaN after the last step, in 1 of 4 .*'0\.weight' is NaN"
+    ):
+        nd.unroll(net, torch.rand(5, 3), compile=False)
+    net, xs = nd.LIF(4), torch.zeros(9, 4)
+    xs[8, 1], xs[8, 2] = torch.inf, -torch.inf  # the sum of the last V is NaN, and V is not
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", nd.NaNWarning)
+        nd.unroll(net, xs, compile=False)
+        nd.unroll(net, xs, states={"V": torch.tensor([torch.nan, 0, 0, 0])}, compile=False)
+        torch.func.jvp(lambda x: nd.unroll(net, x, compile=False), (torch.full_like(xs, torch.nan),), (xs,))
+    xs[6], two = torch.nan, nn.Sequential(nd.LIF(4), nd.LIF(4))
+    start = {"0.V": torch.zeros(4), "1.V": torch.tensor([torch.nan, 0, 0, 0])}
+    with pytest.warns(nd.NaNWarning, match=r"V of LIF\(4\) '0' is NaN from step 6 on, at 7 ms, in 4 of 4 places; look"):
+        nd.unroll(two, xs, states=start, compile=False)
