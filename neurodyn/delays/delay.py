@@ -12,6 +12,7 @@ from torch import Tensor
 from ..core.dynamics import Dynamics, UnsetState
 from ..core.fields import Keyword, Param, State, is_initialiser, keyword, param
 from .delayed import Delayed, Interpolation
+from .over_time import over_time
 
 _past = State("past_initializer")
 _FLAT, _STATES = 32, 16  # steps that are a state each, and the states that hold those of a longer delay
@@ -39,8 +40,9 @@ class Delay(Delayed, Dynamics):
 
     The memory is one input for each step of the longest delay. Up to 32 steps each is a state of its own, so that time
     passes without moving data. A longer delay has at most 16 states, which hold every 16th input each, and a step
-    writes one of them anew. It grows and shrinks with delays that are loaded or assigned. Delays that differ
-    between neurons, and learned ones, read the whole memory in each step.
+    writes one of them anew. It grows and shrinks with delays that are loaded or assigned. A Gaussian reads the whole
+    memory in each step. Where `unroll` runs a delay as a layer of its own, it takes all steps at once, a shift along
+    time, and a step costs next to the same for long and short delays.
 
     Input and output: ``(*batch, *size)``, in any unit.
 
@@ -135,6 +137,16 @@ class Delay(Delayed, Dynamics):
         self.settle()
         return super().forward(input, **inputs)
 
+    @property
+    def better_alone(self) -> bool:
+        """Whether `over_time` is faster than the steps as a part of the program of its neighbours."""
+        return self.depth > 1 or self.fixed is None
+
+    def over_time(self, xs: Tensor, reset: bool) -> Tensor | None:
+        """All steps at once, see `neurodyn.delays.over_time`; None for a class with another step."""
+        own = (type(self).step, type(self).forward, type(self).advance) == (Delay.step, Delay.forward, Dynamics.advance)
+        return over_time(self, xs, reset) if own and not {"step", "advance"} & vars(self).keys() else None
+
     def step(self, x: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
         newest = x
         if self.depth > 1:  # the oldest of the states is next to be the newest
@@ -161,27 +173,33 @@ class Delay(Delayed, Dynamics):
             k = math.floor(self.fixed)
             value = x if k == 0 else self._lag(past, k)
             return value if self.whole else torch.lerp(value, self._lag(past, k + 1), self.fixed - k)
-        if self.depth == 1:
-            line = torch.stack(tuple(past), self._dim)
-        else:
-            line = torch.stack(tuple(past), self._dim).flatten(self._dim - 1, self._dim)
         if self.interpolation == "gaussian":
+            line = torch.stack(tuple(past), self._dim)
+            line = line if self.depth == 1 else line.flatten(self._dim - 1, self._dim)
             kernel = self.kernel()
             kernel = kernel.view(self.length, *[1] * (len(self.size) + 1 - kernel.dim()), *kernel.shape[1:])
             return (line.narrow(self._dim, 0, self.length) * kernel.to(line.dtype)).sum(self._dim)
-        line = torch.cat((x.unsqueeze(self._dim), line), self._dim)
         before, late = self.parts()
-        value = self._taken(line, before)
+        value = self._taken(x, past, before)
         if late is None:
             return value
-        return torch.lerp(value, self._taken(line, (before + 1).clamp(max=self.length)), late.to(value.dtype))
+        return torch.lerp(value, self._taken(x, past, (before + 1).clamp(max=self.length)), late.to(value.dtype))
 
     def _lag(self, past: Sequence[Tensor], k: int) -> Tensor:
         """The input of k steps ago, k at least 1."""
         i, j = divmod(k - 1, len(past))
         return past[j] if self.depth == 1 else past[j].select(self._dim, i)
 
-    def _taken(self, line: Tensor, steps: Tensor) -> Tensor:
-        dim = self._dim
-        index = steps.long().expand(self.size)
-        return torch.take_along_dim(line, index.view((1,) * (line.dim() - index.dim()) + self.size), dim).squeeze(dim)
+    def _taken(self, x: Tensor, past: Sequence[Tensor], steps: Tensor) -> Tensor:
+        """The inputs of so many steps ago, for each element; it reads one of each state, however long they are."""
+        dim, K, back = self._dim, len(past), steps.long().expand(self.size) - 1
+        if self.depth == 1:
+            line = torch.stack((x, *past), dim)
+            index = (back + 1).view((1,) * (line.dim() - back.dim()) + self.size)
+            return torch.take_along_dim(line, index, dim).squeeze(dim)
+        index = (back.clamp(min=0) // K).view((1,) * (past[0].dim() - back.dim()) + self.size)
+        found = x
+        for j, state in enumerate(past):
+            one = torch.take_along_dim(state, index.clamp(max=state.shape[dim] - 1), dim).squeeze(dim)
+            found = torch.where(back % K == j, one, found)
+        return torch.where(back < 0, x, found)

@@ -16,7 +16,7 @@ from ..core.hooks import hooked
 from ..core.states import check_called, check_dt, named_dynamics
 from ..core.time_scale import unresolved
 from ..engine.program_cache import last_path
-from ..loop.layers import NORMS, layers, runs_on_all_steps
+from ..loop.layers import NORMS, layers, runs_on_all_steps, takes_all_steps
 from ..torch_private import tree_leaves
 from .probe import probe, total
 from .whole import runs_over_time, unrolled
@@ -26,7 +26,7 @@ _WIDTH = 80
 
 @dataclass(frozen=True)
 class Explanation:
-    """What `explain` found, in sections; ``print`` shows it as text."""
+    """The result of `explain`, in sections; ``print`` shows it as text."""
 
     layers: list[str]
     states: list[str]
@@ -157,6 +157,8 @@ def _path(net: nn.Module) -> Iterator[str]:
     for layer in layers(net):
         if runs_on_all_steps(layer):
             yield f"{_name(layer)}: once, on all time steps as one batch"
+        elif takes_all_steps(layer):
+            yield f"{_name(layer)}: once, on all time steps"
         elif (ran := last_path(layer)) is not None:
             yield f"{_name(layer)}: {ran}"
         elif (reason := _eager_because(layer)) is not None:

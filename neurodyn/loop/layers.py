@@ -121,9 +121,9 @@ def _together(module: nn.Module, row: list[nn.Module]) -> list[nn.Module]:
     found: list[nn.Module] = []
     run: list[nn.Module] = []
     for stage in (*row, None):
-        ours = isinstance(stage, (Dynamics, SynapticOutput))
-        if ours and (not has_hooks(stage) or (run and _gives_current(run[-1]))):
-            run.append(stage)
+        ours = isinstance(stage, (Dynamics, SynapticOutput)) and not getattr(stage, "better_alone", False)
+        if ours and (not has_hooks(stage) or (run and _gives_current(run[-1]))):  # type: ignore[arg-type]
+            run.append(stage)  # type: ignore[arg-type]
             continue
         if run:
             found.append(run[0] if len(run) == 1 else nn.Sequential(*run))
@@ -201,6 +201,13 @@ def runs_on_all_steps(module: nn.Module, x: Any = None) -> bool:
         dim = getattr(module, "dim", None)
         return isinstance(dim, int) and (rank is None or (rank > 1 and int(dim) % rank != 0))
     return False
+
+
+def takes_all_steps(module: nn.Module) -> bool:
+    """Whether a layer with states has a method `over_time` for all steps at once that may be called."""
+    if not hasattr(type(module), "over_time") or torch.compiler.is_compiling():
+        return False
+    return not (has_hooks(module) or has_module_hooks() or "forward" in vars(module))
 
 
 def _kind(module: nn.Module) -> type[nn.Module]:

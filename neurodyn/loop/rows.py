@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.dynamics import exporting
 from ..core.states import detach_states, settle
@@ -16,7 +16,7 @@ from ..engine.time_loop import NoForwardDerivative, run_program
 from ..tools.errors import NotCompilable, warn_once
 from ..torch_private import has_saved_tensor_hooks, tree_unflatten
 from .eager import check_output, exported_loop, plain_loop
-from .layers import on_all_steps, runs_on_all_steps
+from .layers import on_all_steps, runs_on_all_steps, takes_all_steps
 from .start import first_step, reset_for
 
 
@@ -62,6 +62,12 @@ def run_row(row: Sequence[nn.Module], ys: Any, mode: Mode, ours: bool = False) -
 def _run(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool) -> tuple[Any, bool]:
     """All steps of one layer; its new states stay in its buffers."""
     settle(net)
+    if takes_all_steps(net) and len(arguments) == 1 and type(x := arguments[0]) in (Tensor, nn.Parameter):
+        if (ys := net.over_time(x, mode.reset)) is not None:  # type: ignore[operator]
+            mode.bar.update(len(x))
+            if not mode.attached:
+                detach_states(net)
+            return ys, False
     warn: Callable[[], None] = lambda: None  # noqa: E731
     if mode.compile:
         try:
