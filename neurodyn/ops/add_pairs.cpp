@@ -127,6 +127,55 @@ Tensor add_pairs(const Tensor& weight, const Tensor& y, const Tensor& x, const T
   return found;
 }
 
+// weight[k] = bounded(factor * weight[k] + gain * other[k]); nothing is touched with a gain of 0 and a factor of 1.
+template <typename T>
+void scale(T* weight, const T* other, T gain, T factor, const T* limit, int64_t n) {
+  if (gain == 0 && factor == 1) return;
+  const Bounds<T> bounds(limit, 0, 0);
+  at::parallel_for(0, n, grain(1), [&](int64_t first, int64_t last) {
+    for (int64_t k = first; k < last; ++k) {
+      const T w = factor * weight[k] + (other ? gain * other[k] : T(0));
+      weight[k] = limit ? std::min(std::max(w, bounds.low), bounds.high) : w;
+    }
+  });
+}
+
+void add_scaled_(Tensor& weight, const std::optional<Tensor>& other_, const Tensor& gain, const Tensor& factor,
+                 const std::optional<Tensor>& bound) {
+  constexpr const char* op = "event_add_scaled";
+  check_dense(op, "weight", weight);
+  TORCH_CHECK_VALUE(weight.is_contiguous(), op, ": weight is not contiguous");
+  for (const auto& [name, value] : {std::pair{"gain", &gain}, std::pair{"factor", &factor}}) {
+    check_like(op, name, *value, weight);
+    TORCH_CHECK_VALUE(value->numel() == 1, op, ": ", name, " has shape ", value->sizes(), ", wanted one for all");
+  }
+  if (bound) {
+    check_like(op, "bound", *bound, weight);
+    TORCH_CHECK_VALUE(bound->numel() == 1, op, ": bound has shape ", bound->sizes(), ", wanted one for all");
+  }
+  Tensor other;
+  if (other_) {
+    check_like(op, "other", *other_, weight);
+    TORCH_CHECK_VALUE(other_->sizes() == weight.sizes(), op, ": other has shape ", other_->sizes(), ", wanted ",
+                      weight.sizes());
+    other = other_->contiguous();
+  }
+  AT_DISPATCH_FLOATING_TYPES(weight.scalar_type(), op, [&] {
+    scale(weight.mutable_data_ptr<scalar_t>(), other_ ? other.const_data_ptr<scalar_t>() : nullptr,
+          *gain.const_data_ptr<scalar_t>(), *factor.const_data_ptr<scalar_t>(),
+          bound ? bound->const_data_ptr<scalar_t>() : nullptr, weight.numel());
+  });
+}
+
+Tensor add_scaled(const Tensor& weight, const std::optional<Tensor>& other, const Tensor& gain, const Tensor& factor,
+                  const std::optional<Tensor>& bound) {
+  check_dense("event_add_scaled", "weight", weight);
+  Tensor found = at::empty_like(weight, weight.options(), at::MemoryFormat::Contiguous);
+  found.copy_(weight);
+  add_scaled_(found, other, gain, factor, bound);
+  return found;
+}
+
 template <typename T>
 void kernel(void* weight, const void* y, const void* x, const Matrix& matrix, const Matrix& transposed,
             const int* order, const void* bound, int64_t batch, double room, double share) {
@@ -149,7 +198,22 @@ extern "C" void event_add_pairs_kernel(void* weight, const void* y, const void* 
                                           std::bit_cast<double>(room), std::bit_cast<double>(share));
 }
 
+// `add_scaled_` in the same way; `other` and `bound` may be null.
+extern "C" void event_add_scaled_kernel(void* weight, const void* other, const void* gain, const void* factor,
+                                        const void* bound, int64_t n, int64_t wide) {
+  const auto run = [&]<typename T>(T) {
+    scale(static_cast<T*>(weight), static_cast<const T*>(other), *static_cast<const T*>(gain),
+          *static_cast<const T*>(factor), static_cast<const T*>(bound), n);
+  };
+  if (wide)
+    run(double());
+  else
+    run(float());
+}
+
 TORCH_LIBRARY_IMPL(neurodyn, CPU, m) {
+  m.impl("event_add_scaled", TORCH_FN(add_scaled));
+  m.impl("event_add_scaled_", TORCH_FN(add_scaled_));
   m.impl("event_add_pairs", TORCH_FN(add_pairs));
   m.impl("event_add_pairs_", TORCH_FN(add_pairs_));
 }

@@ -16,7 +16,8 @@ class SynapticScaling(Plasticity):
     r"""Synaptic scaling: all synapses onto a neuron grow or shrink by the same factor until it fires at the target.
 
     $\tau_r\,\dot r = s - r$ measures the rate of each output, with its spikes s; $\dot w = w\,(\rho - r)/(\rho\,\tau)$.
-    The measured rate is shared by the batch, as the mean, and lasts, like the weights.
+    The measured rate is shared by the batch, as the mean, and lasts, like the weights. All weights change at all times,
+    so that each step computes all synapses.
 
     Args:
         connection, w_max, weights, values: see `Plasticity`.

@@ -14,6 +14,8 @@ from .synapses import mean_over_batch
 class Oja(Plasticity):
     r"""Oja's rule: $\Delta w = \eta\, y\,(x - y\, w)$ in each step, for rates x and y.
 
+    It is a rule for rates, and each step computes all synapses.
+
     For $y = w \cdot x$ the weights come to the first principal component of the inputs, with length 1.
 
     Args:
@@ -42,7 +44,7 @@ class BCM(Plasticity):
     r"""The rule of Bienenstock, Cooper and Munro: $\Delta w = \eta\, x\, y\,(y - \theta)$ in each step.
 
     The threshold follows the output, $\tau \dot\theta = y^2/y_0 - \theta$, one for each output. It is shared by the
-    batch, as the mean, and lasts, like the weights.
+    batch, as the mean, and lasts, like the weights. It is a rule for rates, and each step computes all synapses.
 
     Args:
         connection, w_max, weights, values: see `Plasticity`.

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from .. import units as u
+from ..core.dynamics import UnsetState
 from ..core.fields import Param, State, param, positive, state
 from ..core.solve import relax
+from ..ops.add_pairs import add_pairs
+from ..ops.add_scaled import add_scaled
 from .base import Plasticity
+
+_LEAST = 1e-6  # of what is left of a mark before marks are scaled
 
 
 class RewardSTDP(Plasticity):
@@ -24,7 +30,14 @@ class RewardSTDP(Plasticity):
     is exact for a reward that is constant in it. Subtract the baseline of a reward first; a dopamine concentration with
     dynamics of its own is the output of an ``nd.Expon``.
 
-    ``learn(post, reward=r)``: one number, or one for each sample, ``batch``.
+    ``learn(post, reward=r)``: one number, or one for each sample, ``batch``. For a reward that is known after a trial
+    only, each step has ``reward=0.0``, and ``deliver(r)`` comes after it.
+
+    States: the eligibility is ``c = marks * left``, where `left`, one number, decays in place of all c, and pairs of
+    spikes add to the `marks` of their synapses. When `left` has become 1e-6, marks take its place and it is 1 again.
+
+    Cost: on a sparse connection on the CPU, without a batch, a step without reward goes with the spikes, as that of
+    `STDP`; one with a reward other than 0 changes all weights. Elsewhere each step computes all synapses.
 
     Args:
         connection, weights, values: see `Plasticity`.
@@ -55,7 +68,8 @@ class RewardSTDP(Plasticity):
 
     x: State = state(default=0.0, alias="x_initializer", shape="pre_size")
     y: State = state(default=0.0, alias="y_initializer", shape="size")
-    c: State = state(default=0.0, alias="c_initializer", shape="synapses")
+    marks: State = state(default=0.0, alias="marks_initializer", shape="synapses")
+    left: State = state(default=1.0, alias="left_initializer", learnable=False, shape=(), shared=True)
 
     if not TYPE_CHECKING:  # which reads the declarations instead
 
@@ -63,17 +77,80 @@ class RewardSTDP(Plasticity):
             super().__init__(connection, **values)
             self._check_signs()
 
+    @property
+    def c(self) -> Tensor:
+        """The eligibility of each synapse, ``(*batch, *synapses)``."""
+        return self.marks * self.left.to(self.marks.dtype)
+
     def change(  # type: ignore[override]
-        self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, y: Tensor, c: Tensor, *, reward: Tensor | float
+        self,
+        pre: Tensor,
+        post: Tensor,
+        weight: Tensor,
+        x: Tensor,
+        y: Tensor,
+        marks: Tensor,
+        left: Tensor,
+        *,
+        reward: Tensor | float,
     ) -> tuple[Tensor, ...]:
         x, y = relax(x, 0.0, self.tau_plus, self.dt), relax(y, 0.0, self.tau_minus, self.dt)
-        left = relax(c, 0.0, self.tau_c, self.dt)  # c - left is the integral of c over the step, by tau_c
-        given = reward
-        if isinstance(reward, Tensor) and reward.dim():
-            if tuple(reward.shape) != tuple(c.shape[: c.dim() - len(self.synapses)]):
-                wanted = tuple(c.shape[: c.dim() - len(self.synapses)])
-                raise ValueError(f"{self._label()}: reward has shape {tuple(reward.shape)}, wanted () or {wanted}")
-            given = reward.to(c.dtype).reshape(*reward.shape, *(1 for _ in self.synapses))
-        weight = self.bounded(weight + self.w_max * self.mean(given * (c - left)))
-        left = left + self.A_plus * self.pairs(post, x) - self.A_minus * self.pairs(y, pre)
-        return weight, x + pre, y + post, left
+        given = self._reward(reward, marks)
+        gain = given * self.w_max * left * -torch.expm1(-self.dt / self.tau_c)  # of the integral over the step
+        left = relax(left, 0.0, self.tau_c, self.dt)
+        factor = torch.where(left < _LEAST, left, 1.0)
+        left = torch.where(left < _LEAST, 1.0, left)
+        factor, up, down = [value.to(marks.dtype) for value in (factor, self.A_plus / left, -self.A_minus / left)]
+        if self._by_spikes(marks):
+            weight = add_scaled(weight, marks, gain.to(weight.dtype).view(()), torch.ones_like(factor), self.w_max)
+            marks = add_scaled(marks, None, torch.zeros_like(factor), factor, None)
+            marks = self._marked(self._marked(marks, post, up * x), down * y, pre)
+        else:
+            weight = self.bounded(weight + self.mean(gain.to(marks.dtype) * marks))
+            marks = marks * factor + self.pairs(post, up * x) + self.pairs(down * y, pre)
+        return weight, x + pre, y + post, marks, left
+
+    def deliver(self, reward: Tensor | float) -> None:
+        r"""Change the weights by a reward that comes after a trial in which steps had none: $\Delta w = w_{max} r c$.
+
+        It is what this reward would do if it stayed until the eligibility has decayed. The eligibility stays, until
+        states are reset as by the next `nd.unroll`.
+
+        Args:
+            reward: one number, or one for each sample, ``batch``, whose changes are averaged for shared weights.
+
+        Raises:
+            UnsetState: before the first step.
+            ValueError: a reward of another shape.
+            TypeError: a reward with a unit.
+        """
+        if not self.is_set:
+            raise UnsetState(f"{self._label()}: deliver() comes after the steps of a trial")
+        self._refuse_quantities({"reward": reward})
+        self._stepped(self._delivered, reward)
+
+    def _delivered(self, reward: Tensor | float, weight: Tensor, *rest: Tensor) -> tuple[Any, ...]:
+        *_, marks, left = rest
+        gain = (self._reward(reward, marks) * self.w_max * left).to(marks.dtype)
+        return None, self.bounded(weight + self.mean(gain * marks)), *rest
+
+    def _by_spikes(self, marks: Tensor) -> bool:
+        return self.layout.kind == "pairs" and marks.dim() == 1 and marks.device.type == "cpu"
+
+    def _marked(self, marks: Tensor, post: Tensor, pre: Tensor) -> Tensor:
+        post, pre = self.layout.flat(post, self.layout.post), self.layout.flat(pre, self.layout.pre)
+        return add_pairs(marks, post, pre, self.layout.matrix, None)
+
+    def _reward(self, reward: Tensor | float, marks: Tensor) -> Tensor | float:
+        """The reward as it multiplies values of synapses.
+
+        Raises:
+            ValueError: a reward of another shape than those of one number or the batch.
+        """
+        if not isinstance(reward, Tensor):
+            return reward
+        given = reward.to(marks.dtype)
+        wanted = tuple(marks.shape[: marks.dim() - len(self.synapses)])
+        if given.dim() and tuple(given.shape) != wanted:
+            raise ValueError(f"{self._label()}: reward has shape {tuple(given.shape)}, wanted () or {wanted}")
+        return given.reshape(*given.shape, *(1 for _ in self.synapses)) if given.dim() else given

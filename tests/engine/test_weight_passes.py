@@ -60,6 +60,32 @@ def test_numbers_are_those_of_the_plain_loop(in_place, later, wanted):
 
 
 @pytest.mark.kernels
+def test_weights_and_marks_that_wait_for_a_reward(in_place):
+    """Both are changed in place, by two operators, one of which reads the marks."""
+
+    class Rewarded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            connection = nd.FixedNum(6, 4, 2, weight=0.5, generator=torch.Generator().manual_seed(1))
+            self.rule = nd.RewardSTDP(connection, w_max=1.0, A_plus=0.5, A_minus=0.2, tau_c=3 * nd.units.ms)
+
+        def forward(self, pre, post, reward):
+            return self.rule(pre, post, reward=reward)
+
+    random = torch.Generator().manual_seed(2)
+    pre, post = [(torch.rand(60, n, generator=random) < 0.3).double() for n in (6, 4)]
+    reward = torch.randn(60, generator=random) * (torch.rand(60, generator=random) < 0.5)
+    nets, ys = [Rewarded(), Rewarded()], []
+    with torch.no_grad():
+        for net, compile in zip(nets, (True, False), strict=True):
+            ys.append(nd.unroll(net, (pre, post, reward), compile=compile))
+    assert_close(*ys)
+    assert_close(nd.get_states(nets[0]), nd.get_states(nets[1]))
+    assert nets[0].rule.weight.std() > 0.05
+    assert "called by the loop in C++" in nd.explain(nets[0]).path[0]
+
+
+@pytest.mark.kernels
 def test_an_index_that_was_changed_is_refused_by_the_operators_in_the_loop():
     net = Layer(False)
     with torch.no_grad():

@@ -145,6 +145,55 @@ def test_reward_of_one_is_stdp():
         rule(torch.zeros(N), torch.zeros(M), reward=torch.ones(2))
 
 
+def test_reward_against_a_loop():
+    """The eligibility decays in one number for all, which begins anew several times here; weights come to bounds."""
+    pre, post, steps = trains(1, 200, N), trains(2, 200, M), torch.Generator().manual_seed(3)
+    reward = torch.where(torch.rand(200, generator=steps) < 0.3, torch.randn(200, generator=steps), 0.0)
+    i, j = torch.ones(N, M).nonzero().T
+    start = torch.full((N * M,), 0.5)
+    values = {"w_max": 1.0, "A_plus": 1.0, "A_minus": 0.7, "tau_c": 3 * u.ms}
+    rules = [nd.RewardSTDP(c, **values) for c in (nd.Sparse((i, j), (N, M), weight=start), linear(start.view(N, M).T))]
+    w, x, y, c, least = start.clone(), torch.zeros(N), torch.zeros(M), torch.zeros(N * M), 1.0
+    for t in range(200):
+        for rule in rules:
+            rule(pre[t], post[t], reward=reward[t])
+        x, y, left = x * math.exp(-1 / 20), y * math.exp(-1 / 20), c * math.exp(-1 / 3)
+        w = (w + reward[t] * (c - left)).clamp(0, 1)
+        c = left + post[t][j] * x[i] - 0.7 * y[j] * pre[t][i]
+        x, y, least = x + pre[t], y + post[t], min(least, float(rules[0].left))
+    assert 1e-6 < least < 1e-5
+    assert 0 < int(((w == 0) | (w == 1)).sum()) < N * M
+    for rule, k in zip(rules, (slice(None), None), strict=True):
+        for found, wanted in ((rule.weight, w), (rule.c, c)):
+            assert_close(found if k else found.T.flatten(), wanted, rtol=1e-12, atol=1e-13)
+
+
+def test_a_reward_after_the_trial():
+    """It does as much as one that stays until nothing is eligible, and samples change shared weights by their mean."""
+    pre, post = trains(1, 30, 3, N), trains(2, 30, 3, M)
+    values = {"w_max": 2.0, "A_plus": 0.01, "A_minus": 0.02, "tau_c": 10 * u.ms}
+    i, j = torch.ones(N, M).nonzero().T
+    for make in (lambda: linear(torch.full((M, N), 1.0)), lambda: nd.Sparse((i, j), (N, M), weight=1.0)):
+        one, other = nd.RewardSTDP(make(), **values), nd.RewardSTDP(make(), **values)
+        for rule in (one, other):
+            with pytest.raises(nd.UnsetState, match=r"deliver\(\) comes after the steps of a trial"):
+                rule.deliver(1.0)
+            teach(rule, pre, post, reward=torch.zeros(30))
+            assert bool((rule.weight == 1).all())
+        reward = torch.tensor([0.5, -1.0, 2.0])
+        wanted = 1 + 2 * (one.c * reward.view(3, *[1] * (one.c.dim() - 1))).mean(0)
+        one.deliver(reward)
+        for _ in range(350):
+            other(torch.zeros(3, N), torch.zeros(3, M), reward=reward)
+        assert_close(one.weight, wanted, rtol=1e-12, atol=1e-12)
+        assert_close(other.weight, wanted, rtol=1e-12, atol=1e-12)
+        assert (one.weight - 1).abs().max() > 0.01
+        with pytest.raises(ValueError, match=r"reward has shape \(2,\), wanted \(\) or \(3,\)"):
+            one.deliver(torch.ones(2))
+        with pytest.raises(TypeError, match="reward"):
+            one.deliver(1.0 * u.nS)
+
+
 def test_vogels_rests_at_the_target_rate():
     rate = 0.05  # for each step
     pre, post = trains(1, 8000, 1, p=0.05), trains(2, 8000, 1, p=rate)

@@ -26,7 +26,7 @@ _HARMLESS = {
 #: On the CPU also what it names to call the operators of operators.py.
 _OPERATORS = {
     *("ops", "neurodyn", "default", "reinterpret_tensor"),
-    *("event_matmul", "event_add_pairs_", "event_deliver_", "event_arrived", "event_move_"),
+    *("event_matmul", "event_add_pairs_", "event_add_scaled_", "event_deliver_", "event_arrived", "event_move_"),
 }
 
 

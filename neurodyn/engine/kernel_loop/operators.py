@@ -27,6 +27,7 @@ def stand_ins(calls: list[Launched], scattered: Collection[int]) -> dict[str, An
     known = {
         "event_matmul": _matmul,
         "event_add_pairs_": _add_pairs,
+        "event_add_scaled_": _add_scaled,
         "event_deliver_": _deliver,
         "event_arrived": _arrived,
         "event_move_": _move,
@@ -98,6 +99,16 @@ def _add_pairs(
     sizes = math.prod(batch), n_in, n_out, *indices.shape, _wide(x)
     given = weight, y, x, indptr, indices, columns, order, rows, limit, *bits, *sizes
     return _kernel(add_pairs, "event_add_pairs_kernel"), given, None
+
+
+def _add_scaled(weight: Any, other: Any, gain: Any, factor: Any, bound: Any) -> tuple[int, tuple[Any, ...], None]:
+    weight, gain, factor = _as_parts(weight, gain, factor)
+    added, limit = [value if value is None else _as_parts(value)[0] for value in (other, bound)]
+    _check(weight, gain, factor, *[value for value in (added, limit) if value is not None])
+    if gain.shape or factor.shape or (added is not None and added.shape != weight.shape):
+        raise NotRecordable("event_add_scaled has arguments that do not fit")
+    given = weight, added or 0, gain, factor, limit or 0, math.prod(weight.shape), _wide(weight)
+    return _kernel(add_pairs, "event_add_scaled_kernel"), given, None
 
 
 def _deliver(held: Any, head: Any, x: Any, weight: Any, indptr: Any, indices: Any) -> tuple[int, tuple[Any, ...], None]:
