@@ -44,10 +44,10 @@ class Leak(nd.Dynamics):
 def looked_up(net: nn.Module, monkeypatch: pytest.MonkeyPatch) -> int:
     """How often a program is looked up by its fingerprint in two calls."""
     times, find = [], program_cache.fingerprint
-    monkeypatch.setattr(program_cache, "fingerprint", lambda *given: times.append(1) or find(*given))
-    for _ in range(2):
-        nd.unroll(net, XS)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(program_cache, "fingerprint", lambda *given: times.append(1) or find(*given))
+        for _ in range(2):
+            nd.unroll(net, XS)
     return len(times)
 
 

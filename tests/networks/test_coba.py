@@ -52,6 +52,7 @@ def test_the_same_spikes(recorded: dict[str, np.ndarray]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.kernels  # 100,000 steps take longer than to compile
 def test_the_same_statistics(recorded: dict[str, np.ndarray]) -> None:
     first, seconds = int(recorded["transient"]), float(recorded["seconds"])
     rates, cvs = [], []
