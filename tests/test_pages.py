@@ -40,6 +40,13 @@ def test_code_runs(page: Path) -> None:
     run(page)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_that_trains_shows_a_falling_loss(page: Path) -> None:
+    for block in re.findall(r"```py(?:thon)?\n(.*?)```", page.read_text(), re.DOTALL):
+        if ".step()" in block and "backward(" in block:
+            assert re.search(r"^assert .*(losses|loss).* < ", block, re.MULTILINE), block
+
+
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):

@@ -35,7 +35,7 @@ class Operations(NamedTuple):
 
 @dataclass(frozen=True)
 class SynapticOperations:
-    """What `synaptic_operations` counted; printing it shows a table.
+    """The result of `synaptic_operations`; printing it shows a table.
 
     Attributes:
         layers: `Operations` for each connection, by name.

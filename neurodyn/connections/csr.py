@@ -1,4 +1,4 @@
-"""Who is connected to whom, in CSR form: int32 row starts and column indices, 4 bytes a synapse."""
+"""Pairs of connected neurons, in CSR form: int32 row starts and column indices, 4 bytes a synapse."""
 
 from __future__ import annotations
 

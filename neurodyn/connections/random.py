@@ -23,7 +23,7 @@ class FixedProb(Sparse):
         weight: see `Sparse`.
         include_self: whether a neuron may connect to itself; False needs ``pre == post``.
         multapses: False, as a pair has at most one synapse here; see `FixedNum` and `FixedTotal` for several.
-        generator: source of all random numbers, on the CPU: of who is connected to whom, and of initialisers of
+        generator: source of all random numbers, on the CPU: of the pairs that are connected, and of initialisers of
             weight, delay and bias that have no generator of their own; torch's default one if not given.
         values: further keywords of `Sparse`: ``delay``, ``learn``, ...
 

@@ -107,7 +107,7 @@ class PoissonEncoder(Source):
 
 
 class PoissonInput(Source):
-    r"""What each neuron gets from many Poisson sources of its own: weight times the number that spike in a step.
+    r"""The input of each neuron from many Poisson sources of its own: weight times the number that spike in a step.
 
     The number is binomial: num_input sources, each with the probability p = freq * dt; or ``method="normal"``: normal
     with the same mean n p and standard deviation $\sqrt{n p (1 - p)}$, close for n p and n (1 - p) above 5, not whole
