@@ -118,6 +118,6 @@ class CobaHH(VogelsAbbott):
 
     def __init__(self, scale: float = 1, *, seed: int = 0, device: Any = None, dtype: Any = None):
         super().__init__(scale, coba=True, seed=seed, device=device, dtype=dtype)
-        random = torch.Generator().manual_seed(seed + 1)  # apart from that of the connections
-        start = nd.init.Normal(-65 * u.mV, 5 * u.mV, random)
-        self.neurons = TraubMiles(self.neurons.size, V_initializer=start, dt=0.1 * u.ms, device=device, dtype=dtype)
+
+    def population(self, n: int, start: Any, coba: bool, factory: dict[str, Any]) -> TraubMiles:
+        return TraubMiles(n, V_initializer=start, **factory)

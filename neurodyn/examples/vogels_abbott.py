@@ -46,18 +46,7 @@ class VogelsAbbott(nn.Module):
             )
 
         with nd.default_dt(0.1 * u.ms):
-            self.neurons = nd.LIFRef(
-                n,
-                tau=20 * u.ms,
-                R=0.1 * u.Gohm,
-                V_rest=(-60 if coba else -49) * u.mV,
-                V_th=-50 * u.mV,
-                V_reset=-60 * u.mV,
-                tau_ref=5 * u.ms,
-                reset="hard",
-                V_initializer=start,
-                **factory,
-            )
+            self.neurons = self.population(n, start, coba, factory)
             self.delay = nd.Delay(n, 0.1 * u.ms, **factory)
             if coba:
                 g_E, g_I = (nd.init.Normal(mean * u.nS, std * u.nS, random) for mean, std in ((40, 15), (200, 120)))
@@ -66,6 +55,21 @@ class VogelsAbbott(nn.Module):
             else:
                 self.E = projection(self.exc, 16.2 * u.nS, 5 * u.ms, nd.CUBA(**factory), 0 * u.nS)
                 self.I = projection(n - self.exc, -90 * u.nS, 10 * u.ms, nd.CUBA(**factory), 0 * u.nS)
+
+    def population(self, n: int, start: Any, coba: bool, factory: dict[str, Any]) -> nd.Dynamics:
+        """The neurons, whose potentials begin at `start`."""
+        return nd.LIFRef(
+            n,
+            tau=20 * u.ms,
+            R=0.1 * u.Gohm,
+            V_rest=(-60 if coba else -49) * u.mV,
+            V_th=-50 * u.mV,
+            V_reset=-60 * u.mV,
+            tau_ref=5 * u.ms,
+            reset="hard",
+            V_initializer=start,
+            **factory,
+        )
 
     def forward(self) -> Tensor:
         before = self.delay.read()
