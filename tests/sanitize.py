@@ -19,6 +19,7 @@ FLAGS = "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-saniti
 TESTS = (
     "tests/ops/test_event.py",
     "tests/ops/test_add_pairs.py",
+    "tests/ops/test_add_scaled.py",
     "tests/ops/test_ring.py",
     "tests/connections",
     "tests/engine/test_weight_passes.py",

@@ -14,10 +14,14 @@ class CalciumPlasticity(Plasticity):
     r"""The rule of Graupner and Brunel: a synapse with two stable strengths, between which calcium moves it.
 
     The calcium of a synapse is $c = C_{pre}\,x + C_{post}\,y$, where the traces x and y decay with $\tau_{Ca}$ and are
-    increased by 1 at spikes. The efficacy $\rho = w / w_{max}$ follows, without noise,
+    increased by 1 at spikes. The efficacy $\rho = w / w_{max}$ follows
 
     $\tau\,\dot\rho = -\rho\,(1 - \rho)(\rho_* - \rho) + \gamma_p (1 - \rho)\,\Theta(c - \theta_p)
-    - \gamma_d\, \rho\,\Theta(c - \theta_d)$.
+    - \gamma_d\, \rho\,\Theta(c - \theta_d)
+    + \sigma \sqrt{\tau\,[\Theta(c - \theta_p) + \Theta(c - \theta_d)]}\;\eta(t)$,
+
+    the last term, white noise, with ``learn(post, noise=xi)``: standard normal numbers ``(*batch, *synapses)``, new
+    ones in each step, as ``torch.randn(rule.synapses)``. Without them there is none. Weights stay within their bounds.
 
     The times of a step in which c lies above the thresholds are exact; for $\rho$ a step is one of Euler's, whose error
     is of the order of $dt\,\gamma/\tau$. Presynaptic calcium comes D = 13.7 ms after the spike in the paper: delay the
@@ -32,6 +36,7 @@ class CalciumPlasticity(Plasticity):
         rho_star: the unstable state (0.5).
         tau_Ca: time constant of calcium (20 ms).
         tau: time constant of the efficacy (150 s).
+        sigma: strength of the noise, where there is any (2.8284).
 
     Example:
         >>> rule = nd.CalciumPlasticity(nd.OneToOne(2, weight=[0.5, 0.5]), w_max=1.0)
@@ -55,18 +60,28 @@ class CalciumPlasticity(Plasticity):
     rho_star: Param = param(0.5, domain=fraction)
     tau_Ca: Param = param(20 * u.ms, domain=positive)
     tau: Param = param(150_000 * u.ms, domain=positive)
+    sigma: Param = param(2.8284, domain=nonnegative)
 
     x: State = state(default=0.0, alias="x_initializer", shape="pre_size")
     y: State = state(default=0.0, alias="y_initializer", shape="size")
 
-    def change(self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def change(  # type: ignore[override]
+        self, pre: Tensor, post: Tensor, weight: Tensor, x: Tensor, y: Tensor, *, noise: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         x, y = x + pre, y + post
         calcium = self.C_pre * self.layout.of_pre(x) + self.C_post * self.layout.of_post(y)
         rho = weight / self.w_max
-        up = self.gamma_p * (1 - rho) * self.mean(self._above(calcium, self.theta_p))
-        down = self.gamma_d * rho * self.mean(self._above(calcium, self.theta_d))
+        above_p, above_d = self._above(calcium, self.theta_p), self._above(calcium, self.theta_d)
+        up = self.gamma_p * (1 - rho) * self.mean(above_p)
+        down = self.gamma_d * rho * self.mean(above_d)
         drift = self.dt * rho * (1 - rho) * (self.rho_star - rho)
-        weight = self.bounded(weight + self.layout.real(self.w_max * (up - down - drift) / self.tau))
+        change = (up - down - drift) / self.tau
+        if noise is not None:
+            if tuple(noise.shape) != tuple(calcium.shape):
+                shape, wanted = tuple(noise.shape), tuple(calcium.shape)
+                raise ValueError(f"{self._label()}: noise has shape {shape}, wanted {wanted}, one for each synapse")
+            change = change + self.mean(self.sigma * ((above_p + above_d) / self.tau).sqrt() * noise)
+        weight = self.bounded(weight + self.layout.real(self.w_max * change))
         return weight, relax(x, 0.0, self.tau_Ca, self.dt), relax(y, 0.0, self.tau_Ca, self.dt)
 
     def _above(self, calcium: Tensor, threshold: Tensor) -> Tensor:

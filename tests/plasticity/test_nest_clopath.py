@@ -20,10 +20,10 @@ STEPS, FILE = 3_000, Path(__file__).parents[1] / "reference" / "nest_clopath.npz
 class Late(nd.VoltageSTDP):
     """The traces of the potential follow `late`, what the potential was some time ago."""
 
-    def change(self, pre, post, weight, x, u_minus, u_plus, *, V, late):
-        weight, x, *_ = super().change(pre, post, weight, x, u_minus, u_plus, V=V)
+    def change(self, pre, post, weight, x, u_minus, u_plus, m, *, V, late):
+        weight, x, *_ = super().change(pre, post, weight, x, u_minus, u_plus, m, V=V)
         low = nd.relax(u_minus, late, self.tau_minus, self.dt)
-        return weight, x, low, nd.relax(u_plus, late, self.tau_plus, self.dt)
+        return weight, x, low, nd.relax(u_plus, late, self.tau_plus, self.dt), m
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def weights(pre, V, w_max, A_LTD, A_LTP, dt=0.1, delay=1, late=0):
     rule = Late(connection, w_max=w_max, **values)
     rule.reset_state()
     spike, found = (torch.zeros(1), torch.ones(1)), []
-    states = [getattr(rule, name) for name in ("weight", "x", "u_minus", "u_plus")]
+    states = [getattr(rule, name) for name in ("weight", "x", "u_minus", "u_plus", "m")]
     for step, (v, then) in enumerate(zip(V, delayed(V, late), strict=True)):
         states = rule.change(spike[step in pre], spike[0], *states, V=v, late=then)
         if step in pre:

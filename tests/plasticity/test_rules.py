@@ -209,15 +209,18 @@ def test_vogels_rests_at_the_target_rate():
     assert drift[2] < -0.8
 
 
-def test_voltage_against_a_loop():
+@pytest.mark.parametrize("homeostasis", [False, True])
+def test_voltage_against_a_loop(homeostasis):
     pre, V = trains(1, T, 1)[:, 0], signals("V", post=1)["V"][:, 0]
-    rule = nd.VoltageSTDP(nd.OneToOne(1, weight=[0.5]), w_max=2.0, A_LTP=1e-3 / u.mV**2, dt=0.5 * u.ms)
+    values = {"homeostasis": homeostasis, "tau_mean": 20 * u.ms, "u_ref": 30 * u.mV, "V_rest": -70 * u.mV}
+    rule = nd.VoltageSTDP(nd.OneToOne(1, weight=[0.5]), w_max=2.0, A_LTP=1e-3 / u.mV**2, dt=0.5 * u.ms, **values)
     found = teach(rule, pre[:, None], pre[:, None], V=V[:, None]).item()
-    w, x, low, high = 0.5, 0.0, -70.6, -70.6
+    w, x, low, high, m = 0.5, 0.0, -70.6, -70.6, 60.0
     for s, v in zip(pre.tolist(), V.tolist(), strict=True):
         x *= math.exp(-0.5 / 15)
         w = min(w + 0.5 * 2 * 1e-3 * x * max(v + 45.3, 0) * max(high + 70.6, 0), 2.0)
-        w = max(w - 2 * 14e-5 * max(low + 70.6, 0) * s, 0.0)
+        w = max(w - 2 * 14e-5 * (m / 900 if homeostasis else 1) * max(low + 70.6, 0) * s, 0.0)
+        m = (v + 70) ** 2 + (m - (v + 70) ** 2) * math.exp(-0.5 / 20)
         x += s / 15
         low, high = (v + (z - v) * math.exp(-0.5 / tau) for z, tau in ((low, 10), (high, 7)))
     assert abs(found - w) < 1e-12
@@ -239,6 +242,35 @@ def test_calcium_against_fine_steps():
             rho, c = rho + slope / fine / 150_000, c * math.exp(-1 / fine / 20)
     assert abs(rho - 0.3) > 0.01
     assert abs(found - rho) < 320 / 150_000 * abs(rho - 0.3)  # the step of Euler's
+
+
+def test_calcium_noise():
+    """Calcium above both thresholds makes the efficacy an Ornstein-Uhlenbeck process; elsewhere there is no noise."""
+    n, random = 4000, torch.Generator().manual_seed(1)
+    values = {"w_max": 2.0, "sigma": 1.0, "tau": 20 * u.s, "C_pre": 5.0, "theta_d": 0.1, "theta_p": 0.1}
+    rule = nd.CalciumPlasticity(nd.OneToOne(n, weight=torch.ones(n)), **values)
+    for _ in range(250):
+        rule(torch.ones(n), torch.zeros(n), noise=torch.randn(n, generator=random))
+    rho, rates = rule.weight / 2, 321.808 + 200
+    assert abs(rho.mean() - 321.808 / rates) < 0.003
+    assert abs(rho.var() * rates - 1) < 0.08
+    quiet = nd.CalciumPlasticity(nd.OneToOne(2, weight=[0.3, 0.3]), w_max=1.0)
+    quiet(torch.zeros(2), torch.zeros(2), noise=torch.tensor([5.0, -5.0]))
+    assert float(quiet.weight[0]) == float(quiet.weight[1])
+    quiet(torch.ones(2), torch.ones(2), noise=torch.tensor([1.0, -1.0]))  # a step above both
+    change = 2 * 2.8284 * math.sqrt(2 / 150_000)
+    assert abs(float(quiet.weight[0] - quiet.weight[1]) - change) < 1e-12
+    with pytest.raises(ValueError, match=r"noise has shape \(3,\), wanted \(2,\), one for each synapse"):
+        quiet(torch.ones(2), torch.ones(2), noise=torch.ones(3))
+
+
+def test_noise_of_samples_that_share_weights_is_their_mean():
+    rule = nd.CalciumPlasticity(linear(torch.full((M, N), 0.5)), w_max=1.0)
+    noise = torch.randn(3, M, N, generator=torch.Generator().manual_seed(1))
+    plain = nd.CalciumPlasticity(linear(torch.full((M, N), 0.5)), w_max=1.0)
+    for each, given in ((rule, {"noise": noise}), (plain, {})):
+        each(torch.ones(3, N), torch.ones(3, M), **given)
+    assert_close(rule.weight - plain.weight, 2.8284 * math.sqrt(2 / 150_000) * noise.mean(0))
 
 
 def test_oja_finds_the_principal_component():
