@@ -186,6 +186,87 @@ def test_connections_keep_their_pattern():
     assert weight != 1
 
 
+def potentials(net: nn.Sequential, xs: Tensor) -> dict[str, Tensor]:
+    """U of each layer that does not fire, for the spikes of those before, which do."""
+    found = {}
+    for k, module in enumerate(net):
+        if isinstance(module, nd.LIF):
+            module.fire = torch.zeros_like
+            found[str(k)] = nd.unroll(net[: k + 1], xs, record=f"{k}.V", compile=False)[1][f"{k}.V"].values.detach()
+            del module.fire
+    return found
+
+
+def spikes_at(rate: float, *shape: int) -> Tensor:
+    return (torch.rand(*shape) < rate * 1e-3).double()
+
+
+@pytest.mark.parametrize("xi", [0.5, 1.5])
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda: [nd.Expon(800, tau=8 * u.ms)],
+        lambda: [nd.Expon(800, tau=8 * u.ms, exact=True)],
+        lambda: [nd.Alpha(800, tau=4 * u.ms), nd.CUBA(scale=3 * u.mV)],
+        lambda: [nd.Delay(800, 40 * u.ms), nn.Dropout(0.0)],
+        lambda: [nn.BatchNorm1d(800)],
+        lambda: [nn.BatchNorm1d(800), nd.DualExpon(800, tau_rise=2 * u.ms, tau_decay=9 * u.ms)],
+    ],
+)
+def test_from_a_rate_with_synapses_and_norms(between, xi: float):
+    """Mean and deviation of the potential as asked, measured with such spikes; the variance also by hand."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 800), *between(), lif(800))
+    nd.init.fluctuation_driven_(net, rate=30 * u.Hz, xi=xi)
+    (U,) = potentials(net, spikes_at(30, 400, 8, 64)).values()
+    U = U[150:]
+    assert U.std().item() == pytest.approx(1 / xi, rel=0.08)
+    assert abs(U.mean().item()) < 0.1 / xi
+
+
+def test_from_a_rate_a_synapse_follows_the_equation():
+    """Sums over the potential that one spike makes, for Expon and LIF in composition."""
+    torch.manual_seed(0)
+    net, p, xi = nn.Sequential(nn.Linear(64, 4000), nd.Expon(4000, tau=8 * u.ms), lif(4000)), 0.03, 0.8
+    nd.init.fluctuation_driven_(net, rate=30 * u.Hz, xi=xi)
+    epsilon = membrane(torch.exp(-torch.arange(200.0) / 8).double())
+    variance = 64 * (p * (1 - p) * epsilon.square().sum() + p**2 * epsilon.sum() ** 2)
+    assert net[0].weight.std().item() == pytest.approx(1 / xi / math.sqrt(variance), rel=0.05)
+
+
+def with_norms(depth: int = 4) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for k in range(depth):
+        size = (16, 10, 10)
+        layers += [nn.Conv2d(16 if k else 2, 16, 3, padding=1), nn.BatchNorm2d(16), lif(size)]
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("given", ["xs", "rate"])
+def test_norms_are_scaled(given: str):
+    torch.manual_seed(0)
+    net, xs = with_norms(), spikes_at(50, 100, 4, 2, 10, 10)
+    running = net[1].running_var.clone()
+    found = nd.init.fluctuation_driven_(net.eval(), **({"xs": xs} if given == "xs" else {"rate": 50 * u.Hz}), xi=1.0)
+    assert torch.equal(net[1].running_var, running)
+    assert not net[1].training
+    assert list(found) == [f"{k}" for k in range(12) if k % 3 < 2]
+    assert not any(net[k].bias.any() for k in range(12) if k % 3 < 2)
+    for U in potentials(net.train(), xs).values():
+        assert U[20:].std().item() == pytest.approx(1, rel=0.05 if given == "xs" else 0.25)
+        assert abs(U[20:].mean().item()) < 0.1
+    _, recording, names = run(net, xs)
+    assert all(0.02 < recording[name].values.mean() < 0.3 for name in names)
+
+
+def test_layer_norm_is_scaled_by_measurement():
+    torch.manual_seed(0)
+    net, xs = nn.Sequential(nn.Linear(64, 200), nn.LayerNorm(200), lif(200)), torch.randn(60, 8, 64)
+    nd.init.fluctuation_driven_(net, xs, xi=0.7)
+    (U,) = potentials(net, xs).values()
+    assert 1 / U.square().mean().sqrt() == pytest.approx(0.7, rel=0.02)
+
+
 def test_the_generator_decides():
     made = []
     for seed in (1, 1, 2):
@@ -220,10 +301,29 @@ def test_the_generator_decides():
             "'1' rests 1 mV above its threshold",
         ),
         (
-            nn.Sequential(nn.Linear(3, 3), nd.Expon(3), nd.LIF(3)),
+            nn.Sequential(nn.Linear(3, 3), nd.AMPA(3, dt=0.1 * u.ms), nd.LIF(3, dt=0.1 * u.ms)),
             {"rate": 20 * u.Hz},
             ValueError,
-            "'1' lies between the weights '0' and the neurons '2', so that the potential has to be measured: pass xs",
+            "'1', AMPA, lies between the weights '0' and the neurons '2', so that the potential of '2' has to be",
+        ),
+        (
+            nn.Sequential(nn.Conv1d(3, 3, 3), nd.LIF((3, 8)), nn.MaxPool1d(2), nn.Conv1d(3, 3, 3), nd.LIF((3, 2))),
+            {"rate": 20 * u.Hz},
+            ValueError,
+            "'2', MaxPool1d, lies before the weights '3', so that the potential of '4' has to be measured: pass xs",
+        ),
+        (
+            nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), nd.LIF(3)),
+            {"rate": 20 * u.Hz},
+            ValueError,
+            "'1', LayerNorm, lies between",
+        ),
+        (
+            nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3, affine=False), nd.LIF(3)),
+            {"xs": torch.randn(9, 4, 3)},
+            ValueError,
+            "'1', BatchNorm1d, sets the scale of the current of '2' and has no weight that could change it; build it "
+            "with affine=True",
         ),
         (
             nn.Sequential(nd.AllToAll(3, 3), nd.LIF(3)),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..inspection.whole import check_steps
 from ..loop import unroll
 from .computed import computed, independent
-from .layers import DRAWN, Layer, distance_of, draw, find_layers, silent
+from .layers import DRAWN, Layer, distance_of, draw, find_layers, norms_in_training, silent, start_norm
 
 
 @torch.no_grad()
@@ -37,16 +37,22 @@ def fluctuation_driven_(
     neurodyn's connections keep their pattern and sign and are scaled. Which weights belong to a layer: see
     `scale_weights`.
 
+    A norm between weights and neurons, as in convolution, batch norm, `LIF`, sets the scale of the current itself: its
+    weight is scaled then, and its bias set to 0. It takes its statistics from the batch, as in training.
+
     With `xs` $\sigma_U$ is measured, layer by layer: any synapses, delays, pooling and norms may lie between. With
-    `rate` the neurons must follow their weights. The inputs of the first layer are taken for independent spikes with
-    probability p = `rate` dt in a step; for n inputs per neuron (fan-in)
+    `rate` there may be linear synapses (`Expon`, `DualExpon`, `Alpha`), `CUBA`, delays and batch norms. The inputs of
+    the first layer are taken for independent spikes with probability p = `rate` dt in a step; for n inputs per neuron
+    (fan-in), without a synapse
 
     $\sigma_U^2 = n \sigma_W^2 [p (1 - p) \hat\epsilon + p^2 \bar\epsilon^2]$,
     $\bar\epsilon = R$, $\hat\epsilon = R^2 (1 - d) / (1 + d)$, $d = e^{-dt/\tau}$.
 
-    The first term, over time, is that of the source for a small p; the second is how the neurons of a layer differ. A
-    deeper layer gets the spikes of a thousand neurons with such potentials, as in a very wide network. Errors grow from
-    layer to layer, so that `xs` is better where there are data.
+    The first term, over time, is that of the source for a small p; the second is how the neurons of a layer differ.
+    With a synapse $\bar\epsilon$ is the sum over the steps of the potential that a spike makes, and $\hat\epsilon$ that
+    of its square. With a batch norm only the first term is left, and the weight of the norm takes the place of the sum.
+    Both are taken from a run of synapses and neurons. A deeper layer gets the spikes of a thousand neurons with such
+    potentials, as in a very wide network. Errors grow from layer to layer, so that `xs` is better where there are data.
 
     Args:
         net: a network for `unroll`.
@@ -62,8 +68,8 @@ def fluctuation_driven_(
 
     Raises:
         TypeError: a layer whose neurons have no potential without spikes, as `AdEx`; use `scale_weights`.
-        ValueError: weights missing or computed, inputs that do not move the potential, or a network that runs over
-            time itself.
+        ValueError: weights missing or computed, a norm without a weight, inputs that do not move the potential, a
+            network that runs over time itself; with `rate`, parts whose effect has to be measured.
 
     Source: Rossbroich, Gygax and Zenke (2022), Fluctuation-driven initialization for spiking neural network training,
     Neuromorphic Computing and Engineering 2.
@@ -86,16 +92,17 @@ def fluctuation_driven_(
     layers = find_layers(net)
     if xs is not None:
         check_steps(net, xs, "fluctuation_driven_")
-    names = [name for layer in layers for name in (layer.source, layer.feedback) if name]
+    names = [name for layer in layers for name in (layer.source, layer.norm, layer.feedback) if name]
     weights: list[Any] = [net.get_submodule(name).weight for name in names]
     before = [(value, value.clone()) for value in (*weights, *net.parameters())]
     spikes = independent(rate, net, generator) if xs is None else torch.empty(0)
     try:
-        for layer in layers:
+        for layer, before_it in zip(layers, [None, *layers], strict=False):
             shares = (1 - recurrent, recurrent) if layer.feedback else (1.0,)
             if xs is None:
-                spikes = computed(net, layer, spikes, xi, shares, generator)
-            else:
+                spikes = computed(net, layer, before_it, spikes, xi, shares, generator)
+                continue
+            with norms_in_training(net):
                 _measured(net, xs, layer, xi, shares, generator)
     except BaseException:
         for value, old in before:
@@ -109,6 +116,8 @@ def _measured(
 ) -> None:
     """Fit the weights of a layer to the potential that they make of `xs`."""
     draw(net, layer.source, None, generator)
+    if layer.norm:
+        start_norm(net, layer.norm)
     if layer.feedback:
         draw(net, layer.feedback, None, generator)
         feedback: Any = net.get_submodule(layer.feedback)
@@ -119,7 +128,7 @@ def _measured(
     def recorded(module: nn.Module, xs: Any, name: str) -> Tensor:
         return unroll(module, xs, record=name, compile=False, progress=False)[1][name].values
 
-    _fit(net, layer.source, layer, xi, lambda: recorded(part, xs, f"{layer.name}.V"))
+    _fit(net, layer.scaled, layer, xi, lambda: recorded(part, xs, f"{layer.name}.V"))
     if layer.recurrent is None:
         return
     spikes = recorded(part, xs, layer.name)
@@ -127,7 +136,7 @@ def _measured(
     loop = nn.Sequential(layer.recurrent.feedback, layer.neuron)
     feedback.weight.copy_(drawn)
     _fit(net, layer.feedback, layer, xi, lambda: recorded(loop, before, "1.V"))
-    for name, share in zip((layer.source, layer.feedback), shares, strict=True):
+    for name, share in zip((layer.scaled, layer.feedback), shares, strict=True):
         net.get_submodule(name).weight.mul_(math.sqrt(share))  # type: ignore[operator]
 
 
@@ -143,7 +152,7 @@ def _up_to(net: nn.Module, name: str) -> nn.Module:
 def _fit(net: nn.Module, name: str, layer: Layer, xi: float, potential: Callable[[], Tensor]) -> None:
     """Scale the weights of module `name` until U, as `potential` gives it, is as far from the threshold as wanted."""
     neuron, distance, weight = layer.neuron, distance_of(layer), net.get_submodule(name).weight
-    drawn = isinstance(net.get_submodule(name), DRAWN)
+    drawn = isinstance(net.get_submodule(name), DRAWN) or name == layer.norm
     rest = float(neuron.V_th.mean()) - distance
     with silent(neuron):
         for _ in range(10):

@@ -1,4 +1,4 @@
-"""The spiking layers of a network and the weights in front of them."""
+"""The spiking layers of a network, the weights in front of them, and what lies between."""
 
 from __future__ import annotations
 
@@ -10,14 +10,34 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core.current import SynapticOutput
-from ..core.dynamics import Dynamics
+from ..core.current import CUBA
+from ..delays.delay import Delay
 from ..inspection.activity import has_weights, sources
+from ..loop.layers import NORMS
+from ..networks.projection import Projection
 from ..networks.recurrent import Recurrent
 from ..neurons.base import Firing, Spiking
+from ..synapses import Alpha, DualExpon, Expon
 
 #: Modules whose weights are drawn anew; others keep their pattern of weights.
 DRAWN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+#: Norms between weights and neurons set the scale of the current, so that theirs are the weights to be scaled.
+_SCALING = (*NORMS, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+#: Of these it is known what they make of a current: they are linear in it, and leave neurons apart.
+_LINEAR = (Expon, DualExpon, Alpha, Delay, CUBA)
+#: They leave currents and spikes as they are.
+_PASSING = (
+    nn.Identity,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.Sequential,
+    Projection,
+    Recurrent,
+)
 
 
 @dataclass
@@ -29,6 +49,12 @@ class Layer:
     source: str  # name of the module with its weights
     recurrent: Recurrent | None = None
     feedback: str = ""  # name of the module with the weights of the feedback
+    norm: str = ""  # name of the norm between the weights and the neuron, if there is one
+
+    @property
+    def scaled(self) -> str:
+        """Name of the module whose weights scale the current."""
+        return self.norm or self.source
 
 
 def find_layers(net: nn.Module) -> list[Layer]:
@@ -48,7 +74,7 @@ def find_layers(net: nn.Module) -> list[Layer]:
     if not neurons:
         raise ValueError(f"fluctuation_driven_: {type(net).__name__} has no spiking layer")
     found = [
-        Layer(name, neurons[name], source)
+        Layer(name, neurons[name], source, norm=_norm(net, source, name))
         for name, source in sources(net, tuple(neurons), "fluctuation_driven_").items()
     ]
     for path, module in net.named_modules():
@@ -79,16 +105,88 @@ def draw(net: nn.Module, name: str, std: float | None, generator: torch.Generato
         module.bias.zero_()
 
 
-def check_adjacent(net: nn.Module, layer: Layer) -> None:
-    """Refuse synapses, delays, ... between the weights and the neuron."""
+def _between(net: nn.Module, first: str, last: str) -> list[str]:
+    """The names of the modules between two others; from the first of all if `first` is empty."""
     names = [name for name, _ in net.named_modules()]
-    for name in names[names.index(layer.source) + 1 : names.index(layer.name)]:
+    found = names[names.index(first) + 1 if first else 0 : names.index(last)]
+    return [name for name in found if not (first and name.startswith(f"{first}."))]
+
+
+def _norm(net: nn.Module, source: str, name: str) -> str:
+    """The name of the last norm between weights and neuron, which is to have weights of its own."""
+    norms = [between for between in _between(net, source, name) if isinstance(net.get_submodule(between), _SCALING)]
+    if not norms:
+        return ""
+    norm: Any = net.get_submodule(norms[-1])
+    if getattr(norm, "weight", None) is None:
+        keyword = "elementwise_affine" if isinstance(norm, (nn.LayerNorm, nn.RMSNorm)) else "affine"
+        raise ValueError(
+            f"fluctuation_driven_: {norms[-1]!r}, {type(norm).__name__}, sets the scale of the current of {name!r} and "
+            f"has no weight that could change it; build it with {keyword}=True"
+        )
+    return norms[-1]
+
+
+def start_norm(net: nn.Module, name: str) -> None:
+    """Weight 1 and bias 0, with which the output of a norm has the variance 1 and the mean 0."""
+    norm: Any = net.get_submodule(name)
+    norm.weight.fill_(1.0)
+    if getattr(norm, "bias", None) is not None:
+        norm.bias.zero_()
+
+
+def path_to(net: nn.Module, layer: Layer, before: Layer | None) -> list[nn.Module]:
+    """Synapses and delays between the weights of a layer and its neurons, if their effect can be computed.
+
+    Args:
+        before: the spiking layer before.
+
+    Raises:
+        ValueError: something of which it is not known what it makes of the spikes or of the current.
+    """
+    found: list[nn.Module] = []
+    feedback = f"{before.name.removesuffix('cell')}feedback" if before is not None and before.recurrent else " "
+    for name in _between(net, "" if before is None else before.name, layer.source):
         part = net.get_submodule(name)
-        if isinstance(part, (Dynamics, SynapticOutput)) and part is not layer.recurrent:
-            raise ValueError(
-                f"fluctuation_driven_: {name!r} lies between the weights {layer.source!r} and the neurons "
-                f"{layer.name!r}, so that the potential has to be measured: pass xs instead of rate"
-            )
+        in_feedback = f"{name}.".startswith(f"{feedback}.")
+        if not (isinstance(part, (*_PASSING, Delay)) or in_feedback) or _is_pre(part):
+            raise _not_known(net, layer, name, f"before the weights {layer.source!r}")
+    for name in _between(net, layer.source, layer.name):
+        part = net.get_submodule(name)
+        norm = isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)) and not found
+        linear = isinstance(part, _LINEAR) and (isinstance(part, CUBA) or part.size == layer.neuron.size)
+        if not (norm or linear or isinstance(part, _PASSING)):
+            raise _not_known(net, layer, name, f"between the weights {layer.source!r} and the neurons {layer.name!r}")
+        found += [part] * linear
+    return found
+
+
+def _is_pre(part: nn.Module) -> bool:
+    """Whether a projection has its synapses before its weights."""
+    return isinstance(part, Projection) and part.align == "pre" and part.synapse is not None
+
+
+def _not_known(net: nn.Module, layer: Layer, name: str, where: str) -> ValueError:
+    return ValueError(
+        f"fluctuation_driven_: {name!r}, {type(net.get_submodule(name)).__name__}, lies {where}, so that the potential "
+        f"of {layer.name!r} has to be measured: pass xs, typical inputs, instead of rate"
+    )
+
+
+@contextlib.contextmanager
+def norms_in_training(net: nn.Module) -> Iterator[None]:
+    """Inside, norms take their statistics from the batch; what they know of earlier ones stays as it was."""
+    norms = [module for module in net.modules() if isinstance(module, NORMS)]
+    held = [(norm, norm.training, {k: v.clone() for k, v in norm._buffers.items() if v is not None}) for norm in norms]
+    try:
+        for norm in norms:
+            norm.train()
+        yield
+    finally:
+        for norm, training, buffers in held:
+            norm.train(training)
+            for name, value in buffers.items():
+                norm._buffers[name].copy_(value)  # type: ignore[union-attr]
 
 
 def distance_of(layer: Layer) -> float:
