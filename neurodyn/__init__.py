@@ -4,6 +4,9 @@ Spiking neurons, synapses, short-term plasticity and projections as ``torch.nn``
 are built. Start with `LIF`, `Projection` and `unroll`.
 """
 
+import sys
+from typing import TYPE_CHECKING, Any
+
 from . import analysis, bitwise, data, distributed, init, losses, nir, online, plot, surrogate, units
 from .checkpoint import CheckpointError, load, save
 from .connections import (
@@ -230,3 +233,11 @@ __all__ = [
     "units",
     "unroll",
 ]
+
+if not TYPE_CHECKING:  # which would take every name for one
+
+    def __getattr__(name: str) -> Any:
+        spaces = (analysis, losses, plot, init, surrogate, data, online, nir, distributed, bitwise, units)
+        found = [space.__name__ for space in spaces if not name.startswith("_") and hasattr(space, name)]
+        hint = f"; there is {found[0].replace('neurodyn', 'nd', 1)}.{name}" if found else ""
+        raise AttributeError(f"neurodyn has no {name}{hint}", name=name, obj=sys.modules[__name__])

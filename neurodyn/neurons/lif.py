@@ -14,11 +14,8 @@ class LIF(Leaky):
     r"""Leaky integrate-and-fire neuron.
 
     $\tau\,\dot V = V_{rest} - V + R\,I$; then ``delta`` is added; where $V \ge V_{th}$ the neuron spikes and V is
-    reset in the same step.
-
-    R is 1/(1 - exp(-dt/tau)) Gohm if it is not given: an input of 1 pA for one step moves V by 1 mV.
-
-    ``nd.LIF(10)`` has 10 neurons, ``nd.LIF((8, 8))`` a grid of them, and ``nd.LIF(())`` takes any shape.
+    reset in the same step. With the default R an input of 1 pA for one step moves V by 1 mV. ``nd.LIF(10)`` has 10
+    neurons, ``nd.LIF((8, 8))`` a grid of them, and ``nd.LIF(())`` takes any shape.
 
     Input: current I in pA (a tensor or a `Current`), and optionally ``delta`` in mV; ``(*batch, *size)``.
     Output: spikes, 0 or 1, of the same shape.
@@ -27,8 +24,7 @@ class LIF(Leaky):
 
     Example:
         >>> lif = nd.LIF(2, tau=20 * u.ms, V_th=15 * u.mV, R=0.1 * u.Gohm)
-        >>> I = torch.tensor([100.0, 200.0])
-        >>> sum(lif(I) for _ in range(100))
+        >>> sum(lif(torch.tensor([100.0, 200.0])) for _ in range(100))
         tensor([0., 3.])
     """
 
