@@ -73,13 +73,12 @@ def spike_times(net: nn.Module, times: Any, until: Any) -> Tensor:
     if times.dim() < 2 or inputs not in (None, times.shape[-2]):
         raise ValueError(f"spike_times: times has shape {tuple(times.shape)}, wanted (*batch, {inputs}, K)")
     flat = times.flatten(0, -3) if times.dim() > 2 else times[None]
-    found = run(layers, flat, torch.ones_like(flat), end)
+    found = run(layers, flat, None, end)
     return found.reshape(*times.shape[:-2], *found.shape[1:])
 
 
-def run(layers: list[Layer], times: Tensor, size: Tensor, until: float) -> Tensor:
+def run(layers: list[Layer], times: Tensor, size: Tensor | None, until: float) -> Tensor:
     """The spike times of the last layer, (batch, outputs, M)."""
     for layer in layers:
-        times = layer.run(times, size, until)
-        size = torch.ones_like(times)
+        times, size = layer.run(times, size, until), None
     return times

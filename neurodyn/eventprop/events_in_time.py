@@ -31,12 +31,16 @@ class Neurons(NamedTuple):
 
 
 class Spikes(NamedTuple):
-    """What comes through a connection: spikes at `times`, each of them `size` spikes, ``(batch, inputs, K)``."""
+    """What comes through a connection: spikes at `times`, each of them `size` spikes or one, ``(batch, inputs, K)``."""
 
     weight: Tensor  # (neurons, inputs)
     delay: Tensor | None  # (neurons, inputs)
     times: Tensor
-    size: Tensor
+    size: Tensor | None = None
+
+    def sizes(self) -> Tensor:
+        """One for each of the times."""
+        return torch.ones_like(self.times) if self.size is None else self.size
 
     def arrivals(self) -> Tensor:
         """When each of them arrives at each neuron, ``(batch, 1 or neurons, inputs, K)``."""
@@ -50,7 +54,10 @@ def simulate(given: Spikes, neurons: Neurons, until: float) -> Tensor:
     at, order = given.arrivals().flatten(2).sort(-1)
     count = int((at <= until).sum(-1).max()) if at.numel() else 0  # those that come in time
     at, order = at[..., :count], order[..., :count]
-    source, size = order // K if K else order, given.size.flatten(1).unsqueeze(1).expand_as(given.arrivals().flatten(2))
+    source, size = (
+        order // K if K else order,
+        given.sizes().flatten(1).unsqueeze(1).expand_as(given.arrivals().flatten(2)),
+    )
     size = size.gather(-1, order)
     if function := compiled.function_for("spikes", weight):
         values = torch.stack([value.to(weight.dtype) for value in neurons])
@@ -88,12 +95,12 @@ def recurrent(given: Spikes, back: Spikes, neurons: Neurons, until: float, limit
     lag = back.arrivals()[0, ..., 0].expand_as(back.weight)
     if function := compiled.function_for("recurrent", weight):
         values = torch.stack([value.to(weight.dtype) for value in neurons])
-        delay, times, size = [x.to(weight.dtype) for x in (torch.cat((delay, lag), 1), given.times, given.size)]
+        delay, times, size = [x.to(weight.dtype) for x in (torch.cat((delay, lag), 1), given.times, given.sizes())]
         return compiled.recurrent(function, weight, delay, times, size, values, until, limit)
     tau, tau_s, R, height, jump = neurons
     N = len(weight)
     at = (given.times[:, None] + delay[..., None]).flatten(2)  # batch, N, arrivals
-    amount = (given.size[:, None] * given.weight[..., None]).flatten(2)
+    amount = (given.sizes()[:, None] * given.weight[..., None]).flatten(2)
     at = torch.where(at <= until, at, math.inf)
     V = g = torch.zeros(len(at), N, dtype=weight.dtype, device=weight.device)
     now, spikes = torch.zeros_like(V[:, :1]), []

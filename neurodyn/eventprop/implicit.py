@@ -28,11 +28,11 @@ def attached(found: Tensor, given: Spikes, neurons: Neurons, back: Spikes | None
         if spikes is None:
             continue
         lag, late = _lags(t, spikes)
-        size = spikes.size[:, None, None]
+        size = None if spikes.size is None else spikes.size[:, None, None]
         wide = [value[..., None, None] for value in (tau, tau_g, R)]
-        F = F + torch.einsum("bnmi,ni->bnm", (kernel(lag, *wide) * size).sum(-1), spikes.weight)
+        F = F + torch.einsum("bnmi,ni->bnm", _times(kernel(lag, *wide), size).sum(-1), spikes.weight)
         with torch.no_grad():
-            charge = torch.exp(-lag / wide[1]) * late * size
+            charge = _times(torch.exp(-lag / wide[1]) * late, size)
             g = g + torch.einsum("bnmi,ni->bnm", charge.sum(-1), spikes.weight)
     dF = torch.where(real, F - F.detach(), 0.0)
     with torch.no_grad():
@@ -61,3 +61,7 @@ def _lags(t: Tensor, spikes: Spikes) -> tuple[Tensor, Tensor]:
     lag = t[..., None, None] - spikes.arrivals()[:, :, None]
     late = lag > 0  # also where an input never comes
     return torch.where(late, lag, 0.0), late
+
+
+def _times(value: Tensor, size: Tensor | None) -> Tensor:
+    return value if size is None else value * size

@@ -38,9 +38,10 @@ class Path(NamedTuple):
         sizes = getattr(self.connection, "in_size", None)
         return self.connection.in_features if sizes is None else math.prod(sizes)  # type: ignore[return-value]
 
-    def spikes(self, times: Tensor, size: Tensor) -> Spikes:
+    def spikes(self, times: Tensor, size: Tensor | None = None) -> Spikes:
         """What arrives of spikes, ``(batch, inputs, K)``."""
-        return Spikes(*_matrices(self.connection), times + self.delay().unsqueeze(-1), size)
+        times = times + self.delay().unsqueeze(-1) if self.delays else times
+        return Spikes(*_matrices(self.connection), times, size)
 
     def delay(self) -> Tensor:
         """That of each input, before the connection."""
@@ -57,7 +58,7 @@ class Layer(NamedTuple):
     neuron: LIF
     back: Path | None
 
-    def run(self, times: Tensor, size: Tensor, until: float) -> Tensor:
+    def run(self, times: Tensor, size: Tensor | None, until: float) -> Tensor:
         """The spike times (batch, outputs, M), with their gradient if there is any.
 
         Raises:
@@ -76,7 +77,7 @@ class Layer(NamedTuple):
             found = self._found(given, wide, until)
         if not torch.is_grad_enabled():
             return found
-        back = None if self.back is None else self.back.spikes(found.detach(), torch.ones_like(found))
+        back = None if self.back is None else self.back.spikes(found.detach())
         return attached(found, given, wide, back, tau_back)
 
     def _neurons(self) -> Neurons:
@@ -101,7 +102,7 @@ class Layer(NamedTuple):
         if self.back is None:
             return simulate(given, neurons, until)
         delays = torch.zeros(1, len(neurons.tau), 1, dtype=given.times.dtype, device=given.times.device)
-        found = recurrent(given, self.back.spikes(delays, delays), neurons, until, _MOST)
+        found = recurrent(given, self.back.spikes(delays), neurons, until, _MOST)
         if found is None:
             raise RuntimeError(
                 f"{self.neuron._label()}: the feedback makes a neuron spike more than {_MOST} times until {until:g} "
