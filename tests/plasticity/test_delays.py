@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch.testing import assert_close
 import neurodyn as nd
 from neurodyn import units as u
 
+from .test_brian2_stdp import PreFirst
 from .test_rules import RULES, M, N, T, signals, teach, trains
 
 PRE, POST = (torch.rand(N, M, generator=torch.Generator().manual_seed(1)) < 0.7).nonzero().T
@@ -43,6 +45,23 @@ def test_stdp_against_a_loop_over_synapses(nearest):
         y = np.where(Y[t] > 0, 1.0, y) if nearest else y + Y[t].numpy()
     assert_close(rule.weight.numpy(), w, rtol=1e-12, atol=1e-14)
     assert abs(w - START.numpy()).max() > 0.1
+
+
+def test_as_brian2():
+    """60 synapses with delays of 0 to 3 ms, of all values; recorded by reference/make_brian2_delays.py."""
+    with np.load(Path(__file__).parents[1] / "reference" / "brian2_delays.npz") as file:
+        found = dict(file)
+    pairs, start = (torch.as_tensor(found["i"]), torch.as_tensor(found["j"])), torch.as_tensor(found["start"])
+    X, Y = [torch.as_tensor(np.unpackbits(found[name], 0)[:1000]).double() for name in ("pre", "post")]
+    delay = torch.as_tensor(found["delay"]) * 0.1 * u.ms
+    connection = nd.Sparse(pairs, (20, 5), weight=start, delay=delay, dt=0.1 * u.ms)
+    values = {"A_plus": 0.025, "A_minus": 0.02, "tau_minus": 30 * u.ms, "dt": 0.1 * u.ms}
+    rule, sent = PreFirst(connection, w_max=1.0, **values), torch.zeros(5)
+    for x, y in zip(X, Y, strict=True):
+        sent += rule(x, y)
+    assert_close(rule.weight.numpy(), found["w"], rtol=1e-10, atol=1e-12)
+    assert_close(sent.numpy(), found["sent"], rtol=1e-10, atol=0)
+    assert abs(found["w"] - found["start"]).mean() > 0.1
 
 
 @pytest.mark.parametrize("weights", ["lasting", "each"])
