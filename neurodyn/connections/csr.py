@@ -164,13 +164,23 @@ def _different(n: int, others: int, num: int, generator: torch.Generator | None)
 def fixed_total(
     n: int, m: int, total: int, include_self: bool, generator: torch.Generator | None, multapses: bool
 ) -> CSR:
-    """`total` pairs of n * m, each drawn from all of them; different ones unless `multapses`."""
+    """`total` pairs of n * m, each drawn from all of them; different ones, sorted, unless `multapses`.
+
+    Time and memory go with `total`, whatever the number of pairs: beside the result some 5 bytes for each synapse, if they differ.
+    """
     others = m if include_self else m - 1
-    if not multapses:
-        pair = _different(1, n * others, total, generator)[0]
-        rows, columns = pair // others, pair % others
-        columns = columns if include_self else columns + (columns >= rows)
-        return from_counts(torch.bincount(rows, minlength=n), columns)
+    count, columns = (_replaced if multapses else _not_replaced)(n, others, total, generator)
+    if not include_self:
+        starts = count.cumsum(0) - count
+        for row in _row_blocks(count):
+            own = torch.arange(row.start, row.stop, dtype=torch.int32).repeat_interleave(count[row])
+            part = columns[int(starts[row.start]) : int(starts[row.start]) + len(own)]
+            part += part >= own
+    return from_counts(count, columns)
+
+
+def _replaced(n: int, m: int, total: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """For `total` draws of a row and a column the numbers in each row, and the columns."""
     count, columns = torch.zeros(n, dtype=torch.int64), torch.empty(total, dtype=torch.int32)
     parts = [slice(first, min(first + BLOCK, total)) for first in range(0, total, BLOCK)]
     with _bar(2 * total, "draws") as bar:
@@ -179,16 +189,33 @@ def fixed_total(
             count += torch.bincount(drawn, minlength=n)
             bar.update(len(drawn))
         for part in parts:
-            drawn = torch.randint(others, (part.stop - part.start,), generator=generator, dtype=torch.int32)
+            drawn = torch.randint(m, (part.stop - part.start,), generator=generator, dtype=torch.int32)
             columns[part] = drawn
             bar.update(len(drawn))
-    if not include_self:
-        starts = count.cumsum(0) - count
-        for row in _row_blocks(count):
-            own = torch.arange(row.start, row.stop, dtype=torch.int32).repeat_interleave(count[row])
-            part = columns[int(starts[row.start]) : int(starts[row.start]) + len(own)]
-            part += part >= own
-    return from_counts(count, columns)
+    return count, columns
+
+
+def _not_replaced(n: int, m: int, total: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """The same for different pairs.
+
+    Each pair is taken with a probability that gives some more than `total`, and as many as are too many are taken out
+    again. Of the sets of `total` pairs none is preferred.
+    """
+    prob = min(1.0, (total + 6 * math.sqrt(total) + 10) / max(n * m, 1))
+    drawn = fixed_prob(n, m, prob, True, generator)
+    while len(drawn.indices) < total:  # in one case of 1e9
+        drawn = fixed_prob(n, m, prob, True, generator)
+    count, columns = drawn.indptr.diff().long(), drawn.indices
+    surplus = _different(1, len(columns), len(columns) - total, generator)[0]
+    count -= torch.bincount(torch.searchsorted(drawn.indptr, surplus, right=True) - 1, minlength=n)
+    left = torch.ones(len(columns), dtype=torch.bool)
+    left[surplus] = False
+    done = 0
+    for first in range(0, len(columns), BLOCK):  # in place, as an index of what is left would be twice as large
+        part = columns[first : first + BLOCK][left[first : first + BLOCK]]
+        columns[done : done + len(part)] = part
+        done += len(part)
+    return count, columns[:total]
 
 
 def transposed(chosen: Tensor, n: int) -> CSR:

@@ -41,6 +41,23 @@ def test_a_fixed_total_is_spread_evenly_over_the_pairs(multapses: bool, include_
     assert several == pytest.approx(variance, rel=0.05)
 
 
+def test_different_pairs_that_are_few_of_all() -> None:
+    """Numbers in rows are hypergeometric; each pair is as likely as the others, and two pairs are independent."""
+    n, m, total, trials, random = 20, 60, 150, 600, generator()
+    drawn = [csr.fixed_total(n, m, total, True, random, False) for _ in range(trials)]
+    assert all(len(one.indices) == total for one in drawn)
+    found = torch.zeros(trials, n, m)
+    for one, hits in zip(drawn, found, strict=True):
+        hits[torch.repeat_interleave(one.indptr.diff()), one.indices.long()] += 1
+    assert found.max() == 1
+    rows, p = found.sum(2), total / (n * m)
+    variance = total / n * (1 - 1 / n) * (n * m - total) / (n * m - 1)
+    assert rows.var() == pytest.approx(variance, rel=0.05)  # 4 standard errors
+    error = (found.mean(0) - p) / (p * (1 - p) / trials) ** 0.5
+    assert error.abs().max() < 5
+    assert error.square().mean() == pytest.approx(1, abs=0.16)  # 4 standard errors
+
+
 @pytest.mark.parametrize("per", ["pre", "post"])
 def test_several_synapses_of_a_pair(per: str) -> None:
     rows = pattern(nd.FixedNum(6, 6, 9, per=per, multapses=True, include_self=False, weight=1.0, generator=generator()))
