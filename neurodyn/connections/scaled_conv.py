@@ -25,7 +25,7 @@ class _ScaledWSConv(Rebuildable):
             unit, which the output and the bias then have; True for ones, False for none.
         eps: lower bound of n var(w).
         bias: whether there is one, as in torch.nn.
-        padding_mode: "zeros".
+        padding_mode: "zeros", "reflect", "replicate" or "circular", as in torch.nn.
     """
 
     weight: nn.Parameter
@@ -46,11 +46,6 @@ class _ScaledWSConv(Rebuildable):
     ):
         super().__init__(in_channels, out_channels, kernel_size, *args, **values)  # type: ignore[call-arg]
         label = f"{type(self).__name__}({in_channels}, {out_channels}, {kernel_size})"
-        if self.padding_mode != "zeros":
-            raise ValueError(
-                f"{label}: padding_mode must be 'zeros', got {self.padding_mode!r}; put a layer such as "
-                f"nn.CircularPad{self.dimensions}d in front, with padding=0 here"
-            )
         self.eps, self.gain, self.unit = eps, None, units.canonical_unit("dimensionless")
         if gain is not False and gain is not None:
             shape = (out_channels, *[1] * (self.dimensions + 1))
@@ -64,8 +59,22 @@ class _ScaledWSConv(Rebuildable):
         return kernel if self.gain is None else self.gain * kernel
 
     def forward(self, x: Tensor) -> Tensor:
-        settings: Any = self.stride, self.padding, self.dilation, self.groups
+        padding: Any = self.padding
+        mode: Any = self.padding_mode
+        if mode != "zeros":
+            x, padding = F.pad(x, self._sides(), mode), 0
+        settings: Any = self.stride, padding, self.dilation, self.groups
         return _CONVOLUTIONS[self.dimensions](x, self.kernel(), self.bias, *settings)
+
+    def _sides(self) -> list[int]:
+        """What is added before and after along each dimension, the last one first; "same" adds the odd one after."""
+        sizes, dilation, kind = (getattr(self, name) for name in ("kernel_size", "dilation", "padding"))
+        if kind == "same":
+            totals = [step * (n - 1) for n, step in zip(sizes, dilation, strict=True)]
+            sides = [(total // 2, total - total // 2) for total in totals]
+        else:
+            sides = [(n, n) for n in ((0,) * self.dimensions if kind == "valid" else kind)]
+        return [side for pair in reversed(sides) for side in pair]
 
     def reset_parameters(self) -> None:
         """See `neurodyn.core.recipe.Rebuildable`."""
@@ -98,9 +107,6 @@ class ScaledWSConv1d(_ScaledWSConv, nn.Conv1d):
         torch.Size([4, 8, 20])
         >>> round(layer.kernel()[0].norm().item(), 5)
         2.0
-
-    Raises:
-        ValueError: another padding mode than zeros.
 
     Source: Brock, De and Smith (2021), Characterizing signal propagation to close the performance gap in
     unnormalized ResNets, ICLR.

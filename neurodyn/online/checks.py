@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from ..delays.delay import Delay
+from ..networks.rnn import GRUCell, TorchCell
 from .local import Key, Step, connected, slopes, value_of
 
 
@@ -35,6 +37,39 @@ def _weights(value: Tensor) -> Tensor:
     """Numbers between 1 and 2 without a pattern, the same each time and without the random state."""
     place = torch.arange(value.numel(), dtype=value.dtype, device=value.device)
     return 1 + torch.frac(place * 0.6180339887498949).square().reshape(value.shape)
+
+
+def check_followed(net: nn.Module, rule: str, by_neuron: bool) -> None:
+    """See that no part of a network is of a kind that a rule cannot follow, whatever is around it.
+
+    Args:
+        by_neuron: whether the rule has traces neuron by neuron.
+
+    Raises:
+        NotImplementedError: cells of torch; with such traces also some of `neurodyn.networks.rnn`, and learned delays.
+    """
+    for name, module in net.named_modules():
+        at = f"{rule}: {name or 'the network'} is"
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            kind = type(module).__name__
+            raise NotImplementedError(
+                f"{at} torch's {kind}, which keeps no states that a rule can follow; DRTRL and ESDRTRL take "
+                "nd.MGUCell, SLTT takes nd.RNNCell, nd.GRUCell and nd.LSTMCell too, and all of them nd.Recurrent(cell, "
+                "nn.Linear(n, n)) with a neuron or readout as its cell"
+            )
+        if not by_neuron or not any(p.requires_grad for p in module.parameters()):
+            continue
+        if isinstance(module, (TorchCell, GRUCell)):
+            raise NotImplementedError(
+                f"{at} {module._label()}, whose gates are computed together, and traces follow each unit by itself; "
+                "use nd.MGUCell with DRTRL or ESDRTRL, or nd.Recurrent(cell, nn.Linear(n, n)) with a neuron or readout "
+                "as its cell, or nd.online.SLTT, or nd.unroll and backward()"
+            )
+        if isinstance(module, Delay) and module.learned:
+            raise NotImplementedError(
+                f"{at} {module._label()}, whose delay is learned, and there are no traces for what a delay has held; "
+                "freeze it by requires_grad_(False), use nd.online.SLTT, or nd.unroll and backward()"
+            )
 
 
 def check_others(net: nn.Module, traced: set[int], step: Step, others: Mapping[str, Tensor]) -> None:

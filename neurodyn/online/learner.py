@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.states import check_dt, held_states, named_dynamics, reset_states, set_states
-from .checks import check_within_step
+from .checks import check_followed, check_within_step
 from .compiled import Compiled, CompiledStep
 from .local import Key, Step, run
 from .maps import add_grad, is_dense, named_maps, split
@@ -56,13 +56,8 @@ class Learner:
     read: ClassVar[tuple[str, ...]] = ()  # those that it reads
 
     def __init__(self, net: nn.Module, *, compile: bool = True):
+        check_followed(net, type(self).__name__, self.traced)
         check_dt(net)
-        for name, module in net.named_modules():
-            if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
-                raise NotImplementedError(
-                    f"{type(self).__name__}: {name or 'the network'} is torch's {type(module).__name__}, which keeps "
-                    "no states that a rule can follow; use nd.RNNCell, nd.GRUCell or nd.LSTMCell"
-                )
         self.net = net
         self.maps = {module: name or type(module).__name__ for name, module in named_maps(net)}
         self.own = own_parameters(net) if self.traced else {}

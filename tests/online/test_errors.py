@@ -166,7 +166,7 @@ UNTRACED = {
         lambda: nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 5), nd.LIF(5)),
         r"0\.weight of Sequential acts on the input of 1",
     ),
-    "a recurrent cell": (lambda: nn.Sequential(nd.RNNCell(4, 6), nn.Linear(6, 2)), r"0\.weight_ih .* the state 0\.h"),
+    "a recurrent cell": (lambda: nn.Sequential(nd.RNNCell(4, 6), nn.Linear(6, 2)), r"0 is RNNCell\(6\), whose gates"),
     "delays": (lambda: nn.Sequential(nd.FixedProb(4, 6, 0.9, **DELAYED), nd.LIF(6)), r"0\.weight .* acts on the state"),
 }
 
@@ -190,3 +190,35 @@ def test_random_feedback_needs_a_matrix():
     net = nn.Sequential(nn.Linear(4, 6), nd.LIF(6), nd.FixedProb(6, 2, 0.9, weight=0.5, learn="weight"), nd.Expon(2))
     with pytest.raises(NotImplementedError, match="there is no random feedback for 2, a FixedProb"):
         nd.online.EProp(net, feedback="random", compile=False)(torch.rand(3, 4))
+
+
+@pytest.mark.parametrize("rule", [nd.online.DRTRL, nd.online.ESDRTRL, nd.online.EProp, nd.online.SLTT])
+def test_cells_and_what_takes_their_place(rule):
+    with pytest.raises(NotImplementedError, match=r"1 is torch's GRUCell.*nd\.MGUCell.*nd\.Recurrent"):
+        rule(nn.Sequential(nn.Linear(4, 6), nn.GRUCell(6, 5)))
+    trained = [lambda: nd.Recurrent(nd.LIF(6), nn.Linear(6, 6)), lambda: nd.Recurrent(nd.Expon(6), nn.Linear(6, 6))]
+    trained += [lambda: nd.MGUCell(6, 6)] if rule in (nd.online.DRTRL, nd.online.ESDRTRL) else []
+    trained += [lambda: nd.GRUCell(6, 6), lambda: nd.LSTMCell(6, 6)] if rule is nd.online.SLTT else []
+    for make in trained:  # the messages recommend these
+        net = nn.Sequential(nn.Linear(4, 6), make(), nn.Linear(6, 2))
+        learner = rule(net, compile=False)
+        for x in 6 * torch.rand(8, 2, 4):
+            learner.backward(learner(x).square().sum())
+        assert all(p.grad is not None and bool(p.grad.any()) for p in net[1].parameters())
+    if rule is not nd.online.SLTT:
+        for cell in (nd.GRUCell(6, 5), nd.RNNCell(6, 5), nd.LSTMCell(6, 5)):
+            with pytest.raises(NotImplementedError, match=rf"1 is {type(cell).__name__}\(5\).*use nd\.MGUCell"):
+                rule(nn.Sequential(nn.Linear(4, 6), cell))
+
+
+@pytest.mark.parametrize("rule", [nd.online.DRTRL, nd.online.ESDRTRL, nd.online.EProp])
+@pytest.mark.parametrize("interpolation", ["linear", "gaussian"])
+def test_a_learned_delay_has_no_trace(rule, interpolation):
+    delay = nd.Delay(6, 3.5 * u.ms, interpolation=interpolation, learn="delay")
+    net = nn.Sequential(nn.Linear(4, 6), nd.LIF(6), delay, nn.Linear(6, 2))
+    with pytest.raises(NotImplementedError, match=r"2 is Delay\(6\), whose delay is learned.*requires_grad_\(False\)"):
+        rule(net)
+    delay.requires_grad_(False)
+    learner = rule(net, compile=False)
+    for x in torch.rand(3, 2, 4):
+        learner.backward(learner(x).square().sum())
