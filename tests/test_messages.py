@@ -1,8 +1,11 @@
 """What a wrong call says: the model, the parameter, what came, what was wanted, and the call that is right."""
 
+import copy
 import dataclasses
+import pickle
 import warnings
 
+import numpy as np
 import pint
 import pytest
 import torch
@@ -51,7 +54,7 @@ def test_learn_of_a_connection_takes_names():
 )
 def test_a_surrogate_is_an_instance(layer, given, got, example):
     with pytest.raises(
-        TypeError, match=rf"\(3\): surrogate must .* got {got}; write surrogate=nd.surrogate.{example}\(\)"
+        TypeError, match=rf"3\): surrogate must .* got {got}; write surrogate=nd.surrogate.{example}\(\)"
     ):
         layer(3, surrogate=given)
 
@@ -357,3 +360,40 @@ def test_delays_of_synapses_are_set(learn):
     without = nd.Sparse(([0], [1]), (3, 4), weight=1.0)
     assert without.delay is None
     raised(TypeError, r"Sparse\(3, 4\) was built without delays", lambda: setattr(without, "delay", 2 * u.ms))
+
+
+def recorded() -> nd.Recording:
+    return nd.simulate(nd.LIF(3), 5 * u.ms, 1.5 * u.pA, {"spikes": None, "V": [0, 2]}, compile=False)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "words"),
+    [
+        (lambda: recorded().spikes, AttributeError, r'^Recording has no spikes; write recording\["spikes"\]$'),
+        (lambda: recorded().V_m, AttributeError, "^Recording has no V_m$"),
+        (lambda: recorded()["spikes"].i, AttributeError, "^Events have no i; write .senders$"),
+        (lambda: recorded()["V"].t, AttributeError, "^Trace has no t; write .times$"),
+        (lambda: nd.analysis.rates(recorded()), TypeError, r'got Recording; .* recording\["spikes"\]'),
+        (lambda: nd.plot.traces(recorded()), TypeError, r'got Recording; .* recording\["V"\]'),
+        (lambda: nd.simulate(nd.LIF(3), 5 * u.ms, record=["V"]), TypeError, "LIF takes an input .* such as 0 . u.pA"),
+        (lambda: nd.simulate(nd.LIF(3), 5 * u.ms, 0 * u.pA, [0, 1]), TypeError, r'got 0; .* record=\{"V": \[0\]'),
+        (lambda: nd.LIF(3, beta=0.9), TypeError, r"did you mean tau=\? \(tau = -dt / ln\(beta\)"),
+        (lambda: nd.LIF(3, threshold=1.0), TypeError, r"did you mean V_th=\?$"),
+        (lambda: nd.STP(3, tau_rec=9 * u.ms), TypeError, r"did you mean tau_d=\?$"),
+        (lambda: nd.LIFRef(3, refractory=2 * u.ms), TypeError, r"did you mean tau_ref=\?$"),
+        (lambda: nd.LeakyRateReadout(4, 3, tau=10), TypeError, r"^LeakyRateReadout\(4, 3\): tau needs a unit of time"),
+        (lambda: nd.LeakySpikeReadout(4, 3, tau=9 * u.mV), TypeError, r"LeakySpikeReadout\(4, 3\): tau, got 9 milli"),
+    ],
+)
+def test_first_guesses_are_answered(call, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words):
+        call()
+
+
+def test_records_are_arrays_and_keep_through_copies() -> None:
+    recording = recorded()
+    assert np.asarray(recording["V"]).shape == (5, 2)
+    assert np.array_equal(recording["V"], recording["V"].values)
+    for again in (copy.deepcopy(recording), pickle.loads(pickle.dumps(recording))):
+        assert torch.equal(again["spikes"].steps, recording["spikes"].steps)
+        assert not hasattr(again, "spikes")

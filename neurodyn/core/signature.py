@@ -20,6 +20,19 @@ _COMMON = ("size", "dt", "learn", "device", "dtype")
 _LATER = re.compile(r"^(Args|Raises|Examples?|Source)\b.*:", re.MULTILINE)
 
 
+#: What other libraries call a keyword, in small letters, and its names here.
+_ELSEWHERE = (
+    dict.fromkeys(("beta", "decay", "tau_mem", "tau_m", "taum"), ("tau",))
+    | dict.fromkeys(("threshold", "thresh", "v_threshold", "v_t", "v_thresh"), ("V_th",))
+    | dict.fromkeys(("refractory", "t_ref", "t_refrac"), ("tau_ref",))
+    | dict.fromkeys(("tau_rec", "tau_psc_rec"), ("tau_d",))
+    | dict.fromkeys(("tau_fac", "tau_facil"), ("tau_f",))
+    | dict.fromkeys(("spike_grad", "surrogate_function", "spike_fn"), ("surrogate",))
+    | dict.fromkeys(("learn_beta", "learn_threshold", "trainable"), ("learn",))
+    | {"reset_mechanism": ("reset",), "e_l": ("V_rest",), "tau_syn": ("tau",)}
+)
+
+
 @dataclass(frozen=True)
 class Default:
     """The default of a keyword in a signature, which shows a quantity as ``5 ms``."""
@@ -74,8 +87,10 @@ def no_keyword(label: str, cls: type, word: str) -> str:
 
 def nearest(word: str, names: list[str]) -> str:
     """Which of the names was meant, for the end of a message; nothing if none is near."""
-    near = difflib.get_close_matches(word, names, 1)
-    return f"; did you mean {near[0]}=?" if near else ""
+    near = [name for name in _ELSEWHERE.get(word.lower(), ()) if name in names]
+    near = near or difflib.get_close_matches(word, names, 1)
+    decay = " (tau = -dt / ln(beta) for a decay of beta per step)" if word in ("beta", "decay") else ""
+    return f"; did you mean {near[0]}=?{decay if near and near[0] == 'tau' else ''}" if near else ""
 
 
 def signature(cls: type) -> Signature:

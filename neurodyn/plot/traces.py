@@ -73,10 +73,10 @@ def _mark(ax: Any, spikes: Events, lines: Tensor, chosen: Sequence[int], trace: 
     wanted = numbers[list(chosen)].tolist()
     some = trace.numbers is not None or spikes.numbers is not None  # of a population: told apart by their numbers
     if len(spikes.shape) > 1 or (not some and spikes.shape != (n,)) or not set(wanted) <= set(known.tolist()):
-        raise ValueError(
-            f"traces: the spikes are of shape {spikes.shape} in each step, the values of {(n,)}; record "
-            "both of the same neurons, and choose some with neurons="
-        )
+        kinds = f"are of shape {spikes.shape} in each step, the values of {(n,)}"
+        if some and len(spikes.shape) == 1:
+            kinds = f"are those of the neurons {known.tolist()}, and the values those of {wanted}"
+        raise ValueError(f"traces: the spikes {kinds}; record both of the same neurons, and choose some with neurons=")
     low, high = (float(bound) for bound in lines[:, list(chosen)].detach().double().aminmax())
     times, senders = array(spikes.times) + trace.dt, array(spikes.senders)
     for line, number in zip(ax.lines[-len(chosen) :], wanted, strict=True):
@@ -85,6 +85,8 @@ def _mark(ax: Any, spikes: Events, lines: Tensor, chosen: Sequence[int], trace: 
 
 
 def _trace(values: Tensor | u.Quantity, dt: Any) -> Trace:
+    if hasattr(values, "records"):
+        raise TypeError('traces: wanted a Trace or a tensor, got Recording; give one of its records, recording["V"]')
     given: Any = values if u.is_quantity(values) else u.quantity(values, "dimensionless")
     step = as_dt(get_default_dt() if dt is None else dt, "traces: dt")
     return Trace(torch.as_tensor(given.magnitude), given.units, 0, step)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, Unpack
 
+import pint
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,18 @@ from ..core.signature import Misspelt, Whole, refuse_misspelt
 from ..core.solve import relax
 from ..neurons.base import Spiking
 from ..surrogate import DEFAULT
+
+
+@contextlib.contextmanager
+def _named(inner: str, outer: str) -> Iterator[None]:
+    """An error about a part of a readout names the readout."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if isinstance(error, pint.DimensionalityError):
+            error.extra_msg = error.extra_msg.replace(inner, outer)
+        error.args = tuple(part.replace(inner, outer) if isinstance(part, str) else part for part in error.args)
+        raise
 
 
 class LeakyIntegrator(Dynamics):
@@ -70,9 +84,10 @@ class LeakyRateReadout(nn.Sequential):
     ):
         refuse_misspelt(misspelt, f"{type(self).__name__}({in_features}, {out_features})", type(self))
         linear = nn.Linear(in_features, out_features, bias=False, device=device, dtype=dtype)
-        leak = LeakyIntegrator(
-            out_features, tau=tau, r_initializer=r_initializer, dt=dt, learn=learn, device=device, dtype=dtype
-        )
+        with _named(f"LeakyIntegrator({out_features})", f"LeakyRateReadout({in_features}, {out_features})"):
+            leak = LeakyIntegrator(
+                out_features, tau=tau, r_initializer=r_initializer, dt=dt, learn=learn, device=device, dtype=dtype
+            )
         super().__init__(OrderedDict(linear=linear, leak=leak))
 
 
@@ -143,18 +158,19 @@ class LeakySpikeReadout(nn.Sequential):
     ):
         refuse_misspelt(misspelt, f"{type(self).__name__}({in_features}, {out_features})", type(self))
         linear = nn.Linear(in_features, out_features, bias=False, device=device, dtype=dtype)
-        neuron = LeakySpike(
-            out_features,
-            tau=tau,
-            V_th=V_th,
-            surrogate=surrogate,
-            surrogate_scale=surrogate_scale,
-            reset=reset,
-            reset_gradient=reset_gradient,
-            V_initializer=V_initializer,
-            dt=dt,
-            learn=learn,
-            device=device,
-            dtype=dtype,
-        )
+        with _named(f"LeakySpike({out_features})", f"LeakySpikeReadout({in_features}, {out_features})"):
+            neuron = LeakySpike(
+                out_features,
+                tau=tau,
+                V_th=V_th,
+                surrogate=surrogate,
+                surrogate_scale=surrogate_scale,
+                reset=reset,
+                reset_gradient=reset_gradient,
+                V_initializer=V_initializer,
+                dt=dt,
+                learn=learn,
+                device=device,
+                dtype=dtype,
+            )
         super().__init__(OrderedDict(linear=linear, neuron=neuron))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -66,11 +66,19 @@ class Events:
                 raise TypeError("Events have a time step; leave out dt=")
             return spikes
         if not isinstance(spikes, Tensor) or not spikes.dim():
-            raise TypeError(f"spikes must be Events or a tensor (T, *batch, *size), got {type(spikes).__name__}")
+            hint = '; give one of its records, such as recording["spikes"]' if hasattr(spikes, "records") else ""
+            raise TypeError(f"spikes must be Events or a tensor (T, *batch, *size), got {type(spikes).__name__}{hint}")
         step = as_dt(get_default_dt() if dt is None else dt, "dt")
         flat = spikes.detach().reshape(len(spikes), -1)
         steps, neurons = flat.nonzero(as_tuple=True)
         return cls(steps, neurons, tuple(spikes.shape[1:]), 0, len(spikes), step)
+
+    if not TYPE_CHECKING:  # which would take every name for one
+
+        def __getattr__(self, name: str) -> Any:
+            instead = {"t": "times", "i": "senders", "count": "counts", "rate": "rates"}.get(name)
+            hint = f"; write .{instead}" if instead else ""
+            raise AttributeError(f"Events have no {name}{hint}", name=name, obj=self)
 
     def __len__(self) -> int:
         return len(self.steps)

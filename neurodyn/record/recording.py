@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -47,6 +47,12 @@ class Recording(Mapping[str, Any]):
             return self.records[name]
         except KeyError:
             raise KeyError(f"no record {name!r}; there are {', '.join(self.records) or 'none'}") from None
+
+    if not TYPE_CHECKING:  # which would take every name for one
+
+        def __getattr__(self, name: str) -> Any:
+            hint = f'; write recording["{name}"]' if name in vars(self).get("records", ()) else ""
+            raise AttributeError(f"Recording has no {name}{hint}", name=name, obj=self)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.records)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pint
 import torch
 from torch import Tensor
@@ -46,6 +47,16 @@ class Trace:
     dt: float
     name: str = ""
     numbers: Tensor | None = None
+
+    if not TYPE_CHECKING:  # which would take every name for one
+
+        def __getattr__(self, name: str) -> Any:
+            hint = "; write .times" if name == "t" else ""
+            raise AttributeError(f"Trace has no {name}{hint}", name=name, obj=self)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """The values for NumPy, without their unit."""
+        return np.array(self.values.detach().cpu().numpy(), dtype=dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:

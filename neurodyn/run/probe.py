@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import units as u
+from ..core.dynamics import Dynamics
 from ..core.states import get_states, named_dynamics
 from .population import PopulationMean
 
@@ -20,8 +21,18 @@ class Probe(nn.Module):
     def __init__(self, net: nn.Module, record: Iterable[str] | Mapping[str, Any], driven: bool):
         super().__init__()
         self.net, self.driven = net, driven
+        if not driven and type(net).forward in (Dynamics.forward, nn.Sequential.forward):
+            raise TypeError(
+                f"simulate: {type(net).__name__} takes an input in each step; give one, such as 0 * u.pA, "
+                "nd.simulate(net, duration, inputs)"
+            )
         record = (record,) if isinstance(record, str) else record
         self.wanted = dict(record) if isinstance(record, Mapping) else dict.fromkeys(record)
+        if wrong := [name for name in self.wanted if not isinstance(name, str)]:
+            raise TypeError(
+                f"simulate: record takes names of states and outputs, got {wrong[0]!r}; neurons go with a name, for "
+                f'example record={{"V": [{wrong[0]!r}], "spikes": None}}'
+            )
         self.wanted = {name: None if what is True else what for name, what in self.wanted.items()}
         for name, index in self.wanted.items():
             if not (index is None or isinstance(index, (int, slice, PopulationMean))):  # a tensor cannot be traced
