@@ -16,6 +16,7 @@ from ..core.loading import take_shape
 from ..core.order import check_order
 from ..ops import event
 from ..ops.add_pairs import add_pairs, softly
+from .axons import Axons
 from .synapses import Synapses, kind_of
 
 Weights = Literal["lasting", "restarting", "each"]
@@ -120,7 +121,7 @@ class Plasticity(Dynamics):
 
     def forward(self, input: Tensor, post: Tensor | None = None, **signals: Any) -> Tensor:
         self.settle()
-        output = super().forward(input if self.layout.axons is None else self.layout.axons(input))
+        output = super().forward(input if self.layout.axons is None else self._arriving(self.layout.axons, input))
         if post is not None:
             self.learn(post, **signals)
         elif signals:
@@ -129,6 +130,13 @@ class Plasticity(Dynamics):
 
     def step(self, x: Tensor, weight: Tensor, arrived: Tensor, *traces: Tensor) -> tuple[Tensor, ...]:
         return self.sent(x, weight), weight, x, *traces
+
+    def _arriving(self, axons: Axons, input: Tensor) -> Tensor:
+        """The spikes that arrive in this step at the synapses of a connection with delays of its own."""
+        unused: Any = self.connection.arrivals  # what the connection itself would remember
+        if not unused.is_set:
+            unused.reset_state(*axons.batch_of(input))
+        return axons(input)
 
     def learn(self, post: Tensor, **signals: Any) -> None:
         """Change the weights by the postsynaptic spikes ``(*batch, *post)`` of this step, and what the rule takes else.

@@ -127,6 +127,9 @@ def test_compiled_plain_copied_saved_and_exported_are_the_same(tmp_path):
     program = torch.export.export(copy.deepcopy(fresh), (X[0],), strict=False).module()
     for x in X[:10]:
         assert_close(program(x), fresh(x))
+    rule = nd.STDP(delayed(), w_max=1.0)
+    rule(X[0], torch.ones(3, M))  # in a loop of one's own, without nd.reset_states
+    assert nd.get_states(rule)["layout.axons.past"].shape == (3, 5, N)
 
 
 def test_delays_that_are_set_later_are_followed():
