@@ -52,7 +52,8 @@ class STP(ShortTermPlasticity):
     decay, the release is $s\,u^+ x^+$, and u starts at U.
 
     Input: spikes, ``(*batch, *size)``, graded ones scale the jump. Output: release, same shape. States: u and x.
-    Spikes between 0 and 1 keep both there too. Larger or negative ones drive them out of it, at most to -10 and 10.
+    Spikes between 0 and 1 keep both there too. Larger or negative ones drive them out of it, at most to -10 and 10; in
+    half precision the gradients by spikes of 100 overflow.
 
     Example:
         >>> stp = nd.STP(1, U=0.5, tau_d=1 * u.s)

@@ -51,9 +51,9 @@ def test_the_same_spikes_as_brian2(recorded: dict[str, np.ndarray]) -> None:
 @pytest.mark.long
 @pytest.mark.kernels
 def test_rates_and_irregularity_as_in_brian2(recorded: dict[str, np.ndarray]) -> None:
-    """Full size, 16 trials at rest and with a stimulus; Brian2 solves the published equations with rk4, 8 trials."""
+    """Full size, 48 trials at rest and with a stimulus; Brian2 solves the published equations with rk4, 20 trials."""
     torch.set_default_dtype(torch.float32)
-    net, trials = decision.Decision(), 16
+    net, trials = decision.Decision(), 48
     run = decision.run(
         net,
         2.5 * u.s,

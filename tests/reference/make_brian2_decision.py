@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 GROUPS, EXC, WATCHED, STEPS, TRACED = (240, 240, 1120, 400), 1600, (0, 70, 200, 450), 6000, 150
-SCALE, TRIALS, COHERENCE, ONSET = 0.25, 8, 51.2, 15_000
+SCALE, TRIALS, COHERENCE, ONSET = 0.25, 20, 51.2, 15_000
 WINDOWS = ((2000, 15_000), (20_000, 25_000))  # steps: at rest; late in the stimulus
 
 
