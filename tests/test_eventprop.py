@@ -81,7 +81,11 @@ def recurrent(kind):
         nn.init.normal_(back.weight, 0.0, 0.5)
     feedback = nd.Projection(back, synapse=nd.Expon(5, tau=5 * u.ms), delay=delay)
     neuron = nd.LIF(5, tau=10 * u.ms, V_rest=-0.1 * u.mV, V_reset=-0.3 * u.mV, R=1 * u.Gohm, learn=("tau", "V_th"))
-    return nn.Sequential(linear, nd.Expon(5, tau=5 * u.ms), nd.Recurrent(neuron, feedback))
+    synapse = nd.Expon(5, tau=5 * u.ms, learn="tau" if kind == "delay" else ())
+    if kind == "delay":  # one parameter for both synapses
+        feedback.synapse = nd.Expon(5, tau=5 * u.ms, learn="tau")
+        feedback.synapse.raw_tau = synapse.raw_tau
+    return nn.Sequential(linear, synapse, nd.Recurrent(neuron, feedback))
 
 
 @pytest.mark.parametrize("kind", ["at once", "delay", "sparse"])
