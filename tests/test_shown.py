@@ -1,7 +1,7 @@
 """The networks that README and the pages show: every layer spikes, and every parameter has a gradient.
 
-Classes, and other networks that this does not find, are looked at where the code of a page runs, see test_pages.py. In a
-notebook, a layer that is stuck gives a `SilenceWarning`, and test_notebooks.py takes none.
+Classes, and other networks that this does not find, are looked at where the code of a page runs, see test_pages.py. In
+a notebook, a layer that is stuck gives a `SilenceWarning`, and test_notebooks.py takes none.
 """
 
 from __future__ import annotations
