@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.not_a_number import nan_in, say_nan
+from ..core.not_a_number import may_be_nan, nan_in, say_nan
 from ..core.states import get_states, held_states, named_dynamics, set_states
 from ..core.trial import copy_of
 from ..tools.generators import generators_kept
@@ -55,13 +55,10 @@ def look_for_nan(net: nn.Module, xs: Any, given: Mapping[str, Tensor] | None) ->
 
 
 def _is_suspect(value: Tensor, xs: Any) -> bool:
-    """Whether the sum is NaN: as it is if a part of it is, and also if there are infinities; faster than isnan."""
-    if not value.is_cpu or not value.is_floating_point():
+    """Whether a state has to be looked at closely."""
+    if not value.is_cpu or (value.numel() > SIZE and value.numel() > max(x.numel() for x in tree_leaves(xs))):
         return False
-    if value.numel() > SIZE and value.numel() > max(x.numel() for x in tree_leaves(xs)):
-        return False
-    total = value.sum().item()
-    return total != total
+    return may_be_nan(value)
 
 
 def _lasting(net: nn.Module, names: list[str]) -> bool:

@@ -37,8 +37,12 @@ void for_nonzero(const T* x, int64_t n, const F& visit) {
     std::memcpy(words, x + first, sizeof(words));
     for (uint64_t word : words) any |= word;
     if (any == 0) continue;
-    for (int64_t i = first; i < first + block; ++i)
-      if (x[i] != 0) visit(i);
+    for (int64_t word = 0; word < 32; ++word) {
+      if (words[word] == 0) continue;
+      constexpr int64_t each = block / 32;
+      for (int64_t i = first + word * each; i < first + (word + 1) * each; ++i)
+        if (x[i] != 0) visit(i);
+    }
   }
   for (int64_t i = first; i < n; ++i)
     if (x[i] != 0) visit(i);
