@@ -13,6 +13,7 @@ from torch import nn
 from ..core.current import CUBA
 from ..delays.delay import Delay
 from ..inspection.activity import has_weights, sources
+from ..loop import Unroll
 from ..loop.layers import NORMS
 from ..networks.projection import Projection
 from ..networks.recurrent import Recurrent
@@ -35,6 +36,7 @@ _PASSING = (
     nn.Dropout2d,
     nn.Dropout3d,
     nn.Sequential,
+    Unroll,
     Projection,
     Recurrent,
 )
