@@ -47,19 +47,22 @@ class Evidence:
         tiny = torch.finfo(x.dtype).tiny
 
         def out(grad: Tensor | None) -> None:
-            if grad is not None:
-                self.many |= stands_for_many((grad,))
+            if grad is not None and not self._is_many(grad):
                 self.total = self.total + _total(grad)
                 # A gradient near the smallest number may have been rounded to zero on its way to the input.
                 self.largest = (grad.detach().abs().amax() * VANISHED / tiny).clamp(min=self.largest)
 
         def into(grad: Tensor | None) -> None:
-            if grad is not None:
-                self.many |= stands_for_many((grad,))
+            if grad is not None and not self._is_many(grad):
                 self.passed = _total(grad) + (0.0 if self.passed is None else self.passed)
 
         y.register_hook(out)
         x.register_hook(into)
+
+    def _is_many(self, grad: Tensor) -> bool:
+        """Whether gradients stand for many each, which know few operations."""
+        self.many |= stands_for_many((grad,))
+        return self.many
 
     def verdict(self) -> Tensor | None:
         """`WORKS`, `STUCK` or `UNKNOWN`, on the device; None before a backward pass, or if it was one of many."""
