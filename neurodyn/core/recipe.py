@@ -11,6 +11,12 @@ from torch import nn
 
 from .signature import signature
 
+#: What Python itself writes to a class, some of it late: to copy or pickle an object sets `__slotnames__`.
+MADE_BY_PYTHON = frozenset(
+    {"__dict__", "__weakref__", "__doc__", "__annotations__", "__annotations_cache__", "__slotnames__"}
+    | {"_abc_impl", "__abstractmethods__"}
+)
+
 
 class Recipe(type):
     """Keeps the arguments of a module. For the meta device it is built on the CPU, where values can be checked.
@@ -22,11 +28,11 @@ class Recipe(type):
     changes = 0
 
     def __setattr__(cls, name: str, value: Any) -> None:
-        Recipe.changes += 1
+        Recipe.changes += name not in MADE_BY_PYTHON
         super().__setattr__(name, value)
 
     def __delattr__(cls, name: str) -> None:
-        Recipe.changes += 1
+        Recipe.changes += name not in MADE_BY_PYTHON
         super().__delattr__(name)
 
     @property

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..core.dynamics import Dynamics
 from ..core.states import constants, named_modules
 from .kinds import REMEMBERED
-from .leaves import exact, from_trusted_module, is_constant, is_extended, is_full
+from .leaves import attributes_of_class, exact, from_trusted_module, is_constant, is_extended, is_full
 
 _SKIPPED = frozenset(vars(nn.Module())) - {"training"} | {"_recipe", "_written", REMEMBERED}
 _SMALL = 2**12  # bytes of an array
@@ -109,8 +109,7 @@ class _Look:
         """The methods of a class written by a user, which may be replaced, and its other attributes."""
         if from_trusted_module(cls):
             return self.of(cls)
-        items = [(name, value) for name, value in vars(cls).items() if name not in _MADE_BY_PYTHON]
-        return cls, tuple([(name, self._of_attribute(value)) for name, value in items])
+        return cls, tuple([(name, self._of_attribute(value)) for name, value in attributes_of_class(cls).items()])
 
     def _of_attribute(self, value: Any) -> Hashable:
         if isinstance(value, property):
@@ -131,14 +130,11 @@ def layout(tensor: Tensor | None, elastic: tuple[int, int] | None = None) -> Has
     return shape, tensor.dtype, tensor.device, tensor.requires_grad
 
 
-_MADE_BY_PYTHON = {"__dict__", "__weakref__", "__annotations__", "_abc_impl", "__doc__", "__abstractmethods__"}
-
-
 class _Class:
     """A class with the methods that it has now: one of torch's may have been replaced."""
 
     def __init__(self, cls: type):
-        self.held = [cls, *[item for base in cls.__mro__[:-1] for item in vars(base).values()]]
+        self.held = [cls, *[item for base in cls.__mro__[:-1] for item in attributes_of_class(base).values()]]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Class) or len(self.held) != len(other.held):

@@ -23,6 +23,7 @@ from .leaves import (
     CACHED,
     MISSING,
     attributes_of,
+    attributes_of_class,
     from_trusted_module,
     is_constant,
     is_full,
@@ -155,7 +156,7 @@ def _of_attributes(found: dict[str, Any], cls: type) -> list[tuple[str, Any]]:
 def _set_class(cls: type, held: list[Any]) -> None:
     n = len(held) // 2
     before = dict(zip(held[:n], held[n:], strict=True))
-    for name in dict(vars(cls)):
+    for name in attributes_of_class(cls):
         if name not in before:
             delattr(cls, name)
     for name, value in before.items():
@@ -164,7 +165,11 @@ def _set_class(cls: type, held: list[Any]) -> None:
 
 
 def _inside_class(cls: type) -> list[tuple[str, Any]]:
-    own = [] if is_libraries(cls.__module__) else [(f".{name}", value) for name, value in vars(cls).items()]
+    own = (
+        []
+        if is_libraries(cls.__module__)
+        else [(f".{name}", value) for name, value in attributes_of_class(cls).items()]
+    )
     return [*own, *(("", base) for base in (*cls.__bases__, type(cls)))]
 
 
@@ -276,7 +281,7 @@ _KINDS: list[tuple[Any, Kind]] = [
     (property, Kind(fixed, _keep, lambda p: [("", p.fget), ("", p.fset)])),
     (np.ndarray, Kind(_array, _set_array, _nothing)),
     ((torch.Generator, random.Random, np.random.Generator, np.random.RandomState), GENERATOR),
-    (type, Kind(lambda cls: _items(vars(cls)), _set_class, _inside_class)),
+    (type, Kind(lambda cls: _items(attributes_of_class(cls)), _set_class, _inside_class)),
 ]
 OBJECT = Kind(
     _object,

@@ -18,6 +18,8 @@ import pint
 import torch
 from torch import Tensor, nn
 
+from ..core.recipe import MADE_BY_PYTHON
+
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: written in Python
 #: Where an attribute has no value.
 MISSING = object()
@@ -107,6 +109,11 @@ def attributes_of(value: Any) -> dict[str, Any]:
     if slots is None:
         slots = _slots_of[type(value)] = [name for cls in type(value).__mro__ for name in _slots(cls)]
     return {name: getattr(value, name, MISSING) for name in slots} | found if slots else found
+
+
+def attributes_of_class(cls: type) -> dict[str, Any]:
+    """Those of its own, without what Python writes there, such as a cache of a copy."""
+    return {name: value for name, value in vars(cls).items() if name not in MADE_BY_PYTHON}
 
 
 def _slots(cls: type) -> Iterable[str]:

@@ -371,3 +371,20 @@ def test_detecting_anomalies_runs_step_by_step(unsaid: None) -> None:
     nd.unroll(net, XS)
     with torch.autograd.set_detect_anomaly(True), pytest.warns(nd.EagerWarning, match="set_detect_anomaly"):
         nd.unroll(net, XS)
+
+
+def test_a_copy_of_a_network_makes_no_new_program(compilations: list[int]) -> None:
+    """Python writes a cache to each class of which an object is copied for the first time."""
+
+    class Spike(nd.surrogate.Arctan):
+        pass
+
+    net = nn.Sequential(nn.Linear(3, 3), nd.LIF(3, surrogate=Spike()))
+    nd.unroll(net, XS)
+    known = len(compilations)
+    assert "__slotnames__" not in vars(Spike)
+    twin = copy.deepcopy(net)
+    assert "__slotnames__" in vars(Spike)
+    nd.unroll(net, XS)
+    nd.unroll(twin, XS)
+    assert 0 < known == len(compilations)

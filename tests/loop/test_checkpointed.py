@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import itertools
+import pickle
 import random
 import types
 import warnings
@@ -437,3 +438,37 @@ def test_buffers_of_rare_kinds(buffer):
     net[0].register_buffer("rare", buffer)
     xs = 3 * torch.rand(8, 2, 5)
     assert_same(outcome(net, xs, checkpoint=3), outcome(net, xs))
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net.helper))], ids=["copy", "pickle"]
+)
+@pytest.mark.parametrize("compile", [True, False])
+def test_a_copy_between_the_passes_is_no_change(copied, compile):
+    """The first copy of an object of a class writes a cache to the class."""
+
+    class Neuron(nd.LIF):
+        pass
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.helper, self.weight, self.neuron = Helper(), nn.Linear(3, 4), Neuron(4)
+
+        def forward(self, x):
+            return self.neuron(self.helper.gain * self.weight(x))
+
+    net = Net()
+    if "__slotnames__" in vars(Helper):
+        del Helper.__slotnames__
+    loss = nd.unroll(net, torch.rand(6, 2, 3), checkpoint=2, compile=compile).sum()
+    copied(net)
+    assert "__slotnames__" in vars(Helper)
+    loss.backward()
+    assert net.weight.weight.grad.abs().sum() > 0
+
+
+class Helper:
+    """An object that a network holds."""
+
+    gain = 9.0
