@@ -23,11 +23,13 @@ class Axons(Dynamics):
     """
 
     may_have_batch = False
+    may_be_empty = True  # without synapses there are no branches
 
     past: State = state(default=0.0, alias="past_initializer", shape="rows")
     connected: str  # the connection
     inputs: tuple[int, ...]
     place: Tensor  # of each branch in the rows of the past
+    at_once: bool  # whether a branch has a delay shorter than dt
 
     def __init__(self, connection: Any, **values: Any):
         vars(self).update(connected=connection._label(), inputs=connection.in_size)
@@ -46,6 +48,7 @@ class Axons(Dynamics):
         if getattr(self, "rows", rows) != rows or (self.place is not None and len(self.place) != len(starts)):
             self._buffers["past"] = None  # of other delays
         self.rows, self.size, self.place = rows, (len(starts),), place[starts]
+        self.at_once = bool(len(steps)) and int(steps.min()) == 0  # here, as `coming` is traced
         ends = torch.cat((starts, starts.new_full((1,), len(place))))
         return ends.to(torch.int32), (first.cumsum(0) - 1).to(torch.int32)
 
@@ -65,7 +68,7 @@ class Axons(Dynamics):
             ValueError: a delay shorter than dt.
         """
         n = self.rows[1]
-        if len(self.place) and int(self.place.min()) < n:
+        if self.at_once:
             raise ValueError(f"{self.connected}: some delays are shorter than dt, so its output needs the next input")
         return self.past.flatten(-2).index_select(-1, self.place - n)
 

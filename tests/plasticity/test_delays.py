@@ -148,3 +148,46 @@ def test_what_is_refused():
         nd.STDP(delayed(STEPS + 0.5, interpolation="linear"), w_max=1.0)
     with pytest.raises(ValueError, match=r"STDP\(4\) has dt=0.5 ms and the delays of its connection 1 ms"):
         nd.STDP(delayed(), w_max=1.0, dt=0.5 * u.ms)
+
+
+class Recurrence(nn.Module):
+    """Spikes come back by synapses with delays, whose output `read` gives before the spikes of the step are known."""
+
+    def __init__(self, weights):
+        super().__init__()
+        connection = nd.Sparse((PRE % M, POST), (M, M), weight=START, delay=(STEPS + 1) * u.ms)
+        self.back = nd.Projection(nd.STDP(connection, w_max=1.0, A_plus=0.05, weights=weights))
+        self.neuron = nd.LIF(M, tau=10 * u.ms)
+
+    def forward(self, I):
+        spikes = self.neuron(self.back.read() + I)
+        self.back.write(spikes)
+        self.back.learn(spikes)
+        return spikes
+
+
+@pytest.mark.parametrize("weights", ["lasting", "each"])
+def test_a_rule_that_is_read_is_compiled(weights):
+    currents = 3 * torch.rand(40, 2, M, generator=torch.Generator().manual_seed(6))
+    compiled, plain, loop = (Recurrence(weights) for _ in range(3))
+    ys = nd.unroll(compiled, currents)
+    assert "step by step" not in "".join(nd.explain(compiled).path)
+    nd.reset_states(loop, 2)
+    for other, found in ((plain, nd.unroll(plain, currents, compile=False)), (loop, [loop(I) for I in currents])):
+        assert_close(torch.stack([*found]), ys)
+        assert_close(other.back.connection.weight, compiled.back.connection.weight)
+    assert (plain.back.connection.weight - START).abs().max() > 0.05
+    compiled.back.connection.connection.delay = STEPS * u.ms
+    with pytest.raises(ValueError, match=r"some delays are shorter than dt"):
+        nd.unroll(compiled, currents)
+
+
+@pytest.mark.parametrize("weights", ["lasting", "each"])
+def test_no_synapses(weights):
+    connection = nd.FixedProb(N, M, 0.0, weight=0.5, delay=2 * u.ms)
+    rule = nd.STDP(connection, w_max=1.0, weights=weights)
+    for compiles in (False, True):
+        with torch.no_grad():
+            ys = nd.unroll(rule, (trains(4, T, 3, N), trains(5, T, 3, M)), compile=compiles)
+        assert torch.equal(ys, torch.zeros(T, 3, M))
+    assert torch.equal(rule.read(), torch.zeros(3, M))
