@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +18,7 @@ from ..core.order import check_order
 from ..ops import event
 from ..ops.add_pairs import add_pairs, softly
 from .axons import Axons
-from .synapses import Synapses, kind_of
+from .synapses import Synapses, kind_of, mean_over_batch
 
 Weights = Literal["lasting", "restarting", "each"]
 
@@ -59,7 +60,8 @@ class Plasticity(Dynamics):
         weights: "lasting", shared by the batch; what is learned stays when states are reset, and ``state_dict`` holds
             it. ``connection.weight`` is where it began, and is trained by no gradient from now on. "restarting",
             shared, and each reset begins at ``connection.weight`` again, which a gradient may train through the rule.
-            "each", like that, with weights of its own for each sample.
+            "each", like that, with weights of its own for each sample. Other lasting states of a rule, as a measured
+            rate, go with the weights: shared and restarting, or one for each sample.
         values: parameters, ``learn`` and ``dt``, see `Dynamics`; one value for all synapses.
 
     Raises:
@@ -91,8 +93,7 @@ class Plasticity(Dynamics):
         if weights not in ("lasting", "restarting", "each"):
             raise ValueError(f"{name}: weights must be 'lasting', 'restarting' or 'each', got {weights!r}")
         if weights != "lasting":
-            own = State("initial_weight", shape="synapses", shared=weights == "restarting")
-            vars(self)["states"] = self.states | {"weight": own}
+            vars(self)["states"] = {key: _with_weights(state, weights) for key, state in self.states.items()}
         like: Any = connection.weight
         layout = vars(self)["layout"] = Synapses(connection, name)  # which the shapes of states are taken from
         super().__init__(layout.post, dtype=like.dtype, device=like.device, **values)
@@ -220,9 +221,9 @@ class Plasticity(Dynamics):
         """The same for each sample, ``(*batch, *synapses)``."""
         return self.layout.real(self.layout.of_post(post) * self.layout.of_pre(pre))
 
-    def mean(self, values: Tensor) -> Tensor:
-        """Values of synapses, ``(*batch, *synapses)``, as a change of the weights: their mean if these are shared."""
-        return values if self.weights == "each" else self.layout.mean(values)
+    def mean(self, values: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
+        """Values ``(*batch, *size)``, of synapses if not given, as a change: their mean if the weights are shared."""
+        return values if self.weights == "each" else mean_over_batch(values, self.synapses if size is None else size)
 
     def bounded(self, weight: Tensor) -> Tensor:
         """Between 0 and the bound."""
@@ -296,6 +297,15 @@ class Plasticity(Dynamics):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         take_shape(self, "weight", state_dict.get(f"{prefix}weight"))
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _with_weights(state: State, weights: Weights) -> State:
+    """A state that lasts as the weights do, of a rule whose weights do not."""
+    if not state.lasting:
+        return state
+    state = copy.copy(state)
+    state.lasting, state.shared = False, weights == "restarting"
+    return state
 
 
 def _follow(rule: nn.Module, _keys: Any) -> None:

@@ -16,8 +16,8 @@ class SynapticScaling(Plasticity):
     r"""Synaptic scaling: all synapses onto a neuron grow or shrink by the same factor until it fires at the target.
 
     $\tau_r\,\dot r = s - r$ measures the rate of each output, with its spikes s; $\dot w = w\,(\rho - r)/(\rho\,\tau)$.
-    The measured rate is shared by the batch, as the mean, and lasts, like the weights. All weights change at all times,
-    so that each step computes all synapses.
+    The measured rate is shared by the batch, as the mean, and lasts, where the weights do. All weights change at all
+    times, so that each step computes all synapses.
 
     Args:
         connection, w_max, weights, values: see `Plasticity`.
@@ -44,7 +44,7 @@ class SynapticScaling(Plasticity):
 
     def change(self, pre: Tensor, post: Tensor, weight: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         growth = (self.dt * (self.rate - r) / (self.rate * self.tau)).exp()
-        r = relax(r, 0.0, self.tau_r, self.dt) + mean_over_batch(post, self.size) / self.tau_r
+        r = relax(r, 0.0, self.tau_r, self.dt) + self.mean(post, self.size) / self.tau_r
         return self.bounded(weight * self.layout.of_post(growth)), r
 
 

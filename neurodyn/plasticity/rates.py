@@ -8,7 +8,6 @@ from .. import units as u
 from ..core.fields import Param, State, nonnegative, param, positive, state
 from ..core.solve import relax
 from .base import Plasticity
-from .synapses import mean_over_batch
 
 
 class Oja(Plasticity):
@@ -44,7 +43,7 @@ class BCM(Plasticity):
     r"""The rule of Bienenstock, Cooper and Munro: $\Delta w = \eta\, x\, y\,(y - \theta)$ in each step.
 
     The threshold follows the output, $\tau \dot\theta = y^2/y_0 - \theta$, one for each output. It is shared by the
-    batch, as the mean, and lasts, like the weights. It is a rule for rates, and each step computes all synapses.
+    batch, as the mean, and lasts, where the weights do. It is a rule for rates, and each step computes all synapses.
 
     Args:
         connection, w_max, weights, values: see `Plasticity`.
@@ -71,5 +70,5 @@ class BCM(Plasticity):
 
     def change(self, pre: Tensor, post: Tensor, weight: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         weight = self.bounded(weight + self.eta * self.outer(post * (post - theta), pre))
-        squares = mean_over_batch(post * post / self.y_0, self.size)
+        squares = self.mean(post * post / self.y_0, self.size)
         return weight, relax(theta, squares, self.tau, self.dt)

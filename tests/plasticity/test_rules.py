@@ -115,11 +115,21 @@ def test_each_sample_by_itself(name):
         rule = build(make(), weights="each")
         together = teach(rule, pre, post, **given)
         assert together.shape == (3, *rule.synapses)
-        if name in ("BCM", "Scaling"):
-            continue  # whose threshold is shared
         for k in range(3):
             one = {key: value[:, k] for key, value in given.items()}
             assert_close(together[k], teach(build(make()), pre[:, k], post[:, k], **one), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("weights", ["restarting", "each"])
+@pytest.mark.parametrize("name", ["BCM", "Scaling"])
+def test_what_lasts_beside_the_weights_restarts_with_them(name, weights):
+    pre, post = trains(1, T, 3, N), trains(2, T, 3, M)
+    rule = RULES[name][0](linear(torch.rand(M, N, generator=torch.Generator().manual_seed(3))), weights=weights)
+    first, second = [nd.unroll(rule, (pre, post), compile=compiles) for compiles in (False, True)]
+    assert_close(first, second, rtol=1e-12, atol=1e-14)
+    (key,) = {"theta", "r"} & set(rule.states)
+    assert getattr(rule, key).shape == ((3, M) if weights == "each" else (M,))
+    assert key not in rule.state_dict()
 
 
 def test_a_batch_changes_shared_weights_by_the_mean():
