@@ -251,6 +251,8 @@ class Dynamics(Parametrised):
                 "states itself, such as nd.unroll(net, xs), or use nd.unroll(net, xs, checkpoint=n)"
             )
         output, *new = step(*inputs, *states, **further)
+        if not in_place and any([output is value for value in new]):
+            output = output.clone()  # which the next layer may write to, as nn.ReLU(inplace=True) does
         for name, value in zip(self.states, new, strict=True):
             self._buffers[name] = self._buffers[name].copy_(value) if in_place else value  # type: ignore[union-attr]
         if not compiling:
