@@ -474,6 +474,18 @@ def test_a_function_of_time_is_an_input() -> None:
         nd.simulate(nd.LIF(3), 5 * u.ms, lambda t: 1 * u.mV, compile=False)
     with pytest.raises(TypeError, match=r"of \(a, b\), wanted f\(first, steps, generator\), .* or f\(t\)"):
         nd.simulate(nd.LIF(3), 5 * u.ms, lambda a, b: a, compile=False)
+    for wrong in (lambda t: 1.0 * (t > 5), lambda t: math.sin(t), lambda t: torch.exp(-t)):
+        with pytest.raises(TypeError, match=r"the input f\(t\) fails at t = 0 ms: .* t > 5 \* u.ms, .* u.to_canonical"):
+            nd.simulate(nd.LIF(3), 5 * u.ms, wrong, compile=False)
+    with pytest.raises(ValueError, match="of my own"):
+        nd.simulate(nd.LIF(3), 5 * u.ms, _fails, compile=False)
+    grows = lambda t: torch.ones(2, 3) if t > 1 * u.ms else torch.ones(3)  # noqa: E731
+    with pytest.raises(ValueError, match=r"f\(t\) has shape \(2, 3\) at t = 1.5 ms, and \(3,\) at 1 ms; return one"):
+        nd.simulate(nd.LIF(3, dt=0.5 * u.ms), 5 * u.ms, grows, compile=False)
+
+
+def _fails(t: u.Quantity) -> float:
+    raise ValueError("of my own")
 
 
 @pytest.mark.parametrize("compile", [False, True])

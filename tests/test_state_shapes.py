@@ -1,6 +1,7 @@
 """States of another shape than the population's, shared by the batch, and lasting."""
 
 import copy
+import math
 import pickle
 
 import pytest
@@ -93,6 +94,18 @@ def test_set_states_wants_the_shape(layer, name, shape):
         nd.set_states(layer, {name: torch.zeros(shape)})
 
 
+@pytest.mark.parametrize(("name", "shape"), [("one", (4,)), ("total", (4, 2)), ("table", (4, 2)), ("table", ())])
+def test_a_state_is_set_in_its_shape(layer, name, shape):
+    layer(torch.ones(4, 2))
+    before = getattr(layer, name)
+    wanted = {"one": r"\(\)", "total": r"\(2\)", "table": r"\(\*batch, 3\)"}[name]
+    with pytest.raises(ValueError, match=rf"Counting\(2\): the state {name} has shape {wanted}, got"):
+        setattr(layer, name, torch.zeros(shape))
+    assert getattr(layer, name) is before
+    layer.table = torch.zeros(5, 3)
+    assert layer.batch == (5,)
+
+
 def test_a_shared_state_of_another_shape_is_named(layer):
     layer(torch.ones(4, 2))
     layer._buffers["total"] = torch.zeros(4, 2)
@@ -165,3 +178,61 @@ def test_a_layer_of_any_shape_before_layers_of_a_size() -> None:
     wanted = nd.unroll(nn.Sequential(nd.LIF(5), *tail), xs, compile=False)
     assert torch.equal(found, wanted)
     assert nd.get_states(nn.Sequential(*tail))["0.V"].shape == (2, 5)
+
+
+class Around(nn.Module):
+    """Reads a state before its layer is called, so that every layer is reset before the first step."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.any, self.second, self.back = nn.Linear(4, 6), nd.LIF(()), nn.Linear(6, 3), nn.Linear(3, 4)
+        self.last = nd.LIF(3, tau=9 * u.ms)
+
+    def forward(self, x):
+        return self.last(self.second(self.any(self.first(x + self.back(self.last.V)))))
+
+
+def of_any_shape(kind):
+    torch.manual_seed(0)
+    if kind == "around":
+        return Around()
+    if kind == "recurrent":
+        return nn.Sequential(nn.Linear(4, 6), nd.Recurrent(nd.LIF(()), nn.Linear(6, 6)))
+    return nn.Sequential(nn.Linear(4, 6), nd.LIF((), learn="tau"), nn.Linear(6, 3), nd.LIF(()))
+
+
+@pytest.mark.parametrize("kind", ["row", "recurrent", "around"])
+def test_a_layer_of_any_shape_is_reset_for_the_batch_alone(kind) -> None:
+    """What follows the batch in its first input are features."""
+    net, xs = of_any_shape(kind), 5 * torch.rand(7, 3, 4)
+    for batch in ((3,), ()) if kind == "row" else ((3,),):
+        nd.reset_states(net, *batch)
+        found = torch.stack([net(x) for x in xs])
+        assert found.sum() > 0
+    for compile in (False, True):
+        assert torch.equal(found, nd.unroll(of_any_shape(kind), xs, compile=compile))
+
+
+def test_a_layer_of_any_shape_keeps_what_was_set_and_refuses_another_shape_later() -> None:
+    layer = nd.LIF((), tau=20 * u.ms, V_th=9 * u.mV)
+    nd.reset_states(layer, 3)
+    layer.V = torch.tensor([0.0, 1.0, 2.0])
+    layer(torch.zeros(3, 6))
+    assert_close(layer.V, (torch.tensor([0.0, 1.0, 2.0]) * math.exp(-1 / 20))[:, None].expand(3, 6))
+    for shape in ((3, 6, 2), (3,), (2, 6)):
+        with pytest.raises(ValueError, match=r"V holds batch \(3, 6\) .* or nd.reset_states\(net, \*batch\)"):
+            layer(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("rule", [nd.online.DRTRL, nd.online.OTTT])
+def test_a_learner_with_a_layer_of_any_shape(rule) -> None:
+    xs, found = 5 * torch.rand(7, 3, 4), []
+    for start in (lambda learner: learner.reset(3), lambda learner: learner.restart()):
+        learner = rule(of_any_shape("row"), compile=False)
+        for _ in range(2):
+            start(learner)
+            for x in xs:
+                learner.backward(learner(x).square().sum())
+        found.append(torch.cat([p.grad.flatten() for p in learner.net.parameters()]))
+    assert found[0].abs().sum() > 0
+    assert torch.equal(*found)

@@ -131,6 +131,13 @@ class Connection(Rebuildable):
     ):
         super().__init__()
         refuse_misspelt(misspelt, type(self).__name__, type(self))
+        for name, n in (("in_features", in_features), ("out_features", out_features)):
+            if isinstance(n, bool) or not hasattr(n, "__index__") or int(n) < 0:
+                raise TypeError(
+                    f"{type(self).__name__}({in_features}, {out_features}): {name} must be a whole number, the last "
+                    f"dimension of its {name.partition('_')[0]}put, got {n!r}; nn.Flatten makes one of several, and "
+                    "nd.FixedProb, FixedNum and Sparse take populations of any shape"
+                )
         dtype = dtype or torch.get_default_dtype()
         self.in_features, self.out_features = in_features, out_features
         shape = self.weight_shape(weight)

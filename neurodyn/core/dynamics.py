@@ -190,9 +190,18 @@ class Dynamics(Parametrised):
             pint.DimensionalityError: a quantity of another dimension.
             ValueError: NaN or infinity, another shape, a fraction for a state of whole numbers.
         """
-        if name in self.states and value is not None and not isinstance(value, Tensor):
-            value = self._as_state(name, value)
+        if name in self.states and value is not None:
+            value = self._shaped(name, value) if isinstance(value, Tensor) else self._as_state(name, value)
         super().__setattr__(name, value)
+
+    def _shaped(self, name: str, value: Tensor) -> Tensor:
+        """A tensor as the value of a state, if its shape is one that the state may have."""
+        shape, size = tuple(value.shape), self.state_size(name)
+        shared = self.states[name].shared
+        if shape[len(shape) - len(size) :] != size or len(shape) < len(size) or (shared and shape != size):
+            wanted = ", ".join([*([] if shared else ["*batch"]), *map(str, size)])
+            raise ValueError(f"{self._label()}: the state {name} has shape ({wanted}), got {shape}")
+        return value
 
     def _as_state(self, name: str, value: Any) -> Tensor:
         """A quantity as the value of a state, in its unit, shape, dtype and device."""
@@ -230,6 +239,8 @@ class Dynamics(Parametrised):
             if in_place:
                 raise UnsetState(f"{self._label()} has no state to export; call nd.reset_states(net, *batch) first")
             self.reset_state(*self.batch_of(input))
+        elif not self.size and not in_place:
+            self._take_shape(input)
         if not is_looked_at(self, input):
             return self._stepped(self.advance, input, **inputs)
         begins = all([self._buffers[name].grad_fn is None for name in self.states])  # type: ignore[union-attr]
@@ -402,6 +413,25 @@ class Dynamics(Parametrised):
             if not field.lasting:
                 self._buffers[name] = None
 
+    def widen_state(self, *batch: int) -> None:
+        """Repeat the states of a batch that is the beginning of `batch` along the dimensions that it lacks."""
+        self._check_samples(batch)
+        held = self.batch
+        for name, field in self.states.items():
+            value = self._buffers[name]
+            if value is not None and not field.shared:
+                ones, size = (1,) * (len(batch) - len(held)), self.state_size(name)
+                self._buffers[name] = value.reshape(*held, *ones, *size).expand(*batch, *size).clone()
+
+    def _take_shape(self, input: Any) -> None:
+        """Without a size, whatever follows the batch of a reset in the shape of the first input is its features."""
+        batch, held = self.batch_of(input), self.batch
+        if held == batch or len(held) >= len(batch) or batch[: len(held)] != held:
+            return
+        states: Any = [self._buffers[name] for name in self.states]
+        if self._written is None or not self._written.are(states):  # else they are of an input of another shape
+            self.widen_state(*batch)
+
     def detach_state(self) -> None:
         """Cut the states from the graph that computed them."""
         before = [self._buffers[name] for name in self.states]
@@ -462,9 +492,10 @@ class Dynamics(Parametrised):
                 )
         elif tuple(value.shape) != batch + size:
             held = tuple(value.shape[: value.dim() - len(size)])
+            network = "nd.reset_states on the network" if self.size else "nd.reset_states(net, *batch)"
             raise ValueError(
                 f"{self._label()}: {name} holds batch {held} and the input has batch {batch}; call "
-                f"reset_state({', '.join(map(str, batch))}), or nd.reset_states on the network, to start a new batch"
+                f"reset_state({', '.join(map(str, batch))}), or {network}, to start a new batch"
                 + self._smaller(held, batch)
             )
         if value.device != input.device:

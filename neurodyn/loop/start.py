@@ -232,6 +232,9 @@ def _tried(net: nn.Module, xs: tuple[Any, ...]) -> Batches:
             try:
                 with Watching(net, strict=False):
                     functional_call(net, buffers, x)
+                for name, layer in named_dynamics(net):  # one without a size may have made its states wider
+                    for state in layer.states:
+                        layer._buffers[state] = buffers.get(f"{name}.{state}".lstrip("."), layer._buffers[state])
                 return _set_batches(net)
             except (*_UNSET, ValueError) as error:
                 raised.append(error)

@@ -68,15 +68,23 @@ def expanded(own: Own) -> Tensor:
 
 
 def start_unset(net: nn.Module, inputs: Any) -> bool:
-    """Set states that are not set, for the batch of the input of their layer; whether there were any."""
-    unset = [module for _, module in named_dynamics(net) if not module.is_set]
-    if not unset:
+    """Set states that are not set, for the batch of the input of their layer; whether there were any.
+
+    A layer without a size that has been reset for the beginning of that batch gets the rest.
+    """
+    layers = [module for _, module in named_dynamics(net)]
+    unset = [module for module in layers if not module.is_set]
+    open_ = [module for module in layers if module.is_set and not module.size]
+    if not unset and not open_:
         return False
     restore = hold_states(net)
     with torch.no_grad():
         net(*inputs)
-    batches = [(module, module.batch) for module in unset if module.is_set]  # one that is not called has none
+    batches = [(module, module.batch) for module in (*unset, *open_) if module.is_set]  # one not called has none
     restore()
     for module, batch in batches:
-        module.reset_state(*batch)
-    return True
+        if not module.is_set:
+            module.reset_state(*batch)
+        elif module.batch != batch:
+            module.widen_state(*batch)
+    return bool(unset)

@@ -147,10 +147,36 @@ def _of_time(
     generator: torch.Generator,
 ) -> Tensor:
     """The rows of a function of the time at which a step begins; a single number is meant for all neurons."""
-    rows = torch.stack([as_tensor(f(u.quantity(i * dt, "ms")), like, taker) for i in range(first, first + n)])
+    found = [as_tensor(_called(f, u.quantity(i * dt, "ms")), like, taker) for i in range(first, first + n)]
+    for i, row in enumerate(found):
+        if row.shape != found[0].shape:
+            before, now = ((first + k) * dt for k in (i - 1, i))
+            raise ValueError(
+                f"simulate: the input f(t) has shape {tuple(row.shape)} at t = {now:g} ms, and "
+                f"{tuple(found[i - 1].shape)} at {before:g} ms; return one shape at all times, such as "
+                "torch.zeros(shape) where there is no input"
+            )
+    rows = torch.stack(found)
     if rows.dim() > 1 or shape is None:
         return rows
     return rows.view(n, *(1 for _ in shape)).expand(n, *shape)
+
+
+def _called(f: Callable[[u.Quantity], Any], t: u.Quantity) -> Any:
+    """The input at a time.
+
+    Raises:
+        TypeError: the function takes the time, a quantity, for a number.
+    """
+    try:
+        return f(t)
+    except (TypeError, ValueError) as error:
+        if not (isinstance(error, pint.DimensionalityError) or "Quantity" in str(error)):
+            raise
+        raise TypeError(
+            f"simulate: the input f(t) fails at t = {t.m_as('ms'):g} ms: {error}. t is a quantity: compare it with "
+            "another, t > 5 * u.ms, and take its number by u.to_canonical(t), in ms"
+        ) from error
 
 
 def _takes_time(f: Callable[..., Any]) -> bool:

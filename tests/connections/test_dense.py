@@ -127,6 +127,18 @@ def test_wrong_shapes_are_refused():
         nd.SignedLinear(2, 3, weight=nn.Parameter(torch.tensor(1.0)))
 
 
+@pytest.mark.parametrize("wrong", [(2, 3), 2.0, "2", None, True, -1])
+def test_sizes_are_whole_numbers(wrong):
+    for make in (
+        lambda: nd.AllToAll(wrong, 4, weight=2.0),
+        lambda: nd.AllToAll(4, wrong),
+        lambda: nd.OneToOne(wrong),
+        lambda: nd.MaskedLinear(4, wrong, 1.0),
+    ):
+        with pytest.raises(TypeError, match=r"_features must be a whole number, the last dimension of its (in|out)put"):
+            make()
+
+
 def test_signs_survive_training():
     connection = nd.SignedLinear(3, 2, torch.tensor([1.0, 1.0, -1.0]))
     optimizer = torch.optim.SGD(connection.parameters(), lr=0.5)
