@@ -224,5 +224,39 @@ Leak(tau=20 * u.ms)  # wrong
 """
 
 
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: nd.FixedProb(4, 4, 0.5, weigth=1.0), r"FixedProb has no parameter 'weigth'.*did you mean weight="),
+        (lambda: nd.FixedNum(4, 4, number=2, weight=1.0), r"FixedNum has no parameter 'number'.*did you mean num="),
+        (lambda: nd.Recurrent(nd.LIF(3), feedbak=nn.Linear(3, 3)), r"Recurrent has no .*did you mean feedback="),
+        (lambda: nd.PoissonSpike(4, freq=9 * u.Hz), r"PoissonSpike has no parameter 'freq'.*did you mean freqs="),
+        (lambda: nd.PoissonSpike(4, 9 * u.Hz, sed=1), r"PoissonSpike has no parameter 'sed'.*did you mean seed="),
+        (lambda: nd.Projection(nn.Linear(3, 3), synaps=nd.Expon(3)), r"Projection has no .*did you mean synapse="),
+        (
+            lambda: nd.online.DRTRL(nd.LIF(3), compil=False),
+            r"DRTRL has no parameter 'compil'; it takes net, compile; did",
+        ),
+        (lambda: nd.online.EProp(nd.LIF(3), feedbck="random"), r"EProp has no .*did you mean feedback="),
+    ],
+)
+def test_a_misspelt_keyword_is_named(make, says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        make()
+
+
+def test_an_error_that_is_not_about_keywords_stays() -> None:
+    class Mine(nd.online.DRTRL):
+        def __init__(self, net, **options):
+            super().__init__(net, *options.pop("more", ()))
+            self.other = options["other"]
+
+    assert Mine(nn.Sequential(nn.Linear(3, 3), nd.LIF(3)), other=1).other == 1
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'freqs'"):
+        nd.PoissonSpike(4)
+    with pytest.raises(TypeError, match=r"Learner.__init__\(\) takes 2 positional"):
+        Mine(nn.Sequential(nn.Linear(3, 3), nd.LIF(3)), more=(1,))
+
+
 def test_type_checkers_find_misspelt_keywords(tmp_path: Path) -> None:
     check_flagged(CHECKED, tmp_path)

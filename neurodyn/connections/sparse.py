@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .. import units as u
 from ..core.dynamics import UnsetState, get_default_dt
 from ..core.fields import as_size, check, is_initialiser, show
-from ..core.signature import Misspelt, Whole, refuse_misspelt
+from ..core.signature import Called, Misspelt, refuse_misspelt
 from ..delays.delayed import Interpolation
 from ..ops import event
 from . import restored
@@ -25,7 +25,7 @@ from .delayed import Arrivals, SynapticDelays
 UNITS = ("dimensionless", "nS", "pA", "mV")
 
 
-class Sparse(nn.Module):
+class Sparse(nn.Module, metaclass=Called):
     r"""Sparse connection: $y_j = \sum w_k x_i$ over the synapses k from inputs i to j.
 
     The work goes with the synapses of the non-zero inputs, and graded inputs keep their value. Gradients reach the
@@ -72,8 +72,6 @@ class Sparse(nn.Module):
 
     __slots__ = ("_placed",)  # no attribute of the model: of which delays the indices tell
     elastic = ("indices", "weight")  # connections with other numbers of synapses run the same compiled program
-
-    __signature__ = Whole()
 
     def __new__(cls, *args: Any, **values: Any) -> Self:
         if torch.device(values.get("device") or torch.get_default_device()).type == "meta":

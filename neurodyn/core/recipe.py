@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from .signature import signature
+from .signature import Called, signature
 
 #: What Python itself writes to a class, some of it late: to copy or pickle an object sets `__slotnames__`.
 MADE_BY_PYTHON = frozenset(
@@ -18,7 +18,7 @@ MADE_BY_PYTHON = frozenset(
 )
 
 
-class Recipe(type):
+class Recipe(Called):
     """Keeps the arguments of a module. For the meta device it is built on the CPU, where values can be checked.
 
     Attributes:
@@ -34,11 +34,6 @@ class Recipe(type):
     def __delattr__(cls, name: str) -> None:
         Recipe.changes += name not in MADE_BY_PYTHON
         super().__delattr__(name)
-
-    @property
-    def __signature__(cls) -> inspect.Signature:
-        # A property of the class, not of instances; and no attribute of it, whose change programs would notice.
-        return signature(cls)
 
     def __dir__(cls) -> list[str]:
         # For `help`: a thousand lines of nn.Module would follow those of the model. `dir` of an instance has them.

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from inspect import Parameter, Signature
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from torch import nn
 
@@ -67,6 +67,36 @@ class Whole:
         if instance is not None:
             raise AttributeError("__signature__")
         return signature(owner)
+
+
+class Called(type):
+    """Of classes whose call names the nearest keyword, where Python says only that one is missing or unknown."""
+
+    @property
+    def __signature__(cls) -> Signature:
+        # A property of the class, not of instances; and no attribute of it, whose change programs would notice.
+        return signature(cls)
+
+    if not TYPE_CHECKING:  # they read the constructor of the class instead
+
+        def __call__(cls, *args: Any, **values: Any) -> Any:
+            try:
+                return super().__call__(*args, **values)
+            except TypeError as error:
+                if word := _not_taken(cls, values, str(error)):
+                    raise TypeError(no_keyword(cls.__name__, cls, word)) from None
+                raise
+
+
+def _not_taken(cls: type, values: Mapping[str, Any], error: str) -> str | None:
+    """The keyword of a call of `cls` that is to blame for Python's error about the arguments of a constructor."""
+    if not any(f"{owner.__name__}.__init__() " in error for owner in cls.__mro__):
+        return None
+    unexpected = re.search(r"unexpected keyword argument '(\w+)'", error)
+    if unexpected:
+        return unexpected[1] if unexpected[1] in values else None
+    unknown = [word for word in values if word not in signature(cls).parameters]
+    return unknown[0] if unknown and " missing " in error else None
 
 
 def refuse_misspelt(misspelt: Mapping[str, Any], label: str, cls: type) -> None:

@@ -11,9 +11,10 @@ from torch import Tensor
 from .. import units
 from ..core.dynamics import as_dt, get_default_dt
 from ..core.precise import Precise
+from ..core.signature import Called
 
 
-class Source(Precise):
+class Source(Precise, metaclass=Called):
     """Base of the random sources.
 
     ``source(T, *batch, generator=None)`` draws a whole sequence ``(T, *batch, *size)`` from `generator`, or from

@@ -13,13 +13,14 @@ from .. import units as u
 from ..connections import Sparse
 from ..core.current import Current, SynapticOutput
 from ..core.dynamics import Dynamics
+from ..core.signature import Called
 from ..core.states import check_dt, named_dynamics
 from ..delays.delay import Delay
 from ..plasticity import Plasticity
 from .strength import Strength
 
 
-class Projection(nn.Module):
+class Projection(nn.Module, metaclass=Called):
     """The path from spikes to synaptic input: delay, plasticity, then synapse and connection, then output.
 
     With ``align="post"`` the connection comes before the synapse, which then has the size of the target population:
@@ -164,7 +165,7 @@ class Projection(nn.Module):
         raise TypeError("Projection: read() and write() need delay=nd.Delay(...) or a connection with delays")
 
 
-class Receptor(nn.Module):
+class Receptor(nn.Module, metaclass=Called):
     """One synapse and its output for several connections, whose jumps add up.
 
     Input: the outputs of the connections, ``(*batch, *size)`` each. Output: that of `output`, a `Current` in pA.

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..core.signature import Called
 from ..core.states import check_dt, held_states, named_dynamics, reset_states, set_states
 from .checks import check_followed, check_within_step
 from .compiled import Compiled, CompiledStep
@@ -17,7 +18,7 @@ from .own import expanded, own_parameters, start_slopes, start_unset
 from .plan import Plan, make_plan
 
 
-class Learner:
+class Learner(metaclass=Called):
     r"""Base of the online rules: what they share, and the gradient within a step.
 
     With $h_t$ the states after step t and $\theta$ the parameters, the gradient of the loss of a step is
