@@ -48,7 +48,9 @@ def first_spike_times(spikes: Tensor, *, dt: Any = None) -> Tensor:
     own step; silent neurons have a gradient too.
 
     Spikes that are divided between two steps, as by ``unroll(gradient="eventprop")``, come between these:
-    $t = dt \sum_k \max(0, 1 - \sum_{j \le k} z_j)$, exact if the next spike is a step or more away.
+    $t = dt \sum_k \max(0, 1 - \sum_{j \le k} z_j)$. That is exact where no other spike of the neuron comes between the
+    same two steps. Several there cannot be told apart: t is up to dt too early, its gradient is wrong, and 0 where t is
+    the step itself. `unroll` warns of it; `spike_times` gives each time.
 
     Args:
         spikes: ``(T, *batch, n)``, 0 or 1, or parts of spikes.

@@ -266,3 +266,152 @@ def test_wrong_networks_and_times():
     nn.init.constant_(wild[2].feedback.connection.weight, 300.0)
     with pytest.raises(RuntimeError, match=r"spike more than 10000 times until 200 ms.*delay=nd\.Delay"):
         nd.spike_times(wild, torch.rand(3, 1), 200.0)
+
+
+@pytest.mark.parametrize(
+    ("label", "name", "value"),
+    [(r"LIF\(4\): the weight of Linear\(.*", "0.weight", x) for x in (math.nan, math.inf, -math.inf)]
+    + [(rf"LIF\(4\): {name}", f"2.{name}", math.nan) for name in ("tau", "R", "V_th", "V_reset", "V_rest")]
+    + [
+        (r"LIF\(4\), Expon\(4\): tau", "1.tau", math.nan),
+        (r"LIF\(2\): the delay of its inputs", "3.delay", math.nan),
+        (r"LIF\(2\): the weight of Linear\(.*", "4.weight", math.inf),
+        (r"LIF\(5\): the weight of Linear\(.*", "2.feedback.connection.weight", math.inf),
+    ],
+)
+def test_nan_and_infinities_are_refused_with_the_layer_and_what_holds_them(label, name, value):
+    net = recurrent("at once") if "feedback" in name else network(10, 5)
+    place, part = name.rpartition(".")[::2]
+    module = net.get_submodule(place)
+    with torch.no_grad():
+        getattr(module, f"raw_{part}", getattr(module, part)).view(-1)[0] = value
+    kind = "NaN" if math.isnan(value) else "an infinity"
+    with pytest.raises(ValueError, match=f"{label} .*holds {kind}, with which there are no spike times"):
+        nd.spike_times(net, torch.rand(3, 2), 20.0)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("weight", [1e6, 1e30])
+def test_a_layer_without_feedback_has_a_bound_of_its_spikes(weight, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(spikes, "function_for", lambda *_: None)
+        monkeypatch.setattr("neurodyn.eventprop.layer._MOST", 50)
+    linear, *others = layer(1, 1, 10, 5)
+    nn.init.constant_(linear.weight, weight)
+    most = 10_000 if compiled else 50
+    with pytest.raises(RuntimeError, match=rf"'2', LIF\(1\): .* more than {most} times until 40 ms; make its weights"):
+        nd.spike_times(nn.Sequential(linear, *others), torch.ones(1, 1), 40.0)
+    nn.init.constant_(linear.weight, 20.0)  # at most as many as there may be are found, on both ways
+    found = nd.spike_times(nn.Sequential(linear, *others), torch.ones(1, 1), 40.0)
+    count = int(found.isfinite().sum())
+    monkeypatch.setattr("neurodyn.eventprop.layer._MOST", count)
+    assert torch.equal(nd.spike_times(nn.Sequential(linear, *others), torch.ones(1, 1), 40.0), found)
+    monkeypatch.setattr("neurodyn.eventprop.layer._MOST", count - 1)
+    with pytest.raises(RuntimeError, match=f"more than {count - 1} times"):
+        nd.spike_times(nn.Sequential(linear, *others), torch.ones(1, 1), 40.0)
+
+
+@pytest.mark.parametrize("way", ["times", "grid", "recurrent"])
+def test_derivatives_of_gradients_are_refused(way):
+    net = recurrent("delay") if way == "recurrent" else network(10, 5)
+    if way == "grid":
+        times, step = (torch.rand(40, 3) < 0.2).double().requires_grad_(), torch.arange(40.0)[:, None]
+        value = (step * nd.unroll(net, times, gradient="eventprop")).sum()
+    else:
+        times = (15 * torch.rand(3, 2)).requires_grad_()
+        found = nd.spike_times(net, times, 30.0)
+        value = found[found.isfinite()].sum()
+    parameters = [*net.parameters(), times]
+    plain = torch.autograd.grad(value, parameters, retain_graph=True)
+    gradients = torch.autograd.grad(value, parameters, create_graph=True)
+    for one, other in zip(plain, gradients, strict=True):
+        assert torch.equal(one, other)
+    for gradient in gradients:
+        for parameter in parameters:
+            with pytest.raises(RuntimeError, match=r"spike times have first derivatives only.*create_graph=True"):
+                torch.autograd.grad(gradient.sum(), parameter, retain_graph=True, allow_unused=True)
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        (value + gradients[0].square().sum()).backward()
+
+
+def test_several_spikes_in_the_step_of_the_first_are_warned_of():
+    linear, synapse, neuron = layer(1, 2, 10, 5)
+    net, xs = nn.Sequential(linear, synapse, neuron), torch.zeros(60, 1)
+    xs[3] = 1
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor([[20.0], [15.0]]))
+    exact = nd.spike_times(net, torch.tensor([[3.0]]), 59.0)[:, 0]
+    torch.testing.assert_close(nd.losses.first_spike_times(nd.unroll(net, xs, gradient="eventprop")), exact)
+    for weight in (60.0, 200.0):
+        nn.init.constant_(linear.weight[1:], weight)
+        found = nd.spike_times(net, torch.tensor([[3.0]]), 59.0)
+        with pytest.warns(
+            nd.TimeStepWarning, match=r"a neuron of '2', LIF\(2\) spikes twice or more in the dt=1 ms of"
+        ):
+            ys = nd.unroll(net, xs, gradient="eventprop")
+        late = found[:, 0] - nd.losses.first_spike_times(ys)
+        assert abs(late[0]) < 1e-12
+        assert 0 < late[1] < 1
+        torch.testing.assert_close(ys.sum(0), found.isfinite().sum(-1).double())
+
+
+def test_sizes_are_those_of_the_grid():
+    values = {"tau": 10 * u.ms, "R": 1 * u.Gohm}
+    wide = nd.FixedProb((2, 3), (2, 2), 0.9, weight=1.0)
+    xs = (torch.rand(20, 3, 2, 3) < 0.2).double()
+    taus = torch.tensor([[8.0], [12.0]])
+    for neuron in (nd.LIF((), **values), nd.LIF((2, 2), **values), nd.LIF((2, 2), tau=taus * u.ms, R=1 * u.Gohm)):
+        net = nn.Sequential(wide, nd.Expon(()), neuron)
+        ys = nd.unroll(net, xs, gradient="eventprop")
+        assert ys.shape == nd.unroll(net, xs, compile=False).shape == (20, 3, 2, 2)
+        assert bool(ys.any())
+    each = nd.LIF((2, 2), tau=taus.expand(2, 2) * u.ms, R=1 * u.Gohm)  # the taus of the rows
+    assert torch.equal(nd.unroll(nn.Sequential(wide, nd.Expon(()), each), xs, gradient="eventprop"), ys)
+
+
+def test_what_does_not_fit_is_refused():
+    linear, synapse, neuron = layer(5, 4, 10, 5)
+    times = torch.rand(5, 2)
+    back = nn.Sequential(nn.Linear(4, 5, bias=False), nd.Expon(5, tau=5 * u.ms))
+    three, samples = torch.tensor([5.0, 6.0, 7.0]) * u.ms, torch.tensor([[5.0], [9.0], [15.0]]) * u.ms
+    for match, *parts in (
+        (r"'2', LIF\(4\): Expon\(3\) stands behind Linear.*gives \(4,\)", linear, nd.Expon(3), neuron),
+        (r"'3', LIF\(4\): Delay\(4\) stands before Linear.*takes \(5,\)", nd.Delay(4, 1 * u.ms), *layer(5, 4, 10, 5)),
+        (r"'2', LIF\(3\) stands behind Linear.*gives \(4,\)", linear, synapse, nd.LIF(3)),
+        (r"'2', LIF\(2, 2\) stands behind Linear.*gives \(4,\)", linear, synapse, nd.LIF((2, 2))),
+        (r"'5', LIF\(3\): Linear.* takes \(6,\), and the layer before it gives \(4,\)",
+         linear, synapse, neuron, *layer(6, 3, 10, 5)),
+        (r"'2.cell', LIF\(4\): its feedback, Linear.*, takes \(4,\) and gives \(5,\); wanted \(4,\) on both sides",
+         linear, synapse, nd.Recurrent(neuron, back)),
+        (r"Expon\(\): tau has shape \(3,\)", linear, nd.Expon((), tau=three), neuron),
+        (r"'2', LIF\(4\): tau has shape \(3, 1\), .* one for each, \(4,\)", linear, synapse, nd.LIF(4, tau=samples)),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=match):
+            nd.spike_times(nn.Sequential(*parts), times, 20.0)
+    net = nn.Sequential(linear, synapse, neuron)
+    with pytest.raises(ValueError, match=r"xs has no time step, its shape is \(0, 3, 5\)"):
+        nd.unroll(net, torch.zeros(0, 3, 5), gradient="eventprop")
+    with pytest.raises(TypeError, match=r"wanted an nn\.Sequential of layers.* got nothing"):
+        nd.unroll(nn.Sequential(), torch.zeros(2, 5), gradient="eventprop")
+    for dtype in (torch.float16, torch.bfloat16):
+        with pytest.raises(TypeError, match=rf"'2', LIF\(4\) .* are in {dtype}; .* net\.float\(\)"):
+            nd.spike_times(net.to(dtype), times, 20.0)
+    net.float()
+    linear.double()
+    with pytest.raises(TypeError, match=r"are in torch\.float32, torch\.float64"):
+        nd.spike_times(net, times, 20.0)
+
+
+def test_times_of_another_dtype_and_autocast():
+    net = network(10, 5).float()
+    times = 15 * torch.rand(3, 2)
+    found = nd.spike_times(net, times.float(), 25.0)
+    assert torch.equal(nd.spike_times(net, times, 25.0), found)  # of float64
+    gradients = []
+    for enabled in (False, True):
+        net.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            found = nd.spike_times(net, times, 25.0)
+        found[found.isfinite()].sum().backward()
+        gradients.append(net[0].weight.grad.clone())
+    assert torch.equal(*gradients)

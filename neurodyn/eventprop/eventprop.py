@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -40,14 +41,15 @@ def spike_times(net: nn.Module, times: Any, until: Any) -> Tensor:
     Returns:
         ``(*batch, outputs, M)`` in ms in ascending order, infinity where a neuron has fewer than M spikes.
 
-    Cost: time for each layer O(input spikes x neurons) in the forward pass, and O(input spikes x neurons x M) time and
-    memory for the gradients. A recurrent layer with S spikes takes O((input spikes + S) x neurons) forward, and S^2
-    memory more for the gradients.
+    Cost: time for each layer O(input spikes x neurons) in the forward pass, and for the gradients time and memory of
+    O((input spikes + M) x neurons x M). A recurrent layer with S spikes takes O((input spikes + S) x neurons) forward,
+    and S^2 memory more for the gradients.
 
     Raises:
-        TypeError: a network of other parts.
-        ValueError: times of another shape or NaN, or V_th at or below V_rest or V_reset.
-        RuntimeError: a feedback that makes spikes without end.
+        TypeError: a network of other parts, or in half precision.
+        ValueError: times of another shape or NaN, sizes that do not fit, parameters that are NaN or infinite or have
+            values for each sample, or V_th at or below V_rest or V_reset.
+        RuntimeError: more than 10,000 spikes of a neuron, or a derivative of the gradients, which would be wrong.
 
     Source: Wunderlich and Pehle (2021), Event-based backpropagation can compute exact gradients for spiking neural
     networks, Scientific Reports 11; delays: Mészáros, Knight and Nowotny (2025), Efficient event-based delay learning
@@ -69,8 +71,8 @@ def spike_times(net: nn.Module, times: Any, until: Any) -> Tensor:
     time = until if u.is_quantity(until) else u.quantity(until, "ms")
     end = float(check(time, u.canonical_unit("ms"), (), "spike_times: until", None, torch.float64))
     layers = layers_of(net, "spike_times")
-    inputs = layers[0].path.inputs if layers else None
-    if times.dim() < 2 or inputs not in (None, times.shape[-2]):
+    inputs, times = math.prod(layers[0].path.in_size), times.to(layers[0].neuron.V_th.dtype)
+    if times.dim() < 2 or times.shape[-2] != inputs:
         raise ValueError(f"spike_times: times has shape {tuple(times.shape)}, wanted (*batch, {inputs}, K)")
     flat = times.flatten(0, -3) if times.dim() > 2 else times[None]
     found = run(layers, flat, None, end)
@@ -79,6 +81,7 @@ def spike_times(net: nn.Module, times: Any, until: Any) -> Tensor:
 
 def run(layers: list[Layer], times: Tensor, size: Tensor | None, until: float) -> Tensor:
     """The spike times of the last layer, (batch, outputs, M)."""
-    for layer in layers:
-        times, size = layer.run(times, size, until), None
+    with torch.autocast(times.device.type, enabled=False):  # in which times would have three digits
+        for layer in layers:
+            times, size = layer.run(times, size, until), None
     return times

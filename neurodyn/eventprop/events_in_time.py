@@ -48,8 +48,11 @@ class Spikes(NamedTuple):
         return times if self.delay is None else times + self.delay.unsqueeze(-1)
 
 
-def simulate(given: Spikes, neurons: Neurons, until: float) -> Tensor:
-    """The spike times (batch, N, M), from one input spike to the next, and between them from spike to spike."""
+def simulate(given: Spikes, neurons: Neurons, until: float, limit: int) -> Tensor | None:
+    """The spike times (batch, N, M), from one input spike to the next, and between them from spike to spike.
+
+    None if a neuron spikes more often than `limit`.
+    """
     weight, K = given.weight, given.times.shape[-1]
     at, order = given.arrivals().flatten(2).sort(-1)
     count = int((at <= until).sum(-1).max()) if at.numel() else 0  # those that come in time
@@ -61,10 +64,11 @@ def simulate(given: Spikes, neurons: Neurons, until: float) -> Tensor:
     size = size.gather(-1, order)
     if function := compiled.function_for("spikes", weight):
         values = torch.stack([value.to(weight.dtype) for value in neurons])
-        return compiled.simulate(function, weight, at.to(weight.dtype), source, size.to(weight.dtype), values, until)
+        at, size = at.to(weight.dtype), size.to(weight.dtype)
+        return compiled.simulate(function, weight, at, source, size, values, until, limit)
     tau, tau_s, R, height, jump = neurons
     V = g = torch.zeros(len(at), len(weight), dtype=weight.dtype, device=weight.device)
-    now, spikes = torch.zeros_like(V), []
+    now, spikes, fires = torch.zeros_like(V), [], torch.zeros_like(V, dtype=torch.int64)
     places = torch.arange(len(weight), device=weight.device)
     for k in range(count + 1):
         end = (at[..., k].clamp(max=until) if k < count else torch.full_like(now, until)).expand_as(V)
@@ -75,6 +79,9 @@ def simulate(given: Spikes, neurons: Neurons, until: float) -> Tensor:
             if not bool(fired.any()):
                 break
             spikes.append(torch.where(fired, now + s, math.inf))
+            fires = fires + fired
+            if len(spikes) > limit and bool((fires > limit).any()):
+                return None
             s = torch.where(fired, s, 0.0)
             V = torch.where(fired, height - jump, V)
             g, now, left = g * torch.exp(-s / tau_s), now + s, left - s

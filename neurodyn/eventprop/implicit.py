@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +15,12 @@ def attached(found: Tensor, given: Spikes, neurons: Neurons, back: Spikes | None
     r"""The spike times `found` (batch, N, M) with a gradient: $dt = -A^{-1} dF$, $F_k = V(t_k) - V_{th}$.
 
     $A = \partial F/\partial t$ has the slope of the potential at each spike, and how later spikes of the same neuron,
-    and of others that it drives through `back`, depend on it: triangular in the order of time.
+    and of others that it drives through `back`, depend on it: triangular in the order of time. It is a constant for
+    autograd, so that second derivatives would be wrong, and are refused.
     """
+    parts = _once([*given, *neurons, tau_back, *(() if back is None else back)])
+    given, neurons, tau_back = Spikes(*parts[:4]), Neurons(*parts[4:9]), parts[9]
+    back = None if back is None else Spikes(*parts[10:])
     real = found.isfinite()
     t = torch.where(real, found, 0.0).detach()
     tau, tau_s, R, height, jump = (value[:, None] for value in neurons)  # (N, 1)
@@ -54,6 +59,36 @@ def attached(found: Tensor, given: Spikes, neurons: Neurons, back: Spikes | None
     change = torch.linalg.solve_triangular(A, dF.flatten(1).gather(1, order)[..., None], upper=False)[..., 0]
     change = torch.zeros_like(change).scatter(1, order, change).view_as(t)
     return torch.where(real, t - change, math.inf)
+
+
+class _Refusal(torch.autograd.Function):
+    """A gradient, which depends on tensors and has no gradient by these."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, *_by: Tensor) -> Tensor:  # type: ignore[override]
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *_gradients: Any) -> Any:  # type: ignore[override]
+        raise RuntimeError(
+            "spike times have first derivatives only, and this asks for a derivative of their gradient; leave "
+            "create_graph=True out, or take differences of gradients, as of torch.autograd.grad at two values of a "
+            "parameter"
+        )
+
+
+def _once(values: list[Any]) -> list[Any]:
+    """The same, where tensors with a gradient have one that cannot be differentiated again, by none of them."""
+    learned = [value for value in values if isinstance(value, Tensor) and value.requires_grad]
+
+    def refuse(gradient: Tensor) -> Tensor:
+        return _Refusal.apply(gradient, *learned) if torch.is_grad_enabled() else gradient  # type: ignore[return-value]
+
+    values = [value.view_as(value) if any(value is one for one in learned) else value for value in values]
+    for value in values:
+        if isinstance(value, Tensor) and value.requires_grad:
+            value.register_hook(refuse)
+    return values
 
 
 def _lags(t: Tensor, spikes: Spikes) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -16,39 +15,14 @@ from ..neurons import LIF
 from ..synapses import Expon
 from .events_in_time import Neurons, Spikes, recurrent, simulate
 from .implicit import attached
+from .path import Path, named, refuse_infinite, wide
 
 WANTED = (
     "an nn.Sequential of layers: nd.Delay if wanted, a connection without bias (nn.Linear(bias=False), nd.AllToAll, "
     "nd.OneToOne, nd.MaskedLinear, nd.Sparse, ...), nd.Expon, and nd.LIF or nd.Recurrent(nd.LIF, feedback) with the "
     "feedback nd.Projection(connection, synapse=nd.Expon)"
 )
-_MOST = 10_000  # spikes of a recurrent neuron; more are spikes that make more spikes without end
-
-
-class Path(NamedTuple):
-    """The way of spikes to a layer: what delays them, and the connection."""
-
-    delays: list[Delay]
-    connection: nn.Module
-    synapse: Expon
-
-    @property
-    def inputs(self) -> int:
-        """How many inputs the connection takes."""
-        sizes = getattr(self.connection, "in_size", None)
-        return self.connection.in_features if sizes is None else math.prod(sizes)  # type: ignore[return-value]
-
-    def spikes(self, times: Tensor, size: Tensor | None = None) -> Spikes:
-        """What arrives of spikes, ``(batch, inputs, K)``."""
-        times = times + self.delay().unsqueeze(-1) if self.delays else times
-        return Spikes(*_matrices(self.connection), times, size)
-
-    def delay(self) -> Tensor:
-        """That of each input, before the connection."""
-        total = torch.zeros(self.inputs, dtype=self.synapse.tau.dtype, device=self.synapse.tau.device)
-        for delay in self.delays:
-            total = total + delay.delay.flatten()
-        return total
+_MOST = 10_000  # spikes of a neuron; more are weights far too large, or spikes that make more spikes without end
 
 
 class Layer(NamedTuple):
@@ -57,56 +31,87 @@ class Layer(NamedTuple):
     path: Path
     neuron: LIF
     back: Path | None
+    label: str
 
     def run(self, times: Tensor, size: Tensor | None, until: float) -> Tensor:
         """The spike times (batch, outputs, M), with their gradient if there is any.
 
         Raises:
-            ValueError: parameters or sizes that do not fit.
+            ValueError: parameters that do not fit, or that are NaN or infinite.
             RuntimeError: spikes without end.
         """
-        given, neurons = self.path.spikes(times, size), self._neurons()
-        N, inputs = given.weight.shape
-        if times.shape[1] != inputs or (self.neuron.size and math.prod(self.neuron.size) != N):
-            raise ValueError(
-                f"{self.neuron._label()}: {times.shape[1]} inputs reach it through a connection of {inputs} to {N}"
-            )
-        wide = Neurons(*[value.flatten().expand(N) for value in neurons])
-        tau_back = self._tau_back(wide)
+        given, neurons = self.path.spikes(times, size, self.label), self._neurons()
+        tau_back = self._tau_back(neurons)
         with torch.no_grad():
-            found = self._found(given, wide, until)
+            found = self._found(given, neurons, until)
         if not torch.is_grad_enabled():
             return found
-        back = None if self.back is None else self.back.spikes(found.detach())
-        return attached(found, given, wide, back, tau_back)
+        back = None if self.back is None else self.back.spikes(found.detach(), None, self.label)
+        return attached(found, given, neurons, back, tau_back)
+
+    def check(self) -> None:
+        """Refuse parts whose sizes or dtypes do not fit each other.
+
+        Raises:
+            ValueError: sizes that do not fit.
+            TypeError: half precision, or several dtypes.
+        """
+        self.path.check(self.label)
+        neurons = self.path.out_size
+        if self.neuron.size not in ((), neurons):
+            raise ValueError(f"{self.label} stands behind {named(self.path.connection)}, which gives {neurons}")
+        if self.back is not None:
+            self.back.check(f"{self.label}, in its feedback")
+            if not self.back.in_size == self.back.out_size == neurons:
+                raise ValueError(
+                    f"{self.label}: its feedback, {named(self.back.connection)}, takes {self.back.in_size} and gives "
+                    f"{self.back.out_size}; wanted {neurons} on both sides, that of the layer"
+                )
+        found = {part.dtype for path in (self.path, self.back) if path for part in path.tensors()}
+        found |= {self.neuron.V_th.dtype}
+        if len(found) > 1 or not found <= {torch.float32, torch.float64}:
+            raise TypeError(
+                f"{self.label} and what leads to it are in {', '.join(sorted(map(str, found)))}; spike times are "
+                "computed in float32 or float64: call net.float() or net.double()"
+            )
 
     def _neurons(self) -> Neurons:
-        neuron = self.neuron
-        height, jump = neuron.V_th - neuron.V_rest, neuron.V_th - neuron.V_reset
+        neuron, size = self.neuron, self.path.out_size
+        names = ("tau", "R", "V_th", "V_rest", "V_reset")
+        tau, R, V_th, V_rest, V_reset = [self._wide(neuron, name, size) for name in names]
+        height, jump = V_th - V_rest, V_th - V_reset
         if not bool((height > 0).all() and (jump > 0).all()):
-            raise ValueError(f"{neuron._label()} must have V_th above V_rest and V_reset")
-        return Neurons(neuron.tau, self.path.synapse.tau, neuron.R, height, jump)
+            raise ValueError(f"{self.label} must have V_th above V_rest and V_reset")
+        return Neurons(tau, self._wide(self.path.synapse, "tau", size), R, height, jump)
+
+    def _wide(self, part: Any, name: str, size: tuple[int, ...]) -> Tensor:
+        label = self.label if part is self.neuron else f"{self.label}, {part._label()}"
+        value = getattr(part, name)
+        refuse_infinite(value, f"{label}: {name}")
+        return wide(value, size, label, name)
 
     def _tau_back(self, neurons: Neurons) -> Tensor:
         if self.back is None:
             return neurons.tau_s
-        tau = self.back.synapse.tau.flatten().expand_as(neurons.tau_s)
+        tau = self._wide(self.back.synapse, "tau", self.path.out_size)
         if not torch.equal(tau, neurons.tau_s):
             raise ValueError(
-                f"{self.neuron._label()}: the synapses of the input and of the feedback have different tau, for which "
+                f"{self.label}: the synapses of the input and of the feedback have different tau, for which "
                 "there is no closed form; give both nd.Expon the same"
             )
         return tau
 
     def _found(self, given: Spikes, neurons: Neurons, until: float) -> Tensor:
         if self.back is None:
-            return simulate(given, neurons, until)
-        delays = torch.zeros(1, len(neurons.tau), 1, dtype=given.times.dtype, device=given.times.device)
-        found = recurrent(given, self.back.spikes(delays), neurons, until, _MOST)
+            found = simulate(given, neurons, until, _MOST)
+        else:
+            none = torch.zeros(1, len(neurons.tau), 1, dtype=given.times.dtype, device=given.times.device)
+            found = recurrent(given, self.back.spikes(none, None, self.label), neurons, until, _MOST)
         if found is None:
+            also = "" if self.back is None else ", or give its nd.Projection a delay=nd.Delay(...)"
             raise RuntimeError(
-                f"{self.neuron._label()}: the feedback makes a neuron spike more than {_MOST} times until {until:g} "
-                "ms; weaken it, or give its nd.Projection a delay=nd.Delay(...)"
+                f"{self.label}: a neuron would spike more than {_MOST} times until {until:g} ms; make "
+                f"{'its weights' if self.back is None else 'its weights or those of its feedback'} smaller{also}"
             )
         return found
 
@@ -115,10 +120,11 @@ def layers_of(net: nn.Module, name: str) -> list[Layer]:
     """The layers of a network.
 
     Raises:
-        TypeError: parts of another kind, or in another order.
+        TypeError: parts of another kind, in another order, or of a dtype that is not taken.
+        ValueError: sizes that do not fit.
     """
-    parts, found = _parts(net), []
-    kinds = ", ".join(type(part).__name__ for part in parts) or "nothing"
+    parts, found, names = _parts(net), [], {id(module): name for name, module in net.named_modules()}
+    kinds = ", ".join(type(part).__name__ for part in parts)
     while parts:
         path, neuron = _path(parts, kinds, name), parts.pop(0) if parts else None
         back = None
@@ -130,7 +136,16 @@ def layers_of(net: nn.Module, name: str) -> list[Layer]:
                 raise TypeError(f"{name}: wanted {WANTED}; got {inside}")
         if type(neuron) is not LIF:
             raise TypeError(f"{name}: wanted {WANTED}; got {kinds}")
-        found.append(Layer(path, neuron, back))
+        layer = Layer(path, neuron, back, f"{names[id(neuron)]!r}, {neuron._label()}")
+        layer.check()
+        if found and found[-1].path.out_size != path.in_size:
+            raise ValueError(
+                f"{layer.label}: {named(path.connection)} takes {path.in_size}, and the layer before it gives "
+                f"{found[-1].path.out_size}"
+            )
+        found.append(layer)
+    if not found:
+        raise TypeError(f"{name}: wanted {WANTED}; got nothing")
     return found
 
 
@@ -152,25 +167,3 @@ def _path(parts: list[Any], kinds: str, name: str) -> Path:
     if connection.bias is not None:
         raise TypeError(f"{name}: {connection} has a bias, a jump at no moment; build it with bias=False. Got {kinds}")
     return Path(delays, connection, parts.pop(0))
-
-
-def _matrices(connection: Any) -> tuple[Tensor, Tensor | None]:
-    """Weights and delays (outputs, inputs)."""
-    if not isinstance(connection, Sparse):
-        return connection.matrix() if isinstance(connection, Connection) else connection.weight, None
-    shape = math.prod(connection.out_size), math.prod(connection.in_size)
-    place = connection.post_index.long() * shape[1] + connection.pre_index
-    weight = _placed(connection.weight, place, shape)
-    if connection.delay is None:
-        return weight, None
-    if len(place.unique()) < len(place):
-        raise ValueError(
-            f"{connection._label()}: two neurons have several synapses with delays of their own; in continuous time "
-            "there can be one for each pair"
-        )
-    return weight, _placed(connection.delay, place, shape)
-
-
-def _placed(values: Tensor, place: Tensor, shape: tuple[int, int]) -> Tensor:
-    flat = values.new_zeros(shape[0] * shape[1])
-    return flat.index_add(0, place, values.expand(place.shape)).view(shape)

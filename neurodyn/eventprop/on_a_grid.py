@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core.states import check_dt, named_dynamics
+from ..core.time_scale import TimeStepWarning
 from ..loop.gradients import WAYS
+from ..tools.user_warning import warn_user
 from .eventprop import run
 from .layer import layers_of
 
@@ -21,25 +23,37 @@ def unroll_in_time(net: nn.Module, xs: Any) -> Tensor:
 
     Raises:
         TypeError: a network of other parts than `spike_times` takes, or several inputs.
-        ValueError: inputs of another size, or that are no numbers.
+        ValueError: inputs of another size, without a step, or that are no numbers; and as `spike_times`.
     """
     layers = layers_of(net, _NAME)
     check_dt(net)
     if not isinstance(xs, Tensor) or xs.is_sparse:
         raise TypeError(f"{_NAME}: xs must be one tensor of spikes (T, *batch, inputs), got {type(xs).__name__}")
-    like, dt = layers[0].neuron.V_th, next(layer.dt for _, layer in named_dynamics(net))
-    xs = xs.to(like.dtype) if not xs.is_floating_point() else xs
-    first, last = layers[0].path.connection, layers[-1]
-    inside = tuple(getattr(first, "in_size", (layers[0].path.inputs,)))
+    dt = next(layer.dt for _, layer in named_dynamics(net))
+    xs, last, inside = xs.to(layers[0].neuron.V_th.dtype), layers[-1], layers[0].path.in_size
     if xs.dim() <= len(inside) or tuple(xs.shape[-len(inside) :]) != inside:
         wanted = ", ".join(["T", "*batch", *map(str, inside)])
         raise ValueError(f"{_NAME}: xs has shape {tuple(xs.shape)}, wanted ({wanted})")
+    if len(xs) == 0:
+        raise ValueError(f"{_NAME}: xs has no time step, its shape is {tuple(xs.shape)}; wanted one or more")
     if not bool(xs.isfinite().all()):
         raise ValueError(f"{_NAME}: xs holds NaN or an infinity")
     T, batch = xs.shape[0], tuple(xs.shape[1 : xs.dim() - len(inside)])
     times, size = _events(xs.reshape(T, math.prod(batch), math.prod(inside)), dt)
     found = run(layers, times, size, (T - 1) * dt)
-    return _divided(found, T, dt).reshape(T, *batch, *(last.neuron.size or found.shape[1:2]))
+    if found.shape[-1] > 1 and bool(_together(found[..., 0], found[..., 1], dt).any()):
+        warn_user(
+            f"{_NAME}: a neuron of {last.label} spikes twice or more in the dt={dt:g} ms of its first spike. The "
+            "output holds the number of these spikes and the sum of their times; nd.losses.first_spike_times comes "
+            "out up to dt too early, with a wrong gradient. Take nd.spike_times, which gives each, or a smaller dt",
+            TimeStepWarning,
+        )
+    return _divided(found, T, dt).reshape(T, *batch, *last.path.out_size)
+
+
+def _together(one: Tensor, other: Tensor, dt: float) -> Tensor:
+    """Whether two spikes come between the same two steps."""
+    return other.isfinite() & ((one / dt).floor() == (other / dt).floor())
 
 
 def _events(xs: Tensor, dt: float) -> tuple[Tensor, Tensor]:

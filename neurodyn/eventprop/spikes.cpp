@@ -50,11 +50,11 @@ struct Neuron {
 
 // weight (neurons, inputs); at, source and size (batch, lists, events), in ascending order, one list for all neurons or
 // one for each; five values for each neuron; found (batch, neurons, room), filled with infinity. Returns the largest
-// number of spikes, also where there is no room.
+// number of spikes, also where there is no room, and -1 if a neuron has more than `limit`.
 template <typename real>
 int64_t simulate(const real* weight, const real* at, const int64_t* source, const real* size, const real* values,
                  real until, int64_t batch, int64_t lists, int64_t neurons, int64_t inputs, int64_t events,
-                 int64_t room, real* found) {
+                 int64_t limit, int64_t room, real* found) {
     int64_t most = 0;
     for (int64_t b = 0; b < batch; b++) {
         for (int64_t n = 0; n < neurons; n++) {
@@ -67,6 +67,7 @@ int64_t simulate(const real* weight, const real* at, const int64_t* source, cons
                 const real end = comes ? at[first + k] : until;
                 real left = end - now;
                 for (real s; std::isfinite(s = of.crossing(V, g, left)); count++) {
+                    if (count == limit) return -1;
                     now += s;
                     left -= s;
                     if (count < room) found[(b * neurons + n) * room + count] = now;
@@ -164,9 +165,9 @@ int64_t recurrent(const real* weight, const real* delay, const real* times, cons
 #define SIMULATE(name, real)                                                                                       \
     extern "C" int64_t name(const real* weight, const real* at, const int64_t* source, const real* size,          \
                             const real* values, double until, int64_t batch, int64_t lists, int64_t neurons,      \
-                            int64_t inputs, int64_t events, int64_t room, real* found) {                           \
+                            int64_t inputs, int64_t events, int64_t limit, int64_t room, real* found) {            \
         return simulate<real>(weight, at, source, size, values, real(until), batch, lists, neurons, inputs,       \
-                              events, room, found);                                                                \
+                              events, limit, room, found);                                                         \
     }
 
 #define RECURRENT(name, real)                                                                                      \

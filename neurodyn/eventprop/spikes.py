@@ -36,21 +36,22 @@ def function_for(name: str, weight: Tensor) -> Any:
         return None
     function = library[f"{name}_{dtype}"]
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    function.argtypes = [pointer] * 5 + [ctypes.c_double] + [number] * 6 + [pointer]
+    numbers = {"spikes": 7, "recurrent": 6}[name]
+    function.argtypes = [pointer] * 5 + [ctypes.c_double] + [number] * numbers + [pointer]
     function.restype = number
     return function
 
 
 def simulate(
-    function: Any, weight: Tensor, at: Tensor, source: Tensor, size: Tensor, values: Tensor, until: float
-) -> Tensor:
+    function: Any, weight: Tensor, at: Tensor, source: Tensor, size: Tensor, values: Tensor, until: float, limit: int
+) -> Tensor | None:
     """The spike times (batch, neurons, M): events at (batch, lists, events) in ascending order of inputs `source`.
 
     There is one list for all neurons, or one for each. `size` says how many spikes an event is. `values` (5, neurons)
-    are tau, tau_s, R, and the threshold above rest and above the reset.
+    are tau, tau_s, R, and the threshold above rest and above the reset. None if a neuron has more than `limit` spikes.
     """
     (batch, lists, events), (neurons, inputs) = at.shape, weight.shape
-    return _filled(function, (weight, at, source, size, values), until, (batch, lists, neurons, inputs, events))
+    return _filled(function, (weight, at, source, size, values), until, (batch, lists, neurons, inputs, events, limit))
 
 
 def recurrent(

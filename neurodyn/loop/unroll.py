@@ -71,15 +71,17 @@ def unroll(
         gradient: "surrogate" for that of the grid. "eventprop" runs the network that `spike_times` describes in
             continuous time, with the exact gradients of spike times. Step k of the input is the time k dt, of
             ``(T, *batch, *inputs)``; each output spike is divided between the two steps next to its time t, in
-            proportion, so that the sum of k dt times the output is t, `losses.first_spike_times` is exact, and so are
-            their gradients. An input of another size than 1 is so many spikes at once. States of the module are not
-            used; no other option but `compile` and `progress`, which have no effect.
+            proportion, so that the sum of k dt times the output is t. `losses.first_spike_times` is exact where no
+            second spike of a neuron comes between the same two steps, and so are the gradients of both. An input of
+            another size than 1 is so many spikes at once. States of the module are not used; no other option but
+            `compile` and `progress`, which have no effect.
 
     Returns:
         What the module returns, each tensor with time in front.
 
     Warns:
         NaNWarning: a state has become NaN, once for a network; it names the layer, the state and the step. On the CPU.
+        TimeStepWarning: with "eventprop", the second spike of a neuron comes in the same step as the first.
 
     Raises:
         ValueError: no time step, layers with different dt, a start state of the wrong shape.
