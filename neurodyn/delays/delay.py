@@ -195,11 +195,16 @@ class Delay(Delayed, Dynamics):
         dim, K, back = self._dim, len(past), steps.long().expand(self.size) - 1
         if self.depth == 1:
             line = torch.stack((x, *past), dim)
-            index = (back + 1).view((1,) * (line.dim() - back.dim()) + self.size)
-            return torch.take_along_dim(line, index, dim).squeeze(dim)
-        index = (back.clamp(min=0) // K).view((1,) * (past[0].dim() - back.dim()) + self.size)
+            return _along(line, back + 1, dim)
+        index = back.clamp(min=0) // K
         found = x
         for j, state in enumerate(past):
-            one = torch.take_along_dim(state, index.clamp(max=state.shape[dim] - 1), dim).squeeze(dim)
+            one = _along(state, index.clamp(max=state.shape[dim] - 1), dim)
             found = torch.where(back % K == j, one, found)
         return torch.where(back < 0, x, found)
+
+
+def _along(line: Tensor, index: Tensor, dim: int) -> Tensor:
+    """The value at an index for each neuron; ``torch.take_along_dim`` would fix the batch of an exported program."""
+    index = index.unsqueeze(0).expand(*line.shape[:dim], 1, *index.shape)
+    return torch.gather(line, dim, index).squeeze(dim)

@@ -54,20 +54,36 @@ def check_output(net: nn.Module, y: Any) -> None:
 
 
 def exported_loop(net: nn.Module, arguments: tuple[Any, ...]) -> Any:
-    """Inside torch.export: one scan over time in the graph that is being made, for any T."""
+    """Inside torch.export: one scan over time in the graph that is being made, for any T.
+
+    What is no floating point passes it as float64, in which integers are exact up to 2**53: the backward pass of
+    torch's scan, up to torch 2.13, wants a gradient for each state and output.
+    """
     start, fixed = get_states(net), constants(net)
     leaves, spec = tree_flatten(arguments)
-    n, m, output_spec = len(start), len(start) + len(leaves), None
+    n, m, output_spec, dtypes = len(start), len(start) + len(leaves), None, []
 
     def step(*tensors: Tensor) -> list[Tensor]:
-        nonlocal output_spec
-        given = dict(zip(start, tensors[:n], strict=True)) | dict(zip(fixed, tensors[m:], strict=False))
+        nonlocal output_spec, dtypes
+        given = {key: _as(x, old.dtype) for (key, old), x in zip(start.items(), tensors[:n], strict=True)}
+        given |= dict(zip(fixed, tensors[m:], strict=False))
         y, states = pure(net, given, *tree_unflatten(tensors[n:m], spec))
         outs, output_spec = tree_flatten(y)
-        return [value.clone() for value in (*states.values(), *outs)]
+        found = *states.values(), *outs
+        dtypes = [value.dtype for value in found]
+        return [_floating(value).clone() for value in found]
 
     sizes = {size.node.expr: size for x in leaves for size in x.shape[1:] if isinstance(size, torch.SymInt)}
     further = (*fixed.values(), *sizes.values())  # AOTInductor looks for the sizes of the batch there
-    found = scan(step, list(start.values()), leaves, further)
+    found = scan(step, [_floating(value) for value in start.values()], leaves, further)
+    found = [_as(value, dtype) for value, dtype in zip(found, dtypes, strict=True)]
     set_states(net, dict(zip(start, found[:n], strict=True)))
     return tree_unflatten(found[n:], output_spec)  # type: ignore[arg-type]
+
+
+def _as(value: Tensor, dtype: torch.dtype) -> Tensor:
+    return value if value.dtype == dtype else value.to(dtype)
+
+
+def _floating(value: Tensor) -> Tensor:
+    return value if value.is_floating_point() or value.is_complex() else value.double()

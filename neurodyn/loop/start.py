@@ -197,6 +197,11 @@ def _as_at_hand(layers: list[tuple[str, Dynamics]], shape: tuple[int, ...]) -> B
     return found
 
 
+def reset_as_at_hand(net: nn.Module, xs: tuple[Any, ...]) -> None:
+    """Reset the states for the batch of inputs with time in front, in the ranks that they have now."""
+    _reset(net, _as_at_hand(named_dynamics(net), tuple(tree_leaves(xs)[0].shape[1:])))
+
+
 def _ways(net: nn.Module, x: tuple[Any, ...]) -> Iterator[Any]:
     """Ways to set the states before the first step, as calls.
 

@@ -26,6 +26,7 @@ from .not_a_number import look_for_nan
 from .records import Watch
 from .rows import Mode, run_row
 from .silent import look_inside, settle_last
+from .written_out import written_out
 
 #: Shorter sequences show no progress bar.
 _LONG = 1000
@@ -104,6 +105,13 @@ def unroll(
         options |= {"record": record, "progress": progress, "gradient": gradient}
         # Its own programs are compiled for any T; torch.compile makes graphs of what is before and after.
         return torch.compiler.disable(unroll)(module, xs, **options)  # type: ignore[arg-type]
+    if torch.compiler.is_dynamo_compiling() and exporting():
+        if return_states or record or gradient != "surrogate":
+            raise NotCompilable(
+                "unroll: with strict=True, torch.export takes none of return_states=, record= and "
+                "gradient='eventprop'; leave out strict=True"
+            )
+        return written_out(module, arguments_of(xs)[0], states)
     if way := way_for(gradient, states=states, return_states=return_states, checkpoint=checkpoint, record=record):
         if torch.compiler.is_compiling() or inside_transform():
             raise NotCompilable(f"unroll: gradient={gradient!r} cannot be exported, nor run inside torch.func")

@@ -32,6 +32,7 @@ _library = torch.library.Library("neurodyn", "FRAGMENT")
 _library.define("event_matmul(Tensor x, Tensor weight, Tensor indptr, Tensor indices, SymInt n_out) -> Tensor")
 _library.define("event_input_grad(Tensor g, Tensor weight, Tensor indptr, Tensor indices) -> Tensor")
 _library.define("event_weight_grad(Tensor x, Tensor g, Tensor indptr, Tensor indices) -> Tensor")
+_library.define("event_product(Tensor x, Tensor weight, Tensor indptr, Tensor indices, SymInt n_out) -> Tensor")
 _library.define("event_nonzero(Tensor x) -> Tensor")
 _ops = torch.ops.neurodyn
 
@@ -93,6 +94,8 @@ def matmul(x: Tensor, weight: Tensor, indptr: Tensor, indices: Tensor, n_out: in
     """
     if not _asked and not torch.compiler.is_compiling():
         prepare()
+    if torch.compiler.is_exporting():  # the program keeps the operator, and nothing of `_Matmul`
+        return _ops.event_product(x, weight, indptr, indices, n_out)
     return _Matmul.apply(x, weight, indptr, indices, n_out)
 
 
@@ -208,4 +211,10 @@ for _name, (_fake, _over_batch) in _FAKES.items():
     _rule = functools.partial(_batched, getattr(_ops, f"event_{_name}"), _over_batch)
     torch.library.register_vmap(f"neurodyn::event_{_name}", _rule, lib=_library)
 
+# In exported programs: `event_matmul` with its gradient, which the operators above leave to autograd.Functions.
+_library.impl("event_product", lambda *args: _ops.event_matmul(*args), "CompositeExplicitAutograd")
+torch.library.register_fake("neurodyn::event_product", _fake_matmul, lib=_library)
+torch.library.register_autograd(
+    "neurodyn::event_product", _Matmul.backward, setup_context=_Matmul.setup_context, lib=_library
+)
 _library.impl("event_nonzero", lambda x: x.flatten().nonzero().squeeze(1), "CompositeExplicitAutograd")

@@ -36,6 +36,87 @@ def test_a_network_with_any_length_and_batch():
         assert torch.equal(program(xs), nd.unroll(net, xs, compile=False))
 
 
+def assert_same_gradients(program, found, net, wanted):
+    """The two have the same parameters, so each gradient is taken by itself."""
+    names = dict(net.named_parameters())
+    assert {name.removeprefix("module.") for name, _ in program.named_parameters()} == names.keys()
+    mine, theirs = [
+        torch.autograd.grad(ys.square().sum(), [module.get_parameter(start + name) for name in names])
+        for module, ys, start in ((program, found, "module."), (net, wanted, ""))
+    ]
+    for a, b in zip(mine, theirs, strict=True):
+        assert b.abs().sum() > 0
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+class AfterTwoSteps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.clock = nd.Clock()
+
+    def forward(self, x):
+        return x * (self.clock() >= 2)
+
+
+def late():
+    """States of whole numbers, and delays that differ between neurons and between synapses."""
+    random = torch.Generator().manual_seed(0)
+    delays = nd.FixedProb(
+        *(6, 6, 0.5),
+        weight=nd.init.Uniform(0.5, 2.0),
+        delay=nd.init.Uniform(1 * u.ms, 4 * u.ms),
+        interpolation="linear",
+        learn=("weight", "delay"),
+        generator=random,
+    )
+    net = nn.Sequential(
+        nd.Delay(5, torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]) * u.ms),
+        nd.Delay(5, torch.tensor([0.0, 1.0, 2.0, 3.0, 44.0]) * u.ms),
+        nn.Linear(5, 6),
+        AfterTwoSteps(),
+        nd.LIF(6),
+        delays,
+        nd.LIF(6, learn="tau"),
+    )
+    nn.init.uniform_(net[2].weight, 0.0, 2.0)
+    return net
+
+
+@quiet
+def test_integer_states_and_differing_delays_for_any_batch_with_gradients():
+    net = late()
+    nd.unroll(net, torch.rand(2, 1, 5), compile=False)
+    program = export(nd.Unroll(net), (torch.rand(4, 3, 5),), dynamic_shapes=ANY).module()
+    for T, batch in ((30, 2), (9, 4)):
+        xs = torch.rand(T, batch, 5)
+        found, wanted = program(xs), nd.unroll(net, xs, compile=False)
+        assert wanted.sum() > 0
+        assert torch.equal(found, wanted)
+        assert_same_gradients(program, found, net, wanted)
+
+
+@quiet
+def test_a_strict_export_writes_the_steps_out():
+    net, xs = nn.Sequential(nd.Delay(5, 1 * u.ms), nn.Linear(5, 6), nd.LIF(6)), 9 * torch.rand(3, 3, 5)
+    nd.unroll(net, xs[:, :2], compile=False)
+    held = nd.get_states(net)
+    program = export(nd.Unroll(net), (xs,), dynamic_shapes={"xs": {1: Dim("batch", min=1)}}, strict=True).module()
+    assert all(nd.get_states(net)[name] is value for name, value in held.items())
+    for batch in (3, 1):
+        found = program(xs[:, :batch])
+        assert found.sum() > 0
+        assert torch.equal(found, nd.unroll(net, xs[:, :batch], compile=False))
+
+
+@quiet
+@pytest.mark.parametrize(
+    ("net", "options"), [(nd.LIF(5), {"return_states": True}), (nn.Sequential(nd.CUBA(), nd.LIF(5)), {})]
+)
+def test_what_a_strict_export_does_not_take(net, options):
+    with pytest.raises(Exception, match="leave out strict=True"):
+        export(nd.Unroll(net, **options), (torch.rand(2, 3, 5),), strict=True)
+
+
 def convolutional():
     return nn.Sequential(nn.Conv2d(1, 2, 3), nd.LIF(()), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(2 * 2 * 2, 3))
 
@@ -68,11 +149,7 @@ def test_convolutions_with_any_length_and_batch(make):
 def test_an_exported_network_can_be_trained():
     net, xs = composed(), inputs(12, 3)
     program = export(nd.Unroll(net), (xs,)).module()
-    program(xs).square().sum().backward()
-    nd.unroll(net, xs, compile=False).square().sum().backward()
-    for name, p in program.named_parameters():
-        wanted = net.get_parameter(name.removeprefix("module.")).grad
-        torch.testing.assert_close(p.grad, wanted, rtol=1e-10, atol=1e-12)
+    assert_same_gradients(program, program(xs), net, nd.unroll(net, xs, compile=False))
 
 
 def assert_steps(step, net, xs):
