@@ -12,7 +12,10 @@ from ..torch_private import inside_transform, is_fake
 
 
 class TimeStepWarning(UserWarning):
-    """The time step of a model is longer than the shortest time scale of its equations, so its numbers are wrong."""
+    """The time step of a model is longer than the shortest time scale of its equations, so its numbers are wrong.
+
+    Or, with ``unroll(gradient="eventprop")``, than the time between two spikes, which the grid cannot tell apart.
+    """
 
 
 def unresolved(model: Any) -> str:
