@@ -425,6 +425,8 @@ class Dynamics(Parametrised):
 
     def _take_shape(self, input: Any) -> None:
         """Without a size, whatever follows the batch of a reset in the shape of the first input is its features."""
+        if getattr(input, "shape", None) == self._buffers[next(iter(self.states))].shape:  # type: ignore[union-attr]
+            return
         batch, held = self.batch_of(input), self.batch
         if held == batch or len(held) >= len(batch) or batch[: len(held)] != held:
             return
