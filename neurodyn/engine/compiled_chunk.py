@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ class CompiledChunk:
         self.device = chunk.step.signature.inputs[-1].device
         on_cpu = all(node.meta["val"].device.type == "cpu" for node in inputs_of(graph))
         constants = chunk.groups["constants"]
-        before = take_out(graph, constants, on_cpu)
+        before = take_out(graph, constants, on_cpu) if chunk.steps > 1 else None  # a call is a chunk, else
         self.constant_values = None if before is None else ConstantValues(before)
         self.layouts = [node.meta["val"] for node in inputs_of(graph)]
         self.groups["values"] = len(self.layouts) - sum(self.groups.values())
@@ -124,6 +125,18 @@ class CompiledChunk:
             self._called(tensors, stretch, sizes, places, done)
         return (stretch.turn + len(stretch.chunks)) % 2
 
+    def once(self, arguments: list[Tensor], sizes: tuple[int, ...]) -> None:
+        """Call a chunk of one step, with its arguments one by one."""
+        recording = self._recorded(sizes)
+        if not isinstance(recording, str):
+            if (route := recording.routes.get(None)) is None:
+                columns = [kernel_loop.Column(i) for i in range(len(arguments))]
+                route = recording.routes[None] = recording.route(columns, len(columns))
+            if recording.run(route, arguments, range(1)):
+                return
+        with self._as_compiled(sizes):
+            self.call(arguments)
+
     def _replayed(
         self,
         recording: kernel_loop.Recording,
@@ -150,8 +163,7 @@ class CompiledChunk:
     def _called(
         self, tensors: Tensors, stretch: Stretch, sizes: tuple[int, ...], places: Mapping[str, Place], done: Any
     ) -> None:
-        threads = self.work.threads(sizes) if self.device.type == "cpu" else torch.get_num_threads()
-        with kernel_loop.limited_threads(threads), below_autograd(), torch.no_grad():
+        with self._as_compiled(sizes):
             for k, i in enumerate(stretch.chunks):
                 arguments: list[Tensor] = []
                 for group, place in places.items():
@@ -160,6 +172,12 @@ class CompiledChunk:
                 self.call(arguments)
                 if done is not None:
                     done(1)
+
+    @contextlib.contextmanager
+    def _as_compiled(self, sizes: tuple[int, ...]) -> Iterator[None]:
+        threads = self.work.threads(sizes) if self.device.type == "cpu" else torch.get_num_threads()
+        with kernel_loop.limited_threads(threads), below_autograd(), torch.no_grad():
+            yield
 
     def _recorded(self, sizes: tuple[int, ...]) -> kernel_loop.Recording | str:
         """The kernels for these sizes, or why they are called from Python. Two threads may both record them."""

@@ -47,8 +47,6 @@ BACKWARD = {
 }
 #: A forward chunk without a history of states.
 FORWARD_ONLY = FORWARD | {"states": P.READ_IN_TURN, "new_states": P.WRITTEN_IN_TURN}
-#: A single step, each state and new state of which is a tensor of its own.
-ONE_STEP = FORWARD | {"states": P.WHOLE, "new_states": P.WHOLE}
 
 
 class Rows(NamedTuple):

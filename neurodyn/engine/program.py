@@ -163,6 +163,10 @@ class Program:
                 step, row = step + n * length, row + n
         return found
 
+    def is_proven(self, T: int) -> bool:
+        """Whether the results of all chunks that a sequence needs have been compared with the plain step's."""
+        return all([stretch.steps in self.proven for stretch in self.stretches(T)])
+
     def sizes(self, inputs: Sequence[Tensor]) -> tuple[int, ...]:
         """The free sizes, as they are in states, constants, and xs with time in front."""
         return tuple([inputs[i].shape[dim] for i, dim in self.places])

@@ -26,8 +26,10 @@ from ..core.states import (
     has_batch,
     held_states,
     named_dynamics,
+    named_modules,
     places,
     same_tensors,
+    settle,
 )
 from ..purity.fingerprint import Elastic, Unique, elastic_sizes, fingerprint
 from ..purity.kinds import REMEMBERED
@@ -54,9 +56,9 @@ class Ready(NamedTuple):
     """
 
     program: Program
-    states: list[Tensor]
-    slots: list[Slot]
-    constants: list[Tensor]
+    states: Sequence[Tensor]
+    slots: Sequence[Slot]
+    constants: Sequence[Tensor]
 
     def hand_over(self, states: Sequence[Tensor]) -> None:
         """Give the module its new states."""
@@ -78,6 +80,7 @@ class _Remembered:
 
     Attributes:
         slots, constants: of the states, and all other tensors, which are its own for as long as nothing changes.
+        settles: a layer inside derives something from values that may be edited.
     """
 
     def __init__(self, owner: weakref.ref[nn.Module] | None = None) -> None:
@@ -88,6 +91,11 @@ class _Remembered:
         self.slots: list[Slot] = []
         self.constants: list[Tensor] = []
         self.refusals, self.wait = 0, 0
+        self.settles = False
+
+    def is_of(self, net: nn.Module) -> bool:
+        """Whether it was found for this module, and not for one that this is a copy of, and holds still."""
+        return self.epoch == _epoch and self.owner is not None and self.owner() is net
 
     def look_at(self, net: nn.Module) -> Snapshot:
         """Remember what the module looks like now."""
@@ -95,6 +103,13 @@ class _Remembered:
         self.snapshot, self.epoch = snapshot, _epoch
         snapshot.take("", net)
         return snapshot
+
+    def ready(self, program: Program, held: Sequence[Tensor | None]) -> Ready:
+        """A program with the tensors of the module, whose states `held` has."""
+        if all([value is not None for value in held]):
+            return Ready(program, held, self.slots, self.constants)  # type: ignore[arg-type]
+        filled = [(value, slot) for value, slot in zip(held, self.slots, strict=True) if value is not None]
+        return Ready(program, [value for value, _ in filled], [slot for _, slot in filled], self.constants)
 
     def successor(self) -> _Remembered:
         """For the module after a change."""
@@ -118,6 +133,23 @@ _shared: OrderedDict[Hashable, list[Found]] = OrderedDict()
 _epoch = 0  # what was remembered before is forgotten
 
 
+def known_program(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec, gradients: bool) -> Ready | None:
+    """The program of an earlier call, if nothing has changed since; None also for one that has failed.
+
+    Layers are settled as by `settle`, so that a caller to whom this gives a program need not do it.
+    """
+    last: _Remembered | None = vars(net).get(REMEMBERED)
+    if last is None or last.snapshot is None:
+        return None
+    if last.settles:
+        settle(net)
+    if not last.is_of(net) or last.snapshot.change() is not None:
+        return None
+    held = [tensors[name] for tensors, name in last.slots]
+    program = last.programs.get(_key(held, last.constants, xs, spec, gradients))
+    return None if program is None or isinstance(program, str) or program.failure else last.ready(program, held)
+
+
 def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> Ready:
     """The program for a module, whose states are set, and for inputs with time in front.
 
@@ -128,9 +160,9 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> Ready:
     """
     last = _remembered(net)
     held = [tensors[name] for tensors, name in last.slots]
-    states, fixed = [value for value in held if value is not None], last.constants
-    gradients = torch.is_grad_enabled() and any([t.requires_grad for t in (*states, *fixed, *xs)])
-    key = _key(held, fixed, xs, spec, gradients)
+    states = [value for value in held if value is not None]
+    gradients = torch.is_grad_enabled() and any([t.requires_grad for t in (*states, *last.constants, *xs)])
+    key = _key(held, last.constants, xs, spec, gradients)
     if (program := last.programs.get(key)) is None:
         found = _found(net, states, [x[0] for x in xs], spec, gradients)
         (last.snapshot or last.look_at(net)).add(found.reads)
@@ -143,10 +175,7 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> Ready:
         raise NotCompilable(program)
     if program.failure:
         raise NotCompilable(program.failure)
-    filled = last.slots
-    if len(states) < len(held):
-        filled = [slot for slot, value in zip(last.slots, held, strict=True) if value is not None]
-    return Ready(program, states, filled, fixed)
+    return last.ready(program, held)
 
 
 def _remembered(net: nn.Module) -> _Remembered:
@@ -158,7 +187,7 @@ def _remembered(net: nn.Module) -> _Remembered:
     last: _Remembered | None = vars(net).get(REMEMBERED)
     if last is None:
         check_initialized(net)
-    elif last.snapshot is None or last.epoch != _epoch or last.owner is None or last.owner() is not net:
+    elif last.snapshot is None or not last.is_of(net):
         last = None
     elif last.snapshot.change() is None:
         return last
@@ -170,6 +199,7 @@ def _remembered(net: nn.Module) -> _Remembered:
     new = vars(net)[REMEMBERED] = _Remembered(weakref.ref(net)) if last is None else last.successor()
     new.slots = [(module._buffers, name) for _, module, name in places(net)]
     new.constants = list(constants(net).values())
+    new.settles = any(hasattr(type(module), "settle") for _, module in named_modules(net))
     return new
 
 

@@ -19,14 +19,11 @@ from ..tools.memory import LARGE, huge
 from ..torch_private import can_overwrite_saved_tensors, has_hooks, in_forward_mode, stands_for_many
 from .cuda_graphs import in_a_graph, is_worth
 from .interpreted import interpreted_backward
-from .places import BACKWARD, FORWARD, FORWARD_ONLY, ONE_STEP, Stretch
+from .places import BACKWARD, FORWARD, FORWARD_ONLY, Stretch
 from .program import Program
 
 #: Bytes of inputs that are worked on at a time where their gradients take their place.
 _AT_A_TIME = 2**20
-
-
-_STEP = Stretch(step=0, row=0, chunks=range(1), steps=1)
 
 
 class NoForwardDerivative(RuntimeError):
@@ -96,23 +93,6 @@ def forward_pass(
     last = chunks if keep else chunks % 2
     final = [rows[0] if i in rings else rows[last].clone() for i, rows in enumerate(history)]
     return Forward(outs, final, history if keep else [], products)
-
-
-def one_step(
-    program: Program, states: Sequence[Tensor], constants: Sequence[Tensor], xs: Sequence[Tensor]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """The outs and the new states of a single step, without gradients: no more than one call of a chunk.
-
-    Args:
-        states, constants, xs: contiguous; xs with their one time step in front, as the outs have it.
-    """
-    sizes, chunk = program.sizes((*states, *constants, *xs)), program.chunk("forward", 1)
-    outs = [layout.empty(sizes, 1) for layout in program.step.outs]
-    new_states = [torch.empty_like(state) for state in states]
-    values = program.values(chunk, constants, {})
-    tensors = {"states": states, "constants": constants, "xs": xs, "new_states": new_states, "outs": outs}
-    chunk.run(tensors | {"products": (), "values": values}, _STEP, sizes, ONE_STEP)
-    return outs, new_states
 
 
 def backward_pass(

@@ -98,7 +98,8 @@ def _compiled(net: nn.Module, arguments: tuple[Any, ...], mode: Mode, ours: bool
     ready = program_for(net, xs, spec)
     program, fresh = ready.program, not ready.program.proven
     states = [value.clone() for value in ready.states] if mode.shared_start else ready.states
-    if reason := prove(program, net, states, xs, spec):  # before the run, as hooks see what that saves
+    # Before the run, as hooks see what that saves.
+    if not program.is_proven(len(xs[0])) and (reason := prove(program, net, states, xs, spec)):
         program.failure = reason
         raise NotCompilable(reason)
     try:

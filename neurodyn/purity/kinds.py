@@ -34,11 +34,11 @@ from .leaves import (
 _SMALL = 2**20  # bytes of an array that is compared by value
 #: The attribute of a module in which its programs are remembered.
 REMEMBERED = "_remembered_programs"
-#: Attributes of modules that a call changes and no step reads, and those whose contents are looked at with the module.
-_OURS = frozenset({"_written", "_recipe", REMEMBERED, "_buffers", "_parameters", "_modules"})
+#: Attributes of modules that a call changes and no step reads.
+CHANGING = frozenset({"_written", "_recipe", REMEMBERED})
 #: Where a module keeps its hooks.
 HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))
-_SKIPPED = _OURS.union(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))
+_SKIPPED = CHANGING.union(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))
 _CLASS = "__class__"  # under which that of a module or object is noted
 _BUFFERS = "_buffers"  # where a program finds the states of a module
 
@@ -49,6 +49,19 @@ class Kind(NamedTuple):
     read: Callable[[Any], list[Any]]
     restore: Callable[[Any, list[Any]], None]
     inside: Callable[[Any], Iterable[tuple[str, Any]]]
+
+
+class Part(NamedTuple):
+    """What one object held.
+
+    Attributes:
+        owner: the object, so that its id stays its own; or where it is a module, a weak reference.
+    """
+
+    label: str
+    kind: Kind
+    owner: Any
+    held: list[Any]
 
 
 def _items(mapping: Any) -> list[Any]:
@@ -218,6 +231,14 @@ def _set_array(array: np.ndarray, held: list[Any]) -> None:
     array[...] = np.frombuffer(held[0], array.dtype).reshape(array.shape)
 
 
+def _set_name(place: tuple[dict[str, Any], str], held: list[Any]) -> None:
+    namespace, name = place
+    if held[0] is MISSING:
+        namespace.pop(name, None)
+    else:
+        namespace[name] = held[0]
+
+
 def _nothing(value: Any) -> list[tuple[str, Any]]:
     return []
 
@@ -263,11 +284,15 @@ class Unseen:
 _SEQUENCES = (list, deque, set, bytearray)
 COUNTED = Kind(lambda cls: [Recipe.changes], _keep, _inside_class)
 GENERATOR = Kind(_generator, _set_generator, _nothing)
+MODULE = Kind(_of_module, _set_module, _inside_module)
+DICT = Kind(_items, _set_items, _named)
+SEQUENCE = Kind(list, _set_sequence, _numbered)
+CLASS = Kind(lambda cls: _items(attributes_of_class(cls)), _set_class, _inside_class)
 _KINDS: list[tuple[Any, Kind]] = [
-    (nn.Module, Kind(_of_module, _set_module, _inside_module)),
+    (nn.Module, MODULE),
     (defaultdict, Kind(_items, _set_items, lambda d: [*_named(d), (" factory", d.default_factory)])),
-    (dict, Kind(_items, _set_items, _named)),
-    (_SEQUENCES, Kind(list, _set_sequence, _numbered)),
+    (dict, DICT),
+    (_SEQUENCES, SEQUENCE),
     ((tuple, frozenset), Kind(fixed, _keep, _numbered)),
     (types.MappingProxyType, Kind(_items, _keep, _named)),
     (types.FunctionType, Kind(_function, _set_function, _inside_function)),
@@ -281,13 +306,11 @@ _KINDS: list[tuple[Any, Kind]] = [
     (property, Kind(fixed, _keep, lambda p: [("", p.fget), ("", p.fset)])),
     (np.ndarray, Kind(_array, _set_array, _nothing)),
     ((torch.Generator, random.Random, np.random.Generator, np.random.RandomState), GENERATOR),
-    (type, Kind(lambda cls: _items(attributes_of_class(cls)), _set_class, _inside_class)),
+    (type, CLASS),
 ]
-OBJECT = Kind(
-    _object,
-    _set_attributes,
-    lambda value: _of_attributes(attributes_of(value), type(value)),
-)
+OBJECT = Kind(_object, _set_attributes, lambda value: _of_attributes(attributes_of(value), type(value)))
+#: Of one name of a namespace, given as ``(namespace, name)``.
+NAME = Kind(lambda place: [place[0].get(place[1], MISSING)], _set_name, _nothing)
 
 _TENSOR = OBJECT._replace(inside=lambda value: [] if from_trusted_module(type(value)) else OBJECT.inside(value))
 #: The kinds that look at the attributes of an object by themselves.

@@ -104,16 +104,20 @@ def is_written_in_python(value: object) -> bool:
 
 def attributes_of(value: Any) -> dict[str, Any]:
     """The attributes of an object, in its dict and in its slots."""
-    found = getattr(value, "__dict__", {})
-    slots = _slots_of.get(type(value))
-    if slots is None:
-        slots = _slots_of[type(value)] = [name for cls in type(value).__mro__ for name in _slots(cls)]
+    found, slots = getattr(value, "__dict__", {}), slots_of(type(value))
     return {name: getattr(value, name, MISSING) for name in slots} | found if slots else found
 
 
 def attributes_of_class(cls: type) -> dict[str, Any]:
     """Those of its own, without what Python writes there, such as a cache of a copy."""
     return {name: value for name, value in vars(cls).items() if name not in MADE_BY_PYTHON}
+
+
+def slots_of(kind: type) -> list[str]:
+    """The names of the slots of a class and its bases."""
+    if (found := _slots_of.get(kind)) is None:
+        found = _slots_of[kind] = [name for cls in kind.__mro__ for name in _slots(cls)]
+    return found
 
 
 def _slots(cls: type) -> Iterable[str]:

@@ -7,20 +7,19 @@ kinds, such as files, which are hidden from it.
 
 from __future__ import annotations
 
-import functools
-import itertools
 import operator
 import types
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from ..core.recipe import Recipe
 from ..tools.errors import NotCompilable
-from .kinds import COUNTED, GENERATOR, OBJECT, WHOLE, Unseen, fixed, kind_of
-from .leaves import MISSING, exact, is_constant, is_extended, is_leaf
+from .kinds import COUNTED, GENERATOR, NAME, OBJECT, WHOLE, Kind, Part, Unseen, fixed, kind_of
+from .leaves import exact, is_constant, is_extended, is_leaf
+from .same import Same
 
 _MOST = 50_000  # objects
 _IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
@@ -29,14 +28,6 @@ _IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 def is_hidden(value: object) -> bool:
     """Whether a snapshot cannot look into a value."""
     return not is_leaf(value) and kind_of(value) is None
-
-
-class _Part(NamedTuple):
-    label: str
-    read: functools.partial[list[Any]]
-    restore: Callable[[list[Any]], None]
-    held: list[Any]
-    owner: Any  # held, so that its id stays its own
 
 
 class Snapshot:
@@ -52,7 +43,7 @@ class Snapshot:
     """
 
     def __init__(self, effects: bool = False):
-        self.parts: dict[Any, _Part] = {}
+        self.parts: dict[Any, Part] = {}
         self.codes: set[types.CodeType] = set()
         self.hidden: list[str] = []
         self.effects = effects
@@ -82,26 +73,21 @@ class Snapshot:
             if isinstance(value, Recipe) and not self.effects:  # whose classes tell when they are changed
                 kind = COUNTED
             # A module lies in a part before it, but for the first, which must not be held by what it remembers.
-            held = weakref.ref(value) if isinstance(value, nn.Module) else value
-            self._note(
-                id(value), label, held, functools.partial(kind.read, held), functools.partial(kind.restore, held)
-            )
+            self._note(id(value), label, kind, weakref.ref(value) if isinstance(value, nn.Module) else value)
             waiting += [(f"{label}{name}", part) for name, part in kind.inside(value)]
             if kind not in WHOLE and is_extended(value):  # such as a class of one's own that is a dict
-                read, restore = (functools.partial(f, value) for f in (OBJECT.read, OBJECT.restore))
-                self._note((id(value), "attributes"), label, value, read, restore)
+                self._note((id(value), "attributes"), label, OBJECT, value)
                 waiting += OBJECT.inside(value)
 
-    def _note(self, key: Any, label: str, owner: Any, read: Any, restore: Any) -> None:
+    def _note(self, key: Any, label: str, kind: Kind, owner: Any) -> None:
         self.looked_at = None
-        self.parts[key] = _Part(label, read, restore, read(), owner)
+        self.parts[key] = Part(label, kind, owner, kind.read(owner))
 
     def take_name(self, label: str, namespace: dict[str, Any], name: str) -> None:
         """Note one name of a namespace, such as a global variable, and what it holds."""
         key = id(namespace), name
         if key not in self.parts:
-            read, restore = (functools.partial(f, namespace, name) for f in (_read_name, _restore_name))
-            self._note(key, label, namespace, read, restore)
+            self._note(key, label, NAME, (namespace, name))
             if not isinstance(namespace.get(name), types.ModuleType):
                 self.take(label, namespace.get(name))
 
@@ -123,36 +109,51 @@ class Snapshot:
     def change(self) -> str | None:
         """What has changed, as its label; None if nothing has."""
         if self.looked_at is None:  # not at what cannot change, and once at the count of all classes
-            counted = {part.held[0]: part for part in self.parts.values() if part.read.func is COUNTED.read}
-            others = [part for part in self.parts.values() if part.read.func not in (COUNTED.read, fixed)]
+            counted = {part.held[0]: part for part in self.parts.values() if part.kind is COUNTED}
+            others = [part for part in self.parts.values() if part.kind is not COUNTED and part.kind.read is not fixed]
             self.looked_at = _LookedAt([*counted.values(), *others])
         return self.looked_at.change()
 
     def restore(self) -> None:
         """Put everything back as it was."""
         for part in self.parts.values():
-            if _differ(part.read(), part.held):
-                part.restore(part.held)
+            if _differ(part.kind.read(part.owner), part.held):
+                part.kind.restore(part.owner, part.held)
 
 
 class _LookedAt:
     """Parts that are compared with what they held, all at once."""
 
-    def __init__(self, parts: Sequence[_Part]):
-        self.labels, self.reads = [part.label for part in parts], [part.read for part in parts]
-        self.held = [part.held for part in parts]
-        self.lengths, self.flat = [*map(len, self.held)], [*itertools.chain.from_iterable(self.held)]
+    def __init__(self, parts: Sequence[Part]):
+        self.parts = parts
+        self.same: Same | None = None
+        self.rest: Sequence[Part] = ()
+        self.looks = 0
 
     def change(self) -> str | None:
         """The label of the first part that is not as it was."""
-        now = [read() for read in self.reads]
-        if [*map(len, now)] == self.lengths and all(map(operator.is_, itertools.chain.from_iterable(now), self.flat)):
+        if self.same is not None and self.same.holds() and _first_change(self.rest) is None:
             return None
-        return next((label for label, *two in zip(self.labels, now, self.held, strict=True) if _differ(*two)), None)
+        changed = _first_change(self.parts)
+        if changed is None:
+            if self.looks:  # not where nobody looks again, as at the effects of a trace
+                self.same = Same(self.parts)
+                self.rest = self.same.rest
+            self.looks += 1
+        return changed
+
+
+def _first_change(parts: Sequence[Part]) -> str | None:
+    for label, kind, owner, held in parts:
+        if _differ(kind.read(owner), held):
+            return label
+    return None
 
 
 def _differ(now: list[Any], held: list[Any]) -> bool:
-    return len(now) != len(held) or any(a is not b and not _equal(a, b) for a, b in zip(now, held, strict=True))
+    if len(now) != len(held):
+        return True
+    return not all(map(operator.is_, now, held)) and not all(a is b or _equal(a, b) for a, b in zip(now, held))
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -161,14 +162,3 @@ def _equal(a: Any, b: Any) -> bool:
     if type(a) is tuple and type(b) is tuple:  # such as a size, which is made anew
         return not _differ(list(a), list(b))
     return type(a) is type(b) and is_constant(a) and bool(a == b or (a != a and b != b)) and exact(a) == exact(b)
-
-
-def _read_name(namespace: dict[str, Any], name: str) -> list[Any]:
-    return [namespace.get(name, MISSING)]
-
-
-def _restore_name(namespace: dict[str, Any], name: str, held: list[Any]) -> None:
-    if held[0] is MISSING:
-        namespace.pop(name, None)
-    else:
-        namespace[name] = held[0]

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core.states import check_called, check_dt, get_states, held_states, named_dynamics, settle
-from ..engine.program_cache import Ready, flattened, program_for
+from ..engine.program import Program
+from ..engine.program_cache import Ready, flattened, known_program, program_for
 from ..engine.proof import prove
-from ..engine.time_loop import one_step, plain
+from ..engine.time_loop import plain
 from ..loop.start import reset_for
 from ..tools.errors import NotCompilable, warn_once
 from ..torch_private import inside_transform, tree_flatten, tree_map, tree_unflatten
@@ -64,9 +65,10 @@ class Stream:
         self.kinds = [_kind(tensor) for tensor in (*x, *states.values())]
         self.inputs = len(x)
         self.flat = all(isinstance(argument, Tensor) for argument in arguments)
+        self.program: Program | None = None
         try:  # compile now, and not at the first input
             with torch.no_grad():
-                self._ready([tensor.unsqueeze(0) for tensor in x])
+                self._prepare([tensor.unsqueeze(0) for tensor in x])
         except NotCompilable as reason:
             warn_once(f"Stream runs {type(net).__name__} in Python: {reason}")
 
@@ -75,34 +77,47 @@ class Stream:
         if inside_transform():  # whose tensors have no memory of their own
             return self.net(*inputs)
         x, spec = (inputs, self.spec) if self.flat else tree_flatten(inputs)
-        settle(self.net)
-        self._check(x, spec)
-        with torch.no_grad():
-            xs = [tensor.unsqueeze(0) for tensor in x]
-            try:
-                ready = self._ready(xs)
-            except NotCompilable as reason:
-                warn_once(f"Stream runs {type(self.net).__name__} in Python: {reason}")
-                return self.net(*inputs)
-            outs, states = one_step(ready.program, plain(ready.states), plain(ready.constants), plain(xs))
-            ready.hand_over(states)
-            found = [out[0] for out in outs]
-        return found[0] if ready.program.single else tree_unflatten(found, ready.program.step.output_spec)
+        ready, xs = None, []
+        if self.program is not None and spec is self.spec and len(x) == self.inputs:
+            if all([type(tensor) is Tensor and not tensor.requires_grad for tensor in x]):
+                xs = [tensor.unsqueeze(0) for tensor in x]
+                ready = known_program(self.net, xs, spec, gradients=False)
+        if ready is None or not self._is_made_for(ready, xs):
+            settle(self.net)
+            self._check(x, spec)
+            with torch.no_grad():
+                xs = [tensor.unsqueeze(0) for tensor in x]
+                try:
+                    ready = self._prepare(xs)
+                except NotCompilable as reason:
+                    warn_once(f"Stream runs {type(self.net).__name__} in Python: {reason}")
+                    return self.net(*inputs)
+        states = plain(ready.states)
+        outs, new = ([*map(torch.empty_like, kind)] for kind in (self.outs, states))
+        self.chunk.once([*states, *plain(ready.constants), *plain(xs), *new, *outs], self.sizes)
+        ready.hand_over(new)
+        return outs[0] if ready.program.single else tree_unflatten(outs, ready.program.step.output_spec)
 
-    def _ready(self, xs: list[Tensor]) -> Ready:
+    def _is_made_for(self, ready: Ready, xs: Sequence[Tensor]) -> bool:
+        return ready.program is self.program and self._sizes(ready, xs) == self.sizes
+
+    def _sizes(self, ready: Ready, xs: Sequence[Tensor]) -> tuple[int, ...]:
+        return ready.program.sizes((*ready.states, *ready.constants, *xs))
+
+    def _prepare(self, xs: list[Tensor]) -> Ready:
         """The program for the network as it is now, compiled and compared with the plain step."""
         ready = program_for(self.net, xs, self.spec)
-        if 1 not in ready.program.proven and (reason := prove(ready.program, self.net, ready.states, xs, self.spec)):
-            ready.program.failure = reason
+        program, self.program = ready.program, None
+        if 1 not in program.proven and (reason := prove(program, self.net, ready.states, xs, self.spec)):
+            program.failure = reason
             raise NotCompilable(reason)
+        self.chunk, self.sizes = program.chunk("forward", 1), self._sizes(ready, xs)
+        self.outs = [layout.empty(self.sizes) for layout in program.step.outs]
+        self.program = program
         return ready
 
     def _check(self, x: Sequence[Tensor], spec: Any) -> None:
         states = held_states(self.net)
-        now = [*x, *states.values()]
-        if len(now) == len(self.names) and all([type(tensor) is Tensor for tensor in now]):
-            if [_kind(t) for t in now] == self.kinds and spec is self.spec and not any([t.requires_grad for t in x]):
-                return
         if len(x) != self.inputs:
             raise ValueError(f"Stream: made for {self.inputs} input{'s' * (self.inputs != 1)}, got {len(x)}")
         if spec != self.spec:

@@ -42,7 +42,7 @@ def bar(
     """
     with contextlib.ExitStack() as stack:
         made: Any = Quiet()
-        if wanted:
+        if wanted and _is_watched():  # which tqdm asks too, later and in a hundred times as long
             with contextlib.suppress(ImportError), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # tqdm's own, in a notebook without widgets
                 from tqdm.auto import tqdm
