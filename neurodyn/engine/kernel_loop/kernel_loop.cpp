@@ -1,7 +1,7 @@
 // Calls the kernels of a chunk for one chunk of a sequence after the other, with arguments that move along their tensors.
 //
-// COLUMN_FIELDS, CALL_FIELDS, MOST_ARGUMENTS and NOT_STARTED are defined by recording.py from its own declarations, so
-// that both sides agree.
+// COLUMN_FIELDS, CALL_FIELDS, ROUTE_FIELDS, RUN_FIELDS, MOST_ARGUMENTS and NOT_STARTED are defined by recording.py from its
+// own declarations, so that both sides agree.
 
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +19,8 @@ static void omp_set_num_threads(int) {}
 
 struct Column { int64_t COLUMN_FIELDS; };
 struct Call { int64_t CALL_FIELDS; };
+struct Route { int64_t ROUTE_FIELDS; };
+struct Run { int64_t RUN_FIELDS; };  // and behind it the bases
 
 namespace {
 
@@ -49,31 +51,34 @@ extern "C" int limit_threads(int n) {
   return before;
 }
 
-// Runs calls `first_call` to `last_call` - 1 of the sequence. The k-th one is for the chunk `start + k * stride`, and its
-// argument in a column lies at bases[base] + offset + step * (the chunk, or turns of 0 and 1 in an alternating column).
-// `columns` starts with the arguments that are tensors; `arguments` gives for each argument of each kernel its column.
+// Runs calls `first` to `last` - 1 of the sequence. The k-th one is for the chunk `start + k * stride`, and its argument in
+// a column lies at bases[base] + offset + step * (the chunk, or turns of 0 and 1 in an alternating column). The columns
+// start with the arguments that are tensors; the arguments of a route give for each argument of each kernel its column.
 // With `launch`, CUDA's cuLaunchKernel, the kernels are those of a GPU and go to `stream`.
 // Returns nothing, or what a kernel has thrown, or NOT_STARTED if not even the first kernel could be launched.
-extern "C" const char* run_kernels(const Column* columns, int64_t n_columns, const Call* calls, int64_t n_calls,
-                                   const int64_t* arguments, int64_t n_arguments, const int64_t* bases, int64_t n_bases,
-                                   int64_t first_call, int64_t last_call, int64_t start, int64_t stride, int64_t turn,
-                                   int64_t threads, void* launch, void* stream) {
+extern "C" const char* run_kernels(const Route* route, const Run* run) {
   static thread_local std::string message;
-  for (int64_t c = 0; c < n_columns; ++c)
-    if (columns[c].base < 0 || columns[c].base >= n_bases) return "a column without a tensor";
-  for (int64_t i = 0; i < n_arguments; ++i)
-    if (arguments[i] < 0 || arguments[i] >= n_columns) return "an argument without a column";
+  const auto columns = reinterpret_cast<const Column*>(route->columns);
+  const auto calls = reinterpret_cast<const Call*>(route->calls);
+  const auto arguments = reinterpret_cast<const int64_t*>(route->arguments);
+  const auto bases = reinterpret_cast<const int64_t*>(run + 1);
+  const auto launch = reinterpret_cast<Launch>(run->launch);
+  for (int64_t c = 0; c < route->n_columns; ++c)
+    if (columns[c].base < 0 || columns[c].base >= run->n_bases) return "a column without a tensor";
+  for (int64_t i = 0; i < route->n_arguments; ++i)
+    if (arguments[i] < 0 || arguments[i] >= route->n_columns) return "an argument without a column";
   const int before = omp_get_max_threads();
-  if (!launch && threads < before) omp_set_num_threads(static_cast<int>(threads));
+  if (!launch && run->threads < before) omp_set_num_threads(static_cast<int>(run->threads));
   const char* thrown = nullptr;
   try {
-    for (int64_t k = first_call; k < last_call && !thrown; ++k) {
-      const int64_t chunk = start + k * stride, alternating = (turn + k) & 1;
+    for (int64_t k = run->first; k < run->last && !thrown; ++k) {
+      const int64_t chunk = run->start + k * run->stride, alternating = (run->turn + k) & 1;
       const int64_t* argument = arguments;
-      for (int64_t i = 0; i < n_calls && !thrown; ++i) {
+      for (int64_t i = 0; i < route->n_calls && !thrown; ++i) {
         int64_t values[MOST_ARGUMENTS];
         void* places[MOST_ARGUMENTS];
-        if (calls[i].arity < 0 || calls[i].arity > MOST_ARGUMENTS || argument + calls[i].arity > arguments + n_arguments) {
+        if (calls[i].arity < 0 || calls[i].arity > MOST_ARGUMENTS ||
+            argument + calls[i].arity > arguments + route->n_arguments) {
           thrown = "a kernel with too many arguments";
           break;
         }
@@ -85,11 +90,11 @@ extern "C" const char* run_kernels(const Column* columns, int64_t n_columns, con
         void* kernel = reinterpret_cast<void*>(calls[i].kernel);
         if (!launch) {
           dispatch(kernel, calls[i].arity, values, std::make_index_sequence<MOST_ARGUMENTS + 1>{});
-        } else if (const int error = reinterpret_cast<Launch>(launch)(
-                       kernel, calls[i].blocks_x, calls[i].blocks_y, calls[i].blocks_z, calls[i].threads, 1, 1,
-                       calls[i].shared_bytes, stream, places, nullptr)) {
+        } else if (const int error = launch(kernel, calls[i].blocks_x, calls[i].blocks_y, calls[i].blocks_z,
+                                            calls[i].threads, 1, 1, calls[i].shared_bytes,
+                                            reinterpret_cast<void*>(run->stream), places, nullptr)) {
           message = "a kernel was not launched: CUDA error " + std::to_string(error);
-          thrown = k == first_call && i == 0 ? NOT_STARTED : message.c_str();
+          thrown = k == run->first && i == 0 ? NOT_STARTED : message.c_str();
         }
       }
     }

@@ -49,19 +49,45 @@ class _Call(NamedTuple):
 
 
 class _Route(NamedTuple):
-    """How all columns of a recording move.
+    """How all columns of a recording move: addresses of arrays and their lengths."""
+
+    columns: int
+    n_columns: int
+    calls: int
+    n_calls: int
+    arguments: int
+    n_arguments: int
+
+
+class _Run(NamedTuple):
+    """Some calls along a route; behind it lie the addresses of the tensors, then the numbers."""
+
+    n_bases: int
+    first: int
+    last: int
+    start: int
+    stride: int
+    turn: int
+    threads: int
+    launch: int = 0
+    stream: int = 0
+
+
+class Route(NamedTuple):
+    """How a recording runs along some tensors.
 
     Attributes:
-        moves: the columns, which `lists` points to.
-        lists: addresses and lengths, as run_kernels takes them.
+        held: what `place` points to.
+        place: of a `_Route`.
         aligned: whether a kernel of Triton's may be called along it.
     """
 
-    moves: array[int]
-    lists: list[int]
+    held: Any
+    place: ctypes.c_void_p
     aligned: bool
 
 
+_FIRST, _LAST = _Run._fields.index("first"), _Run._fields.index("last")
 _NOWHERE = contextlib.nullcontext()
 
 
@@ -71,14 +97,14 @@ def _library() -> Any:
     declared = {
         "COLUMN_FIELDS": ", ".join(Column._fields),
         "CALL_FIELDS": ", ".join(_Call._fields),
+        "ROUTE_FIELDS": ", ".join(_Route._fields),
+        "RUN_FIELDS": ", ".join(_Run._fields),
         "MOST_ARGUMENTS": _MOST_ARGUMENTS,
         "NOT_STARTED": f'"{_NOT_STARTED.decode()}"',
     }
     path = Path(__file__).with_name("kernel_loop.cpp")
     library = native.load(path, *[f"-D{name}={value}" for name, value in declared.items()])
-    pointer, number = ctypes.c_void_p, ctypes.c_int64
-    lists = [pointer, number] * 4
-    library.run_kernels.argtypes = [*lists, *6 * [number], pointer, pointer]
+    library.run_kernels.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     library.run_kernels.restype = ctypes.c_char_p
     library.limit_threads.argtypes, library.limit_threads.restype = [ctypes.c_int], ctypes.c_int
     return library
@@ -133,9 +159,10 @@ class Recording:
         self.count, self.on_gpu = len(launches), self.device.type == "cuda"
         self.calls = array("q", itertools.chain.from_iterable(launches))
         self.arguments = array("q", columns)
-        self.routes: dict[Any, _Route] = {}
+        self.routes: dict[Any, Route] = {}
+        self.run_kernels = _library().run_kernels
 
-    def route(self, columns: Sequence[Column], bases: int) -> _Route:
+    def route(self, columns: Sequence[Column], bases: int) -> Route:
         """How all columns move, temporary tensors and numbers after the `columns` of the chunk's arguments.
 
         Args:
@@ -148,11 +175,12 @@ class Recording:
         every += [every[i]._replace(offset=every[i].offset + shift) for i, shift in self.shifts]
         moves = array("q", itertools.chain.from_iterable(every))
         lists = (moves, len(every)), (self.calls, self.count), (self.arguments, len(self.arguments))
-        return _Route(moves, [word for words, n in lists for word in (words.buffer_info()[0], n)], aligned)
+        words = array("q", _Route(*[word for words, n in lists for word in (words.buffer_info()[0], n)]))
+        return Route((moves, words), ctypes.c_void_p(words.buffer_info()[0]), aligned)
 
     def run(
         self,
-        route: _Route,
+        route: Route,
         tensors: Sequence[Tensor],
         chunks: range,
         turn: int = 0,
@@ -169,28 +197,28 @@ class Recording:
             RuntimeError: what a kernel has thrown, such as an index out of range.
             ValueError: the same, of an operator of this library.
         """
-        addresses = [tensor.data_ptr() for tensor in tensors]
-        rooms = [torch.empty(n, dtype=torch.uint8, device=self.device) for n in self.temporary]
-        launch, stream = None, None
+        bases = [tensor.data_ptr() for tensor in tensors]
+        launch, stream = 0, 0
         if self.on_gpu:
-            if not route.aligned or any(address % _ALIGNED for address in addresses):
+            if not route.aligned or any(address % _ALIGNED for address in bases):
                 return False
             launch, stream = launcher(), torch.cuda.current_stream(self.device).cuda_stream
-        bases = array("q", [*addresses, *[room.data_ptr() for room in rooms], *self.numbers])
+        rooms = [torch.empty(n, dtype=torch.uint8, device=self.device) for n in self.temporary]
+        bases += [*[room.data_ptr() for room in rooms], *self.numbers]
         torch.get_num_threads()  # a new thread gets torch's number only now
-        given = [*route.lists, bases.buffer_info()[0], len(bases)]
+        where = chunks.start, chunks.step, turn, self.threads, launch, stream
+        words = array("q", (len(bases), 0, 0, *where, *bases))
         for first in range(0, len(chunks), _CHUNKS_AT_ONCE):
-            last = min(first + _CHUNKS_AT_ONCE, len(chunks))
-            where = first, last, chunks.start, chunks.step, turn
+            words[_FIRST], words[_LAST] = first, min(first + _CHUNKS_AT_ONCE, len(chunks))
             with torch.cuda.device(self.device) if self.on_gpu else _NOWHERE:
-                message = _library().run_kernels(*given, *where, self.threads, launch, stream)
+                message = self.run_kernels(route.place, words.buffer_info()[0])
             if message == _NOT_STARTED and first == 0:
                 return False
             if message is not None:
                 text = message.decode().splitlines()[0]
                 raise (ValueError if text.startswith("event_") else RuntimeError)(text)
             if progress is not None:
-                progress(last - first)
+                progress(words[_LAST] - first)
         return True
 
 
@@ -229,7 +257,6 @@ def record(
         raise NotRecordable("it returns tensors")
     if any(len(call.arguments) > _MOST_ARGUMENTS for call in calls):
         raise NotRecordable(f"a kernel has more than {_MOST_ARGUMENTS} arguments")
-    _library()
     return Recording(calls, tensors, threads)
 
 
