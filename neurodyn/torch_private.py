@@ -173,8 +173,8 @@ def below_autograd() -> contextlib.AbstractContextManager[Any]:
 
 def has_module_hooks() -> bool:
     """Whether hooks for all modules are registered (True if unknown)."""
-    found = find("forward_hooks"), find("forward_pre_hooks")
-    return any(hooks is None or len(hooks) > 0 for hooks in found)
+    hooks, pre_hooks = find("forward_hooks"), find("forward_pre_hooks")
+    return hooks is None or pre_hooks is None or len(hooks) + len(pre_hooks) > 0
 
 
 def is_fake(value: object) -> bool:

@@ -366,8 +366,8 @@ class Dynamics(Parametrised):
 
     def _check_samples(self, batch: tuple[int, ...]) -> None:
         """See that parameters with the dimensions of a batch fit to `batch`."""
-        n, places = len(self.size), (self._parameters, self._buffers)
-        held = [item for tensors in places for item in dict.items(tensors) if item[1] is not None and item[1].ndim > n]
+        n, tensors = len(self.size), [*dict.items(self._parameters), *dict.items(self._buffers)]
+        held = [(name, value) for name, value in tensors if value is not None and value.ndim > n]
         for name, value in held:
             if name.removeprefix("raw_") in self.params and not broadcasts(value, (*batch, *self.size)):
                 own = tuple(value.shape[: value.dim() - n])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -36,28 +37,26 @@ class ConstantValues:
 
     Args:
         graph: from the constants to the values.
-
-    Attributes:
-        text: of the graph: the same values are the same text.
     """
 
     def __init__(self, graph: fx.Graph):
-        self.compute, self.text = fx.GraphModule({}, graph).forward, str(graph)
-        self.read = [i for i, node in enumerate(inputs_of(graph)) if node.users]
+        self.compute = fx.GraphModule({}, graph).forward
+        read = [(i, node.meta["val"]) for i, node in enumerate(inputs_of(graph)) if node.users]
+        self.read = [(i, value.nbytes) for i, value in read]
+        self.small = all([isinstance(n, int) and n <= _FEW for _, n in self.read]) and all(v.is_cpu for _, v in read)
         self.last: tuple[list[bytes], list[Tensor]] | None = None
 
-    def values(self, constants: Sequence[Tensor]) -> list[Tensor]:
+    def __call__(self, constants: Sequence[Tensor]) -> list[Tensor]:
         """The values. Those of a few small constants are kept for as long as the bytes of these are the same."""
-        read = [constants[i] for i in self.read]
-        small = all([c.nbytes <= _FEW and c.is_cpu for c in read])
-        held = [ctypes.string_at(c.data_ptr(), c.nbytes) for c in read] if small else []
+        held = [ctypes.string_at(constants[i].data_ptr(), n) for i, n in self.read] if self.small else []
         last = self.last  # read once: another thread may replace it
-        if last is not None and small and held == last[0]:
+        if last is not None and held == last[0]:
             return last[1]
         with torch.no_grad(), below_autograd():
             values = self.compute(*constants)
         # A view would change with the constant of this call.
-        lasting = small and not any([memory_of(v) == memory_of(c) for v in values for c in read])
+        memory = {memory_of(constants[i]) for i, _ in self.read}
+        lasting = self.small and memory.isdisjoint(map(memory_of, values))
         self.last = (held, values) if lasting else None
         return values
 
@@ -70,6 +69,7 @@ class CompiledChunk:
 
     Attributes:
         rings: the states that may come out in the memory in which they go in.
+        values: what it reads that depends on the constants alone.
         launches: about how many kernels it launches on a GPU; 0 if it may wait for the CPU, or calls other operators.
         why_not: why its kernels were called from Python in the last run, if they were.
 
@@ -79,15 +79,14 @@ class CompiledChunk:
 
     def __init__(self, chunk: ChunkGraph):
         self.rings = chunk.rings
-        self.steps, self.groups = chunk.steps, {k: len(v) for k, v in chunk.groups.items()}
+        self.steps = chunk.steps
         graph, free = chunk.graph, chunk.step.free
         self.device = chunk.step.signature.inputs[-1].device
         on_cpu = all(node.meta["val"].device.type == "cpu" for node in inputs_of(graph))
         constants = chunk.groups["constants"]
         before = take_out(graph, constants, on_cpu) if chunk.steps > 1 else None  # a call is a chunk, else
-        self.constant_values = None if before is None else ConstantValues(before)
+        self.values = (lambda constants: []) if before is None else ConstantValues(before)
         self.layouts = [node.meta["val"] for node in inputs_of(graph)]
-        self.groups["values"] = len(self.layouts) - sum(self.groups.values())
         self.symbols = free.symbols
         self.work = Work(graph, free.symbols)
         self.launches = _launches(graph)
@@ -115,14 +114,13 @@ class CompiledChunk:
             Of two rows that take turns, the one written last.
         """
         recording = self._recorded(sizes)
-        done = None if progress is None else lambda n: progress.update(n * self.steps)
         if isinstance(recording, str):
             self.why_not = recording
         else:
-            replayed = self._replayed(recording, tensors, stretch, places, done)
+            replayed = self._replayed(recording, tensors, stretch, places, progress)
             self.why_not = "" if replayed else "a kernel cannot be launched for tensors at these addresses"
         if self.why_not:
-            self._called(tensors, stretch, sizes, places, done)
+            self._called(tensors, stretch, sizes, places, progress)
         return (stretch.turn + len(stretch.chunks)) % 2
 
     def once(self, arguments: list[Tensor], sizes: tuple[int, ...]) -> None:
@@ -143,35 +141,33 @@ class CompiledChunk:
         tensors: Tensors,
         stretch: Stretch,
         places: Mapping[str, Place],
-        done: Any,
+        progress: Any,
     ) -> bool:
-        held = [tensor for group in places if self.groups[group] for tensor in tensors[group]]
-        rings = tuple([len(tensors["states"][i]) == 1 for i in self.rings])  # whether they stay where they are
-        key = stretch, places["states"], rings
+        held = [*itertools.chain.from_iterable(map(tensors.__getitem__, places))]
+        still = tuple([len(tensors["states"][i]) == 1 for i in self.rings])  # rings that stay where they are
+        key = stretch, id(places), still
         if (route := recording.routes.get(key)) is None:
             columns, first = [], 0
             for group, place in places.items():
-                if self.groups[group]:
-                    columns += _columns(place, tensors[group], first, stretch)
-                    first += len(tensors[group])
+                columns += _columns(place, tensors[group], first, stretch)
+                first += len(tensors[group])
             route = recording.route(columns, first)
             if len(recording.routes) >= _RECORDED:
                 recording.routes.clear()
             recording.routes[key] = route
-        return recording.run(route, held, stretch.chunks, stretch.turn, done)
+        return recording.run(route, held, stretch.chunks, stretch.turn, progress, self.steps)
 
     def _called(
-        self, tensors: Tensors, stretch: Stretch, sizes: tuple[int, ...], places: Mapping[str, Place], done: Any
+        self, tensors: Tensors, stretch: Stretch, sizes: tuple[int, ...], places: Mapping[str, Place], progress: Any
     ) -> None:
         with self._as_compiled(sizes):
             for k, i in enumerate(stretch.chunks):
                 arguments: list[Tensor] = []
                 for group, place in places.items():
-                    if self.groups[group]:
-                        arguments += _arguments(place, tensors[group], stretch, i, (stretch.turn + k) % 2)
+                    arguments += _arguments(place, tensors[group], stretch, i, (stretch.turn + k) % 2)
                 self.call(arguments)
-                if done is not None:
-                    done(1)
+                if progress is not None:
+                    progress.update(self.steps)
 
     @contextlib.contextmanager
     def _as_compiled(self, sizes: tuple[int, ...]) -> Iterator[None]:

@@ -180,13 +180,14 @@ def take_out(graph: fx.Graph, constants: list[fx.Node], on_cpu: bool) -> fx.Grap
     chunk. On a GPU only large values are taken out: a kernel that waits for memory computes small ones in no time.
     """
     once = computed_once(graph, constants)
-    worth = _without_cheap(once) if on_cpu else _without_small(once)
+    worth = once if on_cpu else _without_small(once)
     values = [node for node in worth if node.op == "call_function" and any(user not in worth for user in node.users)]
     if not values:
         return None
     before, copies = fx.Graph(), {}
     for i, node in enumerate(constants):
         copies[node] = before.placeholder(f"constant{i}")
+        copies[node].meta["val"] = node.meta["val"]
     for node in graph.nodes:
         if (node in once and node not in copies) or _is_made(node):
             copies[node] = before.node_copy(node, copies.__getitem__)
@@ -206,17 +207,7 @@ def take_out(graph: fx.Graph, constants: list[fx.Node], on_cpu: bool) -> fx.Grap
 
 
 _CONVERT = aten._to_copy.default
-_CHEAP = aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.neg.default, aten.abs.default
 _LARGE = 2**20  # elements
-
-
-def _without_cheap(known: dict[fx.Node, None]) -> dict[fx.Node, None]:
-    """`known` without sums and products of single values at its end: in the chunk they take less time than a call."""
-    found = dict(known)
-    for node in reversed(known):
-        if node.target in _CHEAP and node.meta["val"].dim() == 0 and any(user not in found for user in node.users):
-            del found[node]
-    return found
 
 
 def _without_small(known: dict[fx.Node, None]) -> dict[fx.Node, None]:

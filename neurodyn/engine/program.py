@@ -31,6 +31,7 @@ class Program:
 
     Attributes:
         usual: the length of a chunk by its size.
+        differentiable: whether any result has a gradient.
         steps: the length of most chunks, chosen at the first sequence that is long enough; 0 before.
         products: layouts of the matrix products that the forward pass keeps for the backward pass.
         proven: the lengths of chunks whose results have been compared with those of the plain step.
@@ -40,7 +41,7 @@ class Program:
         self.step, self.parts = step, StepParts(step)
         size = len(self.parts.forward) + len(step.signature.inputs)
         self.usual = next((steps for nodes, steps in CHUNK if size <= nodes), 1)
-        self.steps = 0
+        self.steps, self.differentiable = 0, bool(step.differentiable)
         self.proven: set[int] = set()  # lengths of chunks
         self.tries = 0
         self.failure = ""
@@ -73,11 +74,6 @@ class Program:
             found = self._unreached[key] = [i for i, reaches in reached if not reaches]
         return found
 
-    @property
-    def differentiable(self) -> bool:
-        """Whether any result has a gradient."""
-        return bool(self.step.differentiable)
-
     def chunk(self, kind: str, steps: int) -> CompiledChunk:
         """A "forward" or "backward" chunk.
 
@@ -108,14 +104,6 @@ class Program:
         because = sorted({chunk.why_not for _, chunk in chunks if chunk.why_not})
         kernels = f"called from Python, because {'; '.join(because)}" if because else "called by the loop in C++"
         return f"compiled chunks of {lengths} time steps, whose kernels are {kernels}"
-
-    def values(self, chunk: CompiledChunk, constants: Sequence[Tensor], made: dict[str, list[Tensor]]) -> list[Tensor]:
-        """What a chunk reads that depends on the constants alone; `made` holds what this call has computed so far."""
-        if (constant := chunk.constant_values) is None:
-            return []
-        if constant.text not in made:
-            made[constant.text] = constant.values(constants)
-        return made[constant.text]
 
     def _compiled(self, kind: str, steps: int) -> CompiledChunk:
         graph = forward_graph if kind == "forward" else backward_graph

@@ -7,8 +7,9 @@ without gradients the memory is that of the outputs.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -77,7 +78,6 @@ def forward_pass(
         history.append(state.unsqueeze(0) if i in rings else huge(layout.empty(sizes, n_rows)))
         if i not in rings:
             history[i][0] = state
-    made: dict[str, list[Tensor]] = {}
     for stretch in stretches:
         chunk = program.chunk("forward", stretch.steps)
         tensors = {
@@ -87,7 +87,7 @@ def forward_pass(
             "new_states": history,
             "outs": outs,
             "products": products,
-            "values": program.values(chunk, constants, made),
+            "values": chunk.values(constants),
         }
         chunk.run(tensors, stretch, sizes, places, progress)
     last = chunks if keep else chunks % 2
@@ -117,7 +117,6 @@ def backward_pass(
     sums = [torch.zeros_like(constants[i]) for i in signature.learned or ()]
     wanted = [xs[i] for i in signature.wanted]
     grad_xs = [x.detach() if in_place else huge(torch.empty_like(x)) for x in wanted]
-    made: dict[str, list[Tensor]] = {}
     for stretch in reversed(program.stretches(T)):
         chunk = program.chunk("backward", stretch.steps)
         tensors = {
@@ -130,7 +129,7 @@ def backward_pass(
             "grad_states": given,
             "grad_xs": grad_xs,
             "sums": sums,
-            "values": program.values(chunk, constants, made),
+            "values": chunk.values(constants),
         }
         if not in_place:
             turn = chunk.run(tensors, stretch._replace(chunks=stretch.chunks[::-1], turn=turn), sizes, BACKWARD)
@@ -299,45 +298,57 @@ def _forward(
     steps: int = 0,
 ) -> Forward:
     """`forward_pass`, in a CUDA graph where that is worth it."""
-    if not program.on_cpu:
-        n, T = len(states), len(xs[0])
-        sizes = program.sizes((*states, *constants, *xs))
-        results = T * sum(layout.nbytes(sizes) for layout in (*program.step.outs, *program.products))
+    if program.on_cpu:
+        return forward_pass(program, states, constants, xs, progress, steps)
 
-        def function(changing: Sequence[Tensor], constants: Sequence[Tensor]) -> Forward:
-            return forward_pass(program, changing[:n], constants, changing[n:], steps=steps)
+    def function(constants: Sequence[Tensor], states: Sequence[Tensor], xs: Sequence[Tensor]) -> Forward:
+        return forward_pass(program, states, constants, xs, steps=steps)
 
-        if is_worth(_launches(program, "forward", T, steps), [*states, *xs], results):
-            found = in_a_graph(function, ("forward", program, steps), [*states, *xs], constants)
-            if found is not None:
-                if progress is not None:
-                    progress.update(T)
-                return found
-    return forward_pass(program, states, constants, xs, progress, steps)
+    T, sizes = len(xs[0]), program.sizes((*states, *constants, *xs))
+    results = T * sum(layout.nbytes(sizes) for layout in (*program.step.outs, *program.products))
+    found = _in_a_graph(program, "forward", function, constants, (states, xs), T, results, steps)
+    if found is None:
+        return forward_pass(program, states, constants, xs, progress, steps)
+    if progress is not None:
+        progress.update(T)
+    return found
 
 
 def _backward(
     program: Program, constants: Sequence[Tensor], changing: Sequence[Sequence[Tensor]], in_place: bool
 ) -> list[Tensor]:
     """`backward_pass`, in a CUDA graph where that is worth it."""
+    found = None
     if not program.on_cpu:
-        lengths, grads, T = [len(part) for part in changing], changing[3:], len(changing[0][0])
-
-        def function(changing: Sequence[Tensor], constants: Sequence[Tensor]) -> list[Tensor]:
-            given = iter(changing)
-            parts = [[next(given) for _ in range(n)] for n in lengths]
-            return backward_pass(program, constants, parts[0], parts[1], parts[2], parts[3], parts[4])
-
-        flat = list(itertools.chain(*changing))
-        results = sum(grad.nbytes for part in grads for grad in part)
-        if is_worth(_launches(program, "backward", T), flat, results):
-            found = in_a_graph(function, ("backward", program), flat, constants)
-            if found is not None:
-                return found
-    return backward_pass(program, constants, *changing, in_place=in_place)
+        function, results = (
+            functools.partial(backward_pass, program),
+            sum(g.nbytes for part in changing[3:] for g in part),
+        )
+        found = _in_a_graph(program, "backward", function, constants, changing, len(changing[0][0]), results)
+    return backward_pass(program, constants, *changing, in_place=in_place) if found is None else found
 
 
-def _launches(program: Program, kind: str, T: int, steps: int = 0) -> int:
-    """About how many kernels a pass over T steps launches on a GPU; 0 if it may do anything else."""
+def _in_a_graph(
+    program: Program,
+    kind: str,
+    function: Callable[..., Any],
+    constants: Sequence[Tensor],
+    changing: Sequence[Sequence[Tensor]],
+    T: int,
+    results: int,
+    steps: int = 0,
+) -> Any:
+    """``function(constants, *changing)`` in a CUDA graph; None where that is not worth it.
+
+    Args:
+        results: their bytes.
+    """
     counts = [(program.chunk(kind, part.steps).launches, len(part.chunks)) for part in program.stretches(T, steps)]
-    return sum(n * chunks for n, chunks in counts) if all(n for n, _ in counts) else 0
+    launches = sum(n * chunks for n, chunks in counts) if all(n for n, _ in counts) else 0  # it may do anything else
+
+    def whole(flat: Sequence[Tensor], constants: Sequence[Tensor]) -> Any:
+        given = iter(flat)
+        return function(constants, *[[next(given) for _ in part] for part in changing])
+
+    flat = [*itertools.chain(*changing)]
+    return in_a_graph(whole, (kind, program, steps), flat, constants) if is_worth(launches, flat, results) else None

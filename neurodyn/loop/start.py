@@ -47,6 +47,9 @@ def reset_for(net: nn.Module, xs: tuple[Any, ...]) -> None:
     Raises:
         NotCompilable: the step has effects that could not be put back.
     """
+    if isinstance(net, Dynamics) and not net._modules:
+        net.reset_state(*_batch_of(net, xs))
+        return
     batches = _batches(net, xs)
     if batches is None:
         batches = _tried(net, xs)
@@ -162,15 +165,20 @@ def _shapes(xs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple([leaf.shape[1:] for leaf in tree_leaves(xs)])
 
 
+def _batch_of(layer: Dynamics, xs: tuple[Any, ...]) -> tuple[int, ...]:
+    """The batch of a layer whose input has time in front."""
+    plain = type(layer).batch_of is Dynamics.batch_of
+    return layer.batch_of(_Shaped(xs[0].shape[1:]) if plain else xs[0][0])
+
+
 def _batches(net: nn.Module, xs: tuple[Any, ...]) -> Batches | None:
     """The batch of each layer, where no step has to be tried."""
     first, found = net[0] if isinstance(net, nn.Sequential) and len(net) else net, named_dynamics(net)
     if isinstance(first, Dynamics):
         if first is not net and not first.input_size and all(map(_is_plain, net.children())):
             return _one_after_another(net, xs)
-        plain = type(first).batch_of is Dynamics.batch_of
-        batch = first.batch_of(_Shaped(xs[0].shape[1:]) if plain else xs[0][0])
-        return {name: tuple(batch) for name, _ in found}
+        batch = tuple(_batch_of(first, xs))
+        return {name: batch for name, _ in found}
     if not found:
         return {}
     if exporting():

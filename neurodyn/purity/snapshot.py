@@ -153,11 +153,11 @@ def _first_change(parts: Sequence[Part]) -> str | None:
 def _differ(now: list[Any], held: list[Any]) -> bool:
     if len(now) != len(held):
         return True
-    return not all(map(operator.is_, now, held)) and not all(a is b or _equal(a, b) for a, b in zip(now, held))
+    return not all(map(operator.is_, now, held)) and not all(map(_equal, now, held))
 
 
 def _equal(a: Any, b: Any) -> bool:
-    if isinstance(a, Unseen):
+    if a is b or isinstance(a, Unseen):
         return True
     if type(a) is tuple and type(b) is tuple:  # such as a size, which is made anew
         return not _differ(list(a), list(b))

@@ -7,7 +7,7 @@ import ctypes
 import functools
 import itertools
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -184,14 +184,15 @@ class Recording:
         tensors: Sequence[Tensor],
         chunks: range,
         turn: int = 0,
-        progress: Callable[[int], Any] | None = None,
+        progress: Any = None,
+        steps: int = 1,
     ) -> bool:
         """Call the kernels for the `chunks` in turn; False if nothing was done, as may be on a GPU.
 
         Args:
             route: of `route`, for these tensors.
             turn: of alternating columns, at the first chunk.
-            progress: told how many chunks are done.
+            progress: takes the `steps` of each chunk that is done.
 
         Raises:
             RuntimeError: what a kernel has thrown, such as an index out of range.
@@ -218,7 +219,7 @@ class Recording:
                 text = message.decode().splitlines()[0]
                 raise (ValueError if text.startswith("event_") else RuntimeError)(text)
             if progress is not None:
-                progress(words[_LAST] - first)
+                progress.update(steps * (words[_LAST] - first))
         return True
 
 
