@@ -93,23 +93,12 @@ class _Remembered:
         self.refusals, self.wait = 0, 0
         self.settles = False
 
-    def is_of(self, net: nn.Module) -> bool:
-        """Whether it was found for this module, and not for one that this is a copy of, and holds still."""
-        return self.epoch == _epoch and self.owner is not None and self.owner() is net
-
     def look_at(self, net: nn.Module) -> Snapshot:
         """Remember what the module looks like now."""
         snapshot = Snapshot()
         self.snapshot, self.epoch = snapshot, _epoch
         snapshot.take("", net)
         return snapshot
-
-    def ready(self, program: Program, held: Sequence[Tensor | None]) -> Ready:
-        """A program with the tensors of the module, whose states `held` has."""
-        if all([value is not None for value in held]):
-            return Ready(program, held, self.slots, self.constants)  # type: ignore[arg-type]
-        filled = [(value, slot) for value, slot in zip(held, self.slots, strict=True) if value is not None]
-        return Ready(program, [value for value, _ in filled], [slot for _, slot in filled], self.constants)
 
     def successor(self) -> _Remembered:
         """For the module after a change."""
@@ -133,27 +122,10 @@ _shared: OrderedDict[Hashable, list[Found]] = OrderedDict()
 _epoch = 0  # what was remembered before is forgotten
 
 
-def known_program(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec, gradients: bool) -> Ready | None:
-    """The program of an earlier call, if nothing has changed since; None also for one that has failed.
-
-    Layers are settled as by `settle`, so that a caller to whom this gives a program need not do it.
-    """
-    last: _Remembered | None = vars(net).get(REMEMBERED)
-    if last is None or last.snapshot is None:
-        return None
-    if last.settles:
-        settle(net)
-    if not last.is_of(net) or last.snapshot.change() is not None:
-        return None
-    held = [tensors[name] for tensors, name in last.slots]
-    program = last.programs.get(_key(held, last.constants, xs, spec, gradients))
-    return None if program is None or isinstance(program, str) or program.failure else last.ready(program, held)
-
-
 def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> Ready:
     """The program for a module, whose states are set, and for inputs with time in front.
 
-    It is traced at its first use.
+    It is traced at its first use. Layers are settled, as by `settle`.
 
     Raises:
         NotCompilable: with the reason.
@@ -175,7 +147,10 @@ def program_for(net: nn.Module, xs: Sequence[Tensor], spec: TreeSpec) -> Ready:
         raise NotCompilable(program)
     if program.failure:
         raise NotCompilable(program.failure)
-    return last.ready(program, held)
+    slots = last.slots
+    if len(states) < len(held):
+        slots = [slot for slot, value in zip(slots, held, strict=True) if value is not None]
+    return Ready(program, states, slots, last.constants)
 
 
 def _remembered(net: nn.Module) -> _Remembered:
@@ -185,9 +160,11 @@ def _remembered(net: nn.Module) -> _Remembered:
         NotCompilable: its step was refused before, and it is not to be traced again yet.
     """
     last: _Remembered | None = vars(net).get(REMEMBERED)
+    if last is None or last.settles:
+        settle(net)
     if last is None:
         check_initialized(net)
-    elif last.snapshot is None or not last.is_of(net):
+    elif last.snapshot is None or last.epoch != _epoch or last.owner is None or last.owner() is not net:
         last = None
     elif last.snapshot.change() is None:
         return last

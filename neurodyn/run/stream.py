@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.states import check_called, check_dt, get_states, held_states, named_dynamics, settle
+from ..core.states import check_called, check_dt, get_states, held_states, named_dynamics
 from ..engine.program import Program
-from ..engine.program_cache import Ready, flattened, known_program, program_for
+from ..engine.program_cache import Ready, flattened, program_for
 from ..engine.proof import prove
 from ..engine.time_loop import plain
 from ..loop.start import reset_for
@@ -68,7 +68,8 @@ class Stream:
         self.program: Program | None = None
         try:  # compile now, and not at the first input
             with torch.no_grad():
-                self._prepare([tensor.unsqueeze(0) for tensor in x])
+                xs = [tensor.unsqueeze(0) for tensor in x]
+                self._prepare(program_for(net, xs, self.spec), xs)
         except NotCompilable as reason:
             warn_once(f"Stream runs {type(net).__name__} in Python: {reason}")
 
@@ -77,36 +78,30 @@ class Stream:
         if inside_transform():  # whose tensors have no memory of their own
             return self.net(*inputs)
         x, spec = (inputs, self.spec) if self.flat else tree_flatten(inputs)
-        ready, xs = None, []
-        if self.program is not None and spec is self.spec and len(x) == self.inputs:
-            if all([type(tensor) is Tensor and not tensor.requires_grad for tensor in x]):
-                xs = [tensor.unsqueeze(0) for tensor in x]
-                ready = known_program(self.net, xs, spec, gradients=False)
-        if ready is None or not self._is_made_for(ready, xs):
-            settle(self.net)
+        if len(x) != self.inputs or spec != self.spec or any([type(t) is not Tensor or t.requires_grad for t in x]):
             self._check(x, spec)
-            with torch.no_grad():
-                xs = [tensor.unsqueeze(0) for tensor in x]
-                try:
-                    ready = self._prepare(xs)
-                except NotCompilable as reason:
-                    warn_once(f"Stream runs {type(self.net).__name__} in Python: {reason}")
-                    return self.net(*inputs)
-        states = plain(ready.states)
-        outs, new = ([*map(torch.empty_like, kind)] for kind in (self.outs, states))
-        self.chunk.once([*states, *plain(ready.constants), *plain(xs), *new, *outs], self.sizes)
-        ready.hand_over(new)
+        with torch.no_grad():
+            xs = [tensor.unsqueeze(0) for tensor in x]
+            try:
+                ready = program_for(self.net, xs, self.spec)
+                if ready.program is not self.program or self._sizes(ready, xs) != self.sizes:
+                    self._check(x, spec)
+                    self._prepare(ready, xs)
+            except NotCompilable as reason:
+                self._check(x, spec)
+                warn_once(f"Stream runs {type(self.net).__name__} in Python: {reason}")
+                return self.net(*inputs)
+            states = plain(ready.states)
+            outs, new = [torch.empty_like(out) for out in self.outs], [torch.empty_like(state) for state in states]
+            self.chunk.once([*states, *plain(ready.constants), *plain(xs), *new, *outs], self.sizes)
+            ready.hand_over(new)
         return outs[0] if ready.program.single else tree_unflatten(outs, ready.program.step.output_spec)
-
-    def _is_made_for(self, ready: Ready, xs: Sequence[Tensor]) -> bool:
-        return ready.program is self.program and self._sizes(ready, xs) == self.sizes
 
     def _sizes(self, ready: Ready, xs: Sequence[Tensor]) -> tuple[int, ...]:
         return ready.program.sizes((*ready.states, *ready.constants, *xs))
 
-    def _prepare(self, xs: list[Tensor]) -> Ready:
-        """The program for the network as it is now, compiled and compared with the plain step."""
-        ready = program_for(self.net, xs, self.spec)
+    def _prepare(self, ready: Ready, xs: list[Tensor]) -> None:
+        """Take a program, compiled, and compared with the plain step."""
         program, self.program = ready.program, None
         if 1 not in program.proven and (reason := prove(program, self.net, ready.states, xs, self.spec)):
             program.failure = reason
@@ -114,7 +109,6 @@ class Stream:
         self.chunk, self.sizes = program.chunk("forward", 1), self._sizes(ready, xs)
         self.outs = [layout.empty(self.sizes) for layout in program.step.outs]
         self.program = program
-        return ready
 
     def _check(self, x: Sequence[Tensor], spec: Any) -> None:
         states = held_states(self.net)

@@ -1,7 +1,7 @@
 // Calls the kernels of a chunk for one chunk of a sequence after the other, with arguments that move along their tensors.
 //
-// COLUMN_FIELDS, CALL_FIELDS, ROUTE_FIELDS, RUN_FIELDS, MOST_ARGUMENTS and NOT_STARTED are defined by recording.py from its
-// own declarations, so that both sides agree.
+// COLUMN_FIELDS, CALL_FIELDS, RUN_FIELDS, MOST_ARGUMENTS and NOT_STARTED are defined by recording.py from its own
+// declarations, so that both sides agree.
 
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +19,6 @@ static void omp_set_num_threads(int) {}
 
 struct Column { int64_t COLUMN_FIELDS; };
 struct Call { int64_t CALL_FIELDS; };
-struct Route { int64_t ROUTE_FIELDS; };
 struct Run { int64_t RUN_FIELDS; };  // and behind it the bases
 
 namespace {
@@ -53,20 +52,20 @@ extern "C" int limit_threads(int n) {
 
 // Runs calls `first` to `last` - 1 of the sequence. The k-th one is for the chunk `start + k * stride`, and its argument in
 // a column lies at bases[base] + offset + step * (the chunk, or turns of 0 and 1 in an alternating column). The columns
-// start with the arguments that are tensors; the arguments of a route give for each argument of each kernel its column.
+// start with the arguments that are tensors; `arguments` gives for each argument of each kernel its column.
 // With `launch`, CUDA's cuLaunchKernel, the kernels are those of a GPU and go to `stream`.
 // Returns nothing, or what a kernel has thrown, or NOT_STARTED if not even the first kernel could be launched.
-extern "C" const char* run_kernels(const Route* route, const Run* run) {
+extern "C" const char* run_kernels(const Run* run) {
   static thread_local std::string message;
-  const auto columns = reinterpret_cast<const Column*>(route->columns);
-  const auto calls = reinterpret_cast<const Call*>(route->calls);
-  const auto arguments = reinterpret_cast<const int64_t*>(route->arguments);
+  const auto columns = reinterpret_cast<const Column*>(run->columns);
+  const auto calls = reinterpret_cast<const Call*>(run->calls);
+  const auto arguments = reinterpret_cast<const int64_t*>(run->arguments);
   const auto bases = reinterpret_cast<const int64_t*>(run + 1);
   const auto launch = reinterpret_cast<Launch>(run->launch);
-  for (int64_t c = 0; c < route->n_columns; ++c)
+  for (int64_t c = 0; c < run->n_columns; ++c)
     if (columns[c].base < 0 || columns[c].base >= run->n_bases) return "a column without a tensor";
-  for (int64_t i = 0; i < route->n_arguments; ++i)
-    if (arguments[i] < 0 || arguments[i] >= route->n_columns) return "an argument without a column";
+  for (int64_t i = 0; i < run->n_arguments; ++i)
+    if (arguments[i] < 0 || arguments[i] >= run->n_columns) return "an argument without a column";
   const int before = omp_get_max_threads();
   if (!launch && run->threads < before) omp_set_num_threads(static_cast<int>(run->threads));
   const char* thrown = nullptr;
@@ -74,11 +73,11 @@ extern "C" const char* run_kernels(const Route* route, const Run* run) {
     for (int64_t k = run->first; k < run->last && !thrown; ++k) {
       const int64_t chunk = run->start + k * run->stride, alternating = (run->turn + k) & 1;
       const int64_t* argument = arguments;
-      for (int64_t i = 0; i < route->n_calls && !thrown; ++i) {
+      for (int64_t i = 0; i < run->n_calls && !thrown; ++i) {
         int64_t values[MOST_ARGUMENTS];
         void* places[MOST_ARGUMENTS];
         if (calls[i].arity < 0 || calls[i].arity > MOST_ARGUMENTS ||
-            argument + calls[i].arity > arguments + route->n_arguments) {
+            argument + calls[i].arity > arguments + run->n_arguments) {
           thrown = "a kernel with too many arguments";
           break;
         }

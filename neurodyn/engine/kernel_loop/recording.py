@@ -48,8 +48,8 @@ class _Call(NamedTuple):
     shared_bytes: int
 
 
-class _Route(NamedTuple):
-    """How all columns of a recording move: addresses of arrays and their lengths."""
+class _Run(NamedTuple):
+    """Some calls, as addresses of arrays and their lengths, and numbers; behind it lie the bases."""
 
     columns: int
     n_columns: int
@@ -57,11 +57,6 @@ class _Route(NamedTuple):
     n_calls: int
     arguments: int
     n_arguments: int
-
-
-class _Run(NamedTuple):
-    """Some calls along a route; behind it lie the addresses of the tensors, then the numbers."""
-
     n_bases: int
     first: int
     last: int
@@ -69,21 +64,21 @@ class _Run(NamedTuple):
     stride: int
     turn: int
     threads: int
-    launch: int = 0
-    stream: int = 0
+    launch: int
+    stream: int
 
 
 class Route(NamedTuple):
-    """How a recording runs along some tensors.
+    """How all columns of a recording move along some tensors.
 
     Attributes:
-        held: what `place` points to.
-        place: of a `_Route`.
+        moves: the columns, which `lists` points to.
+        lists: the first words of a run.
         aligned: whether a kernel of Triton's may be called along it.
     """
 
-    held: Any
-    place: ctypes.c_void_p
+    moves: array[int]
+    lists: list[int]
     aligned: bool
 
 
@@ -97,15 +92,13 @@ def _library() -> Any:
     declared = {
         "COLUMN_FIELDS": ", ".join(Column._fields),
         "CALL_FIELDS": ", ".join(_Call._fields),
-        "ROUTE_FIELDS": ", ".join(_Route._fields),
         "RUN_FIELDS": ", ".join(_Run._fields),
         "MOST_ARGUMENTS": _MOST_ARGUMENTS,
         "NOT_STARTED": f'"{_NOT_STARTED.decode()}"',
     }
     path = Path(__file__).with_name("kernel_loop.cpp")
     library = native.load(path, *[f"-D{name}={value}" for name, value in declared.items()])
-    library.run_kernels.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-    library.run_kernels.restype = ctypes.c_char_p
+    library.run_kernels.argtypes, library.run_kernels.restype = [ctypes.c_void_p], ctypes.c_char_p
     library.limit_threads.argtypes, library.limit_threads.restype = [ctypes.c_int], ctypes.c_int
     return library
 
@@ -175,8 +168,7 @@ class Recording:
         every += [every[i]._replace(offset=every[i].offset + shift) for i, shift in self.shifts]
         moves = array("q", itertools.chain.from_iterable(every))
         lists = (moves, len(every)), (self.calls, self.count), (self.arguments, len(self.arguments))
-        words = array("q", _Route(*[word for words, n in lists for word in (words.buffer_info()[0], n)]))
-        return Route((moves, words), ctypes.c_void_p(words.buffer_info()[0]), aligned)
+        return Route(moves, [word for words, n in lists for word in (words.buffer_info()[0], n)], aligned)
 
     def run(
         self,
@@ -208,11 +200,11 @@ class Recording:
         bases += [*[room.data_ptr() for room in rooms], *self.numbers]
         torch.get_num_threads()  # a new thread gets torch's number only now
         where = chunks.start, chunks.step, turn, self.threads, launch, stream
-        words = array("q", (len(bases), 0, 0, *where, *bases))
+        words = array("q", (*route.lists, len(bases), 0, 0, *where, *bases))
         for first in range(0, len(chunks), _CHUNKS_AT_ONCE):
             words[_FIRST], words[_LAST] = first, min(first + _CHUNKS_AT_ONCE, len(chunks))
             with torch.cuda.device(self.device) if self.on_gpu else _NOWHERE:
-                message = self.run_kernels(route.place, words.buffer_info()[0])
+                message = self.run_kernels(words.buffer_info()[0])
             if message == _NOT_STARTED and first == 0:
                 return False
             if message is not None:
