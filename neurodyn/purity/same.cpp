@@ -43,12 +43,13 @@ bool is_same_sequence(void* sequence, const intptr_t* held, int64_t n) {
   void* iterator = PyObject_GetIter(sequence);
   if (!iterator) return false;
   int64_t k = 0;
-  for (void* item; (item = PyIter_Next(iterator)); ++k) {
+  bool same = true;
+  for (void* item; same && (item = PyIter_Next(iterator)); ++k) {
     Py_DecRef(item);  // which the sequence goes on to hold
-    if (k == n || reinterpret_cast<intptr_t>(item) != held[k]) break;
+    same = k < n && reinterpret_cast<intptr_t>(item) == held[k];
   }
   Py_DecRef(iterator);
-  return k == n;
+  return same && k == n;
 }
 
 }  // namespace

@@ -322,7 +322,7 @@ class Runner:
 def written(monkeypatch, triton):
     """A chunk of this code, with tensors on the CPU."""
     of_all = recording.recorders
-    monkeypatch.setattr(recording, "recorders", lambda code, scope, on_cpu: of_all(code, scope, False))
+    monkeypatch.setattr(recording, "recorders", lambda code, scope, *rest: of_all(code, scope, False))
     monkeypatch.setattr(torch.cuda, "_DeviceGuard", lambda device: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     scope = {

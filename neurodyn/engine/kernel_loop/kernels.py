@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -23,11 +23,8 @@ _HARMLESS = {
     *("copy_misaligned", "copy_if_misaligned"),  # torch 2.12 and 2.13, for inputs at odd addresses
 }
 
-#: On the CPU also what it names to call the operators of operators.py.
-_OPERATORS = {
-    *("ops", "neurodyn", "default", "reinterpret_tensor"),
-    *("event_matmul", "event_add_pairs_", "event_add_scaled_", "event_deliver_", "event_arrived", "event_move_"),
-}
+#: On the CPU also what it names to call operators of this library.
+_CALLING = {"ops", "neurodyn", "default", "reinterpret_tensor"}
 
 
 class NotRecordable(Exception):
@@ -63,14 +60,14 @@ class Part(NamedTuple):
 Recorder = Callable[[list[Launched]], Any]
 
 
-def recorders(code: Any, scope: dict[str, Any], on_cpu: bool) -> dict[str, Recorder]:
-    """One for each kernel that a function written by Inductor calls.
+def recorders(code: Any, scope: dict[str, Any], on_cpu: bool, operators: Iterable[str] = ()) -> dict[str, Recorder]:
+    """One for each kernel that a function written by Inductor calls, which may call these operators too.
 
     Raises:
         NotRecordable: it does anything else.
     """
     found: dict[str, Recorder] = {}
-    harmless = _HARMLESS | _OPERATORS if on_cpu else _HARMLESS
+    harmless = _HARMLESS.union(_CALLING, operators) if on_cpu else _HARMLESS
     for name in code.co_names:
         if name.startswith("cpp_fused") and on_cpu:
             found[name] = _of_cpp(scope[name])

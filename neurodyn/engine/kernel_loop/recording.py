@@ -18,7 +18,7 @@ from torch import Tensor
 from ...ops import native
 from ...torch_private import written_function
 from .kernels import Launched, NotRecordable, NotYet, Part, launcher, recorders
-from .operators import stand_ins
+from .operators import OPERATORS, stand_ins
 
 _MOST_ARGUMENTS = 96
 _NOT_STARTED = b"kernels cannot be launched"
@@ -242,7 +242,7 @@ def record(
     tensors = [torch.empty((), dtype=dtype, device=device).expand(tuple(shape)) for shape, dtype, device in layouts]
     calls: list[Launched] = []
     on_cpu = tensors[0].device.type == "cpu"
-    kernels = {name: make(calls) for name, make in recorders(code, scope, on_cpu).items()}
+    kernels = {name: make(calls) for name, make in recorders(code, scope, on_cpu, OPERATORS).items()}
     if on_cpu and not {"ops", "reinterpret_tensor"}.isdisjoint(code.co_names):
         kernels |= stand_ins(calls, {tensors[i].data_ptr() for i in scattered})
     results = FunctionType(code, scope | kernels)(runner, list(tensors))
