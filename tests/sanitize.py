@@ -23,6 +23,7 @@ TESTS = (
     "tests/ops/test_ring.py",
     "tests/connections",
     "tests/engine/test_weight_passes.py",
+    "tests/purity/test_same.py",
     "tests/test_eventprop.py",
 )
 

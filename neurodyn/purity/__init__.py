@@ -6,7 +6,8 @@ is right only if Python would do the same each time. Three questions, a file eac
 - watching.py, while the step is traced: does it change anything, or call or read what cannot be looked into, or ask
   what a trace answers in another way (the class of a parameter, the grad mode)? Then it is not compiled.
 - snapshot.py, at every call: is everything that the trace has read as it was? Else it is traced again. kinds.py says
-  how it looks into modules, containers, classes and functions, and leaves.py where it need not look.
+  how it looks into modules, containers, classes and functions, and leaves.py where it need not look. same.py asks C++
+  first, whether most of it are the very same objects.
 - fingerprint.py, for a new module: does another one have the same code and attributes? Then it shares the program.
 
 Two more serve the loop: unchanged.py tells `checkpoint=` whether steps can be computed again, and overwritten.py puts
