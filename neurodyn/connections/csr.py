@@ -166,7 +166,8 @@ def fixed_total(
 ) -> CSR:
     """`total` pairs of n * m, each drawn from all of them; different ones, sorted, unless `multapses`.
 
-    Time and memory go with `total`, whatever the number of pairs: beside the result some 5 bytes for each synapse, if they differ.
+    Time and memory go with `total`, whatever the number of pairs: beside the result some 5 bytes for each synapse, if
+    they differ.
     """
     others = m if include_self else m - 1
     count, columns = (_replaced if multapses else _not_replaced)(n, others, total, generator)

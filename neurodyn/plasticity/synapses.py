@@ -44,7 +44,7 @@ def kind_of(connection: Any, label: str) -> Kind:
 
 
 class Synapses(nn.Module):
-    """The synapses of a connection: ``size`` is the shape of one value for each synapse, ``pre`` and ``post`` the sizes.
+    """The synapses of a connection: ``size`` is the shape of one value for each, ``pre`` and ``post`` are the sizes.
 
     ``(out, in)`` for a dense connection, ``(n,)`` for one-to-one, ``(synapses,)`` for a sparse one. It follows from the
     connection, so that it is no part of ``state_dict``.
