@@ -26,9 +26,6 @@ class Linear(Dynamics):
     if TYPE_CHECKING:
         exact: bool = False
 
-    if TYPE_CHECKING:
-        exact: bool = False
-
     def __init__(self, size: int | tuple[int, ...], *, exact: bool = False, **values: Any):
         self.exact = exact  # which `time_scale` reads
         super().__init__(size, **values)
