@@ -31,6 +31,7 @@ def test_neurons_and_samples_are_independent(model, seed, order, sample):
 
 @each
 @fast
+@pytest.mark.filterwarnings("ignore::neurodyn.NaNWarning")
 @given(seed=seeds, step=st.integers(0, T - 1), neuron=st.integers(0, SIZE - 1), sample=st.integers(0, BATCH - 1))
 def test_a_nan_stays_in_its_own_neuron(model, seed, step, neuron, sample):
     xs = model.input(T, BATCH, SIZE, seed=seed)
