@@ -10,12 +10,15 @@ import torch
 from ..delays.delayed import Interpolation
 
 
-class FactoryKeywords(TypedDict, total=False):
+class _Anywhere(TypedDict, total=False):
+    device: Any
+    dtype: torch.dtype | None
+
+
+class FactoryKeywords(_Anywhere, total=False):
     """Those of a dense connection that names its weight itself."""
 
     bias: Any
-    device: Any
-    dtype: torch.dtype | None
 
 
 class DenseKeywords(FactoryKeywords, total=False):
@@ -24,12 +27,10 @@ class DenseKeywords(FactoryKeywords, total=False):
     weight: Any
 
 
-class ScaledKeywords(TypedDict, total=False):
+class ScaledKeywords(_Anywhere, total=False):
     """Those of a dense connection that names its bias itself."""
 
     weight: Any
-    device: Any
-    dtype: torch.dtype | None
 
 
 class PlacedKeywords(FactoryKeywords, total=False):

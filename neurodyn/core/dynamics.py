@@ -199,9 +199,12 @@ class Dynamics(Parametrised):
         shape, size = tuple(value.shape), self.state_size(name)
         shared = self.states[name].shared
         if shape[len(shape) - len(size) :] != size or len(shape) < len(size) or (shared and shape != size):
-            wanted = ", ".join([*([] if shared else ["*batch"]), *map(str, size)])
-            raise ValueError(f"{self._label()}: the state {name} has shape ({wanted}), got {shape}")
+            raise ValueError(f"{self._label()}: the state {name} has shape {self._shape_of(name)}, got {shape}")
         return value
+
+    def _shape_of(self, name: str) -> str:
+        """The shape of a state, for people."""
+        return f"({', '.join([*([] if self.states[name].shared else ['*batch']), *map(str, self.state_size(name))])})"
 
     def _as_state(self, name: str, value: Any) -> Tensor:
         """A quantity as the value of a state, in its unit, shape, dtype and device."""
@@ -209,9 +212,8 @@ class Dynamics(Parametrised):
         if not units.is_quantity(value):
             unit = self.state_unit(name)
             by_unit = "" if unit.dimensionless else f", or a quantity, layer.{name} = {example_in(unit)}"
-            wanted = ", ".join(["" if self.states[name].shared else "*batch", *map(str, self.state_size(name))])
             raise TypeError(
-                f"{label} is set by a tensor of shape ({wanted.removeprefix(', ')}), got "
+                f"{label} is set by a tensor of shape {self._shape_of(name)}, got "
                 f"{_shown(value).removesuffix(',')}; write layer.{name} = torch.full_like(layer.{name}, value){by_unit}"
             )
         if held is None:

@@ -566,6 +566,11 @@ def as_size(size: Any, model: str, least: int = 1) -> tuple[int, ...]:
     return tuple(int(n) for n in axes)
 
 
+def name_of(layer: Any, path: str) -> str:
+    """A layer for people: what it is, and its path in the network, if it lies in one."""
+    return f"{layer._label()} {path!r}" if path else layer._label()
+
+
 def show(tensor: Tensor, unit: pint.Unit) -> str:
     """A parameter's value with its unit, for messages and ``repr``."""
     if tensor.is_meta or torch.compiler.is_compiling():  # torch 2.11 logs the modules that it exports

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ..tools.user_warning import warn_user
+from .fields import name_of
 from .states import named_dynamics
 
 
@@ -40,7 +41,7 @@ def say_nan(caller: str, net: nn.Module, states: Mapping[str, Tensor], names: li
     """
     name, *others = names
     path, _, own = name.rpartition(".")
-    layer = f"{dict(named_dynamics(net))[path]._label()} {path!r}".replace(" ''", "")
+    layer = name_of(dict(named_dynamics(net))[path], path)
     value = states[name]
     warn_user(
         f"{caller}: {own} of {layer} is NaN {when} in {int(value.isnan().sum())} of {value.numel()} places"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..tools.user_warning import warn_user
 from ..torch_private import backward_pass, inside_transform, stands_for_many
-from .fields import show
+from .fields import name_of, show
 from .signature import signature
 
 #: A layer is said if it was stuck in so many backward passes, and looked at in so many calls at most.
@@ -231,7 +231,7 @@ def _message(net: nn.Module | None, last: nn.Module, when: str, highest: Tensor 
     neuron: Any = getattr(last, "cell", last)
     modules = () if net is None else net.named_modules()
     path = next((path for path, module in modules if module is neuron), "")
-    name, potential = f"{neuron._label()} {path!r}".replace(" ''", ""), ""
+    name, potential = name_of(neuron, path), ""
     if highest is None and (V := neuron._buffers.get("V")) is not None:
         highest = V.detach().amax()
     if highest is not None:

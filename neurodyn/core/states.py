@@ -14,6 +14,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from ..tools.errors import NotCompilable
 from .dynamics import Dynamics, UnsetState, exported_as_pure
+from .fields import name_of
 
 #: Where a module holds a tensor: in which dict, and under which name.
 Slot = tuple[dict[str, Any], str]
@@ -206,7 +207,7 @@ def check_dt(net: nn.Module) -> float:
     first = found[0]
     for other in found:
         if other[1].dt != first[1].dt:
-            one, two = (f"{module._label()} {path!r}".replace(" ''", "") for path, module in (first, other))
+            one, two = (name_of(module, path) for path, module in (first, other))
             raise ValueError(
                 f"one network, two time steps: {one} has dt={first[1].dt:g} ms, {two} dt={other[1].dt:g} ms; "
                 "build both with the same dt=, or inside `with nd.default_dt(...)`"

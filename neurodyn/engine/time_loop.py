@@ -320,10 +320,8 @@ def _backward(
     """`backward_pass`, in a CUDA graph where that is worth it."""
     found = None
     if not program.on_cpu:
-        function, results = (
-            functools.partial(backward_pass, program),
-            sum(g.nbytes for part in changing[3:] for g in part),
-        )
+        function = functools.partial(backward_pass, program)
+        results = sum(g.nbytes for part in changing[3:] for g in part)
         found = _in_a_graph(program, "backward", function, constants, changing, len(changing[0][0]), results)
     return backward_pass(program, constants, *changing, in_place=in_place) if found is None else found
 

@@ -33,6 +33,11 @@ def plain_loop(
             check_output(net, ys[0])
             after_first()
         bar.update(1)
+    return stacked(ys)
+
+
+def stacked(ys: list[Any]) -> Any:
+    """The outputs of all steps, each tensor with time in front."""
     return tree_map(lambda *values: torch.stack(values), *ys)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..core.current import SynapticOutput
@@ -13,6 +12,7 @@ from ..core.dynamics import exported_as_pure
 from ..core.states import hold_states, named_dynamics, set_states
 from ..tools.errors import NotCompilable
 from ..torch_private import tree_leaves, tree_map
+from .eager import stacked
 from .start import reset_as_at_hand
 
 
@@ -45,4 +45,4 @@ def written_out(net: nn.Module, arguments: tuple[Any, ...], states: Mapping[str,
         for t in range(tree_leaves(arguments)[0].shape[0]):
             ys.append(net(*tree_map(lambda x, t=t: x[t], arguments)))
     restore()
-    return tree_map(lambda *values: torch.stack(values), *ys)
+    return stacked(ys)

@@ -26,13 +26,12 @@ from ..tools.user_warning import warn_user
 from . import native
 from .event import PlainTorchWarning, _InputGrad, _Matmul
 from .event_plain import check_matrix
+from .in_place import bounded, define, through_bounds
 
 _ARGUMENTS = (
-    "Tensor indptr, Tensor indices, Tensor columns, Tensor order, Tensor rows, Tensor? bound, float room, float share"
+    "Tensor y, Tensor x, Tensor indptr, Tensor indices, Tensor columns, Tensor order, Tensor rows, Tensor? bound, "
+    "float room, float share"
 )
-_library = torch.library.Library("neurodyn", "FRAGMENT")
-_library.define(f"event_add_pairs(Tensor weight, Tensor y, Tensor x, {_ARGUMENTS}) -> Tensor")
-_library.define(f"event_add_pairs_(Tensor(a!) weight, Tensor y, Tensor x, {_ARGUMENTS}) -> ()")
 _ops = torch.ops.neurodyn
 
 
@@ -97,8 +96,10 @@ def plain(weight: Tensor, y: Tensor, x: Tensor, *rest: Any) -> Tensor:
     indptr, indices, *_, bound, room, share = rest
     if weight.device.type == "cpu":  # elsewhere the device refuses an index
         check_matrix(indptr, indices, y.shape[-1], "event_add_pairs")
-    weight = weight + softly(mean_of_pairs(y, x, indptr, indices), weight, bound, room, share)
-    return weight if bound is None else weight.clamp(bound.clamp(max=0), bound.clamp(min=0))
+    return bounded(weight + softly(mean_of_pairs(y, x, indptr, indices), weight, bound, room, share), bound)
+
+
+define("event_add_pairs", _ARGUMENTS, plain)
 
 
 def mean_of_pairs(y: Tensor, x: Tensor, indptr: Tensor, indices: Tensor) -> Tensor:
@@ -154,28 +155,8 @@ class _AddPairs(torch.autograd.Function):
                 room * power(1 - z, room - 1) * down if room else 0.0
             )
             slope = slope / bound
-        if bound is not None:
-            new = weight + factor * pairs
-            g = g * ((new >= bound.clamp(max=0)) & (new <= bound.clamp(min=0)))
+        g = through_bounds(g, weight + factor * pairs, bound)
         of_pairs = g * factor / max(1, x[..., 0].numel())
         of_y = _Matmul.apply(x, of_pairs, indptr, indices, y.shape[-1]) if ctx.needs_input_grad[1] else None
         of_x = _InputGrad.apply(y, of_pairs, indptr, indices) if ctx.needs_input_grad[2] else None
         return g * (1 + slope * pairs), of_y, of_x, *8 * (None,)
-
-
-def _plain_in_place(weight: Tensor, *rest: Any) -> None:
-    weight.copy_(plain(weight, *rest))
-
-
-def _one_by_one(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
-    """The operator under vmap: one call after the other."""
-    args = tuple(a if dim is None else a.movedim(dim, 0) for a, dim in zip(args, in_dims, strict=True))
-    each = [[a if dim is None else a[i] for a, dim in zip(args, in_dims, strict=True)] for i in range(info.batch_size)]
-    return torch.stack([_ops.event_add_pairs(*one) for one in each]), 0
-
-
-_library.impl("event_add_pairs", plain, "CompositeExplicitAutograd")
-_library.impl("event_add_pairs_", _plain_in_place, "CompositeExplicitAutograd")
-torch.library.register_fake("neurodyn::event_add_pairs", lambda weight, *_: torch.empty_like(weight), lib=_library)
-torch.library.register_fake("neurodyn::event_add_pairs_", lambda *_: None, lib=_library)
-torch.library.register_vmap("neurodyn::event_add_pairs", _one_by_one, lib=_library)

@@ -13,10 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_library = torch.library.Library("neurodyn", "FRAGMENT")
-_ARGUMENTS = "Tensor? other, Tensor gain, Tensor factor, Tensor? bound"
-_library.define(f"event_add_scaled(Tensor weight, {_ARGUMENTS}) -> Tensor")
-_library.define(f"event_add_scaled_(Tensor(a!) weight, {_ARGUMENTS}) -> ()")
+from .in_place import bounded, define, through_bounds
+
 _ops = torch.ops.neurodyn
 
 
@@ -33,7 +31,10 @@ def add_scaled(weight: Tensor, other: Tensor | None, gain: Tensor, factor: Tenso
 def plain(weight: Tensor, other: Tensor | None, gain: Tensor, factor: Tensor, bound: Tensor | None) -> Tensor:
     """The same in plain torch."""
     weight = weight * factor if other is None else weight * factor + gain * other
-    return weight if bound is None else weight.clamp(bound.clamp(max=0), bound.clamp(min=0))
+    return bounded(weight, bound)
+
+
+define("event_add_scaled", "Tensor? other, Tensor gain, Tensor factor, Tensor? bound", plain)
 
 
 class _AddScaled(torch.autograd.Function):
@@ -51,25 +52,6 @@ class _AddScaled(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         weight, other, gain, factor, bound = ctx.saved_tensors
         if bound is not None:
-            new = plain(weight, other, gain, factor, None)
-            g = g * ((new >= bound.clamp(max=0)) & (new <= bound.clamp(min=0)))
+            g = through_bounds(g, plain(weight, other, gain, factor, None), bound)
         of_other, of_gain = (None, None) if other is None else (g * gain, (g * other).sum().view_as(gain))
         return g * factor, of_other, of_gain, (g * weight).sum().view_as(factor), None
-
-
-def _plain_in_place(weight: Tensor, *rest: Any) -> None:
-    weight.copy_(plain(weight, *rest))
-
-
-def _over_batch(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
-    """The operator under vmap: one call after the other."""
-    args = tuple(a if dim is None else a.movedim(dim, 0) for a, dim in zip(args, in_dims, strict=True))
-    each = [[a if dim is None else a[i] for a, dim in zip(args, in_dims, strict=True)] for i in range(info.batch_size)]
-    return torch.stack([_ops.event_add_scaled(*one) for one in each]), 0
-
-
-_library.impl("event_add_scaled", plain, "CompositeExplicitAutograd")
-_library.impl("event_add_scaled_", _plain_in_place, "CompositeExplicitAutograd")
-torch.library.register_fake("neurodyn::event_add_scaled", lambda weight, *_: torch.empty_like(weight), lib=_library)
-torch.library.register_fake("neurodyn::event_add_scaled_", lambda *_: None, lib=_library)
-torch.library.register_vmap("neurodyn::event_add_scaled", _over_batch, lib=_library)
