@@ -8,6 +8,7 @@ from torch import nn
 
 import neurodyn as nd
 from neurodyn import units as u
+from neurodyn.tools import errors
 
 
 class Network(nn.Module):
@@ -130,3 +131,24 @@ def test_unroll_says_where_it_comes_from():
     start = {"0.V": torch.zeros(4), "1.V": torch.tensor([torch.nan, 0, 0, 0])}
     with pytest.warns(nd.NaNWarning, match=r"V of LIF\(4\) '0' is NaN from step 6 on, at 7 ms, in 4 of 4 places; look"):
         nd.unroll(two, xs, states=start, compile=False)
+
+
+class SaysInACopy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lif, self.own = nd.LIF(3), id(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if id(self) != self.own:
+            errors.warn_once("a word")
+        return self.lif(x)
+
+
+def test_what_a_copy_does_not_say_is_said_later(unsaid) -> None:
+    """The copy on which the step is found runs without a word, and keeps no word from the user."""
+    net, xs = SaysInACopy(), torch.rand(4, 2, 3)
+    xs[2, 0, 0] = float("nan")
+    with pytest.warns(nd.NaNWarning, match="from step 2 on"):
+        nd.unroll(net, xs, compile=False)
+    with pytest.warns(nd.EagerWarning, match="a word"):
+        errors.warn_once("a word")

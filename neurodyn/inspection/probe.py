@@ -14,9 +14,9 @@ from ..core.states import held_states, named_dynamics
 from ..core.trial import copy_of
 from ..loop import unroll
 from ..loop.given import arguments_of
+from ..tools.errors import quietly
 from ..tools.generators import generators_kept
 from ..torch_private import tree_leaves, tree_map
-from .whole import quietly
 
 
 class _Seen:

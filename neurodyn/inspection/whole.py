@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,7 +12,7 @@ from ..core.states import named_dynamics
 from ..core.trial import copy_of
 from ..loop import Unroll
 from ..loop.given import arguments_of
-from ..tools import errors
+from ..tools.errors import quietly
 from ..tools.generators import generators_kept
 
 
@@ -71,15 +69,3 @@ def check_steps(net: nn.Module, xs: Any, caller: str) -> None:
         f"{caller}: {type(net).__name__} already runs over time itself, wanted a network that takes one step; give the "
         f"part inside, {part}, and for xs what that part gets, time first"
     )
-
-
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Inside, nothing is said of how a copy runs, nor noted as said."""
-    before = set(errors._said)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        errors._said.intersection_update(before)

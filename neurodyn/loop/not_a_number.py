@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from ..core.not_a_number import may_be_nan, nan_in, say_nan
 from ..core.states import get_states, held_states, named_dynamics, set_states
 from ..core.trial import copy_of
+from ..tools.errors import quietly
 from ..tools.generators import generators_kept
 from ..torch_private import tree_leaves, tree_map, without_saved_tensor_hooks
 
@@ -76,8 +76,7 @@ def _first(
     net: nn.Module, xs: Any, given: Mapping[str, Tensor] | None, T: int, before: list[str]
 ) -> tuple[int, dict[str, Tensor], list[str]] | None:
     """The first step after which a state is NaN, the states and the names of these; None if it cannot be found."""
-    with warnings.catch_warnings(), generators_kept(), without_saved_tensor_hooks(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with quietly(), generators_kept(), without_saved_tensor_hooks(), torch.no_grad():
         with contextlib.suppress(Exception):  # a copy cannot be made, or takes no step by itself
             twin = copy_of(net)
             for _, layer in named_dynamics(twin):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from ..core.dynamics import Dynamics
 from ..core.silence import LOOKS, STUCK, WORKS, Evidence, is_settled, last_of, say, settle_layer
 from ..core.states import held_states, named_dynamics, set_states
 from ..core.trial import copy_of
+from ..tools.errors import quietly
 from ..tools.generators import generators_kept
 from ..torch_private import backward_pass, stands_for_many, tree_leaves, tree_map, without_saved_tensor_hooks
 
@@ -93,8 +93,7 @@ _NEW = _Look()
 def _stuck(row: Sequence[nn.Module], xs: tuple[Any, ...], reset: bool) -> dict[nn.Module, Any]:
     """The layers inside that are silent and let no gradient pass, each with its highest potential at the end."""
     whole = row[0] if len(row) == 1 else nn.Sequential(*row)
-    with warnings.catch_warnings(), generators_kept(), without_saved_tensor_hooks():
-        warnings.simplefilter("ignore")
+    with quietly(), generators_kept(), without_saved_tensor_hooks():
         try:
             return _found(whole, xs, reset)
         except Exception:  # a copy cannot be made, or takes no steps: then nothing is known

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import warnings
+from collections.abc import Iterator
 
 from .user_warning import warn_user
 
@@ -30,3 +33,15 @@ def log_once(message: str) -> None:
     if message not in _said:
         _said.add(message)
         _log.info(message)
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Inside, nothing is said of how a copy runs, nor noted as said."""
+    before = set(_said)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        _said.intersection_update(before)
