@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
-from ..core.states import constants, get_states, pure, set_states, settle, uninitialized
+from ..core.states import constants, get_states, named_dynamics, pure, set_states, settle, uninitialized
 from ..purity.unchanged import Unchanged
 from ..tools.errors import warn_once
 from ..tools.memory import GiveBack
@@ -101,6 +101,12 @@ def in_blocks(row: Sequence[nn.Module], xs: tuple[Any, ...], steps: int, mode: M
         warn_once(
             f"unroll(checkpoint=...) keeps all steps for the backward pass, because a step changes {changed}, "
             "and would do so again if it were computed again",
+        )
+    if before is not None and (waiting := [layer for _, layer in named_dynamics(net) if not layer.is_set]):
+        before = None
+        warn_once(
+            "unroll(checkpoint=...) keeps all steps for the backward pass, because no step of the first block calls "
+            f"{waiting[0]._label()}, which has no state then"
         )
     if before is None:
         return _joined([first, *(run_row(row, block, later)[0] for block in blocks[1:])])

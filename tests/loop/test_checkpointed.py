@@ -472,3 +472,38 @@ class Helper:
     """An object that a network holds."""
 
     gain = 9.0
+
+
+class CallsLate(nn.Module):
+    """Of layers with different batches, one is not called in the first steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.pairs, self.late = nd.LIF(4), nd.Expon(2), nd.Expon(4)
+        self.weight, self.calls = nn.Linear(4, 4), 0
+
+    def always(self, x):
+        y = self.first(9 * self.weight(x))
+        return y + self.pairs(y.view(-1, 2, 2)).view_as(y)
+
+    def forward(self, x):
+        y, self.calls = self.always(x), self.calls + 1
+        return y + (self.late(y) if self.calls % 6 > 3 else 0.0)
+
+
+class CallsNever(CallsLate):
+    def forward(self, x):
+        return self.always(x)
+
+
+@pytest.mark.parametrize("make", [CallsLate, CallsNever])
+@pytest.mark.parametrize("compile", [True, False])
+@pytest.mark.filterwarnings("ignore::neurodyn.EagerWarning")
+def test_a_layer_that_the_first_block_does_not_call(make, compile):
+    net, xs = make(), torch.rand(6, 3, 4)
+    found = []
+    for options in ({"checkpoint": 2, "compile": compile}, {"compile": False}):
+        net.calls = 0
+        ys = nd.unroll(net, xs, **options)
+        found.append([ys.detach(), *torch.autograd.grad(ys.square().sum(), [*net.parameters()])])
+    assert_same(*found)
