@@ -19,7 +19,7 @@ from ..core.dynamics import Dynamics, UnsetState, exporting
 from ..core.states import check_initialized, has_batch, held_states, named_dynamics, same_tensors, uninitialized
 from ..purity.overwritten import Overwritten
 from ..purity.snapshot import Snapshot
-from ..purity.unchanged import take_globals
+from ..purity.unchanged import take_globals, take_hooks
 from ..purity.watching import Watching
 from ..tools.errors import NotCompilable
 from ..tools.generators import generator_states, restore_generators
@@ -129,10 +129,11 @@ def _reset(net: nn.Module, batches: Batches, unless_set: bool = False) -> None:
 
 
 def _reachable(net: nn.Module) -> Snapshot:
-    """What a module holds, and what its functions read of global variables, as it is now."""
+    """What a module and its hooks hold, and what their functions read of global variables, as it is now."""
     found = Snapshot(effects=True)
     with contextlib.suppress(NotCompilable):  # there is more than a snapshot takes
         found.take("", net)
+        take_hooks(found, net)
         take_globals(found)
     return found
 

@@ -39,8 +39,7 @@ class Unchanged:
         try:
             for layer in layers:
                 self.objects.take(type(layer).__name__, layer)
-                for part in layer.modules():
-                    self._take_hooks(part)
+                take_hooks(self.hooks, layer)
             take_globals(self.objects)
         except NotCompilable as reason:
             self.unknown = f"something that cannot be told ({reason})"
@@ -50,11 +49,6 @@ class Unchanged:
         self.sums, self.summed = [_sum(tensor) for tensor in self.tensors.values()], False
         if self.objects.hidden:
             self.unknown = f"something that cannot be told ({self.objects.hidden[0]} cannot be looked into)"
-
-    def _take_hooks(self, module: nn.Module) -> None:
-        for name in HOOKS:
-            for hook in getattr(module, name, {}).values():
-                self.hooks.take(f"a hook of {type(module).__name__}", hook)
 
     def effect(self) -> str | None:
         """What steps have changed that nothing else has had the time to change, for people; None if nothing.
@@ -84,6 +78,14 @@ class Unchanged:
 
 #: Values that get weights of their own when they are summed.
 _WIDTH = 1024
+
+
+def take_hooks(objects: Snapshot, net: nn.Module) -> None:
+    """Note the hooks of all modules of a network."""
+    for module in net.modules():
+        for name in HOOKS:
+            for hook in getattr(module, name, {}).values():
+                objects.take(f"a hook of {type(module).__name__}", hook)
 
 
 def take_globals(objects: Snapshot) -> None:

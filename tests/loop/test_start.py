@@ -477,3 +477,24 @@ def test_a_recorded_state_of_a_layer_that_is_not_called_is_its_initial_one(compi
     net.on = False
     _, trace = nd.unroll(net, torch.ones(4, 5, 3), record=["lif.V"], compile=compile)
     assert torch.equal(trace["lif.V"].values, torch.zeros(4, 5, 3))
+
+
+HOOKED = []
+
+
+def test_hooks_of_half_a_step_are_undone(unsaid):
+    """A hook has run when the step fails that reads a state too early."""
+
+    class Early(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.lif = nn.Linear(3, 3), nd.LIF(3)
+
+        def forward(self, x):
+            x = self.weight(x)
+            return self.lif(x + self.lif.V)
+
+    net = Early()
+    net.weight.register_forward_hook(lambda module, x, y: HOOKED.append(len(x)))
+    nd.unroll(net, torch.ones(4, 2, 3), compile=False)
+    assert len(HOOKED) == 4
